@@ -1,0 +1,1 @@
+"""Rollway: multi-turn rollouts for reinforcement learning and evaluation of tool-using language models."""

@@ -1,0 +1,92 @@
+"""What a user writes: tasks, a prompt, tools and rewards. Everything else is the engine's.
+
+An environment holds no state of a rollout. Whatever one rollout needs for itself is made by ``setup``,
+handed to ``tools_for`` and ``teardown``, and gone afterwards; so one Environment object serves thousands
+of rollouts at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rollway.tools import Tool
+from rollway.trajectory import Message, Trajectory
+
+Task = Mapping[str, Any]
+"""One task: a mapping (a row of a ``datasets.Dataset`` is one) with a ``task_id`` that never changes."""
+
+RewardFunction = Callable[[Trajectory, Task], float | bool | Awaitable[float | bool]]
+"""``(trajectory, task) -> value``. Raising means "not scored", never 0."""
+
+
+class Reward(msgspec.Struct, frozen=True):
+    """A reward function with a weight and a name of its own."""
+
+    function: RewardFunction
+    weight: float = 1.0
+    name: str = ""  # the function's name when empty
+
+
+class Environment:
+    """Subclass this, or fill in the class attributes, and hand it to ``rollway eval``."""
+
+    name: str = ""  # the class's name when empty
+    tools: Sequence[Tool] = ()
+    rewards: Sequence[Reward | RewardFunction] = ()
+    pass_threshold: float = 1.0  # a sample with at least this reward counts as passed in pass@k
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        """The tasks of a split, in a stable order: an iterable of mappings or a ``datasets.Dataset``.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        raise NotImplementedError
+
+    def prompt(self, task: Task) -> list[Message]:
+        """The opening messages, in the OpenAI chat format."""
+        raise NotImplementedError
+
+    async def setup(self, task: Task) -> Any:
+        """Make what one rollout needs for itself (a workspace, a game). Returned to the hooks below."""
+        return None
+
+    def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
+        """The tools of one rollout. ``workspace`` is what `setup` returned."""
+        return self.tools
+
+    def done(self, task: Task, workspace: Any, trajectory: Trajectory) -> bool:
+        """Asked after each turn's tool results: has the rollout reached its end in the environment?"""
+        return False
+
+    async def teardown(self, task: Task, workspace: Any, trajectory: Trajectory | None) -> None:
+        """Always called after a successful `setup`, after the rewards, however the rollout ended."""
+
+
+def environment_name(environment: Environment) -> str:
+    """The name that stands in trajectories and run directories."""
+    return environment.name or type(environment).__name__
+
+
+def named_rewards(environment: Environment) -> list[Reward]:
+    """The environment's reward functions with their names and weights filled in.
+
+    Raises:
+        ValueError: two of them have one name.
+    """
+    rewards = []
+    seen: set[str] = set()
+    for entry in environment.rewards:
+        reward = entry if isinstance(entry, Reward) else Reward(entry)
+        name = reward.name or getattr(reward.function, "__name__", "reward")
+        if name in seen:
+            raise ValueError(
+                f"environment {environment_name(environment)!r} has two rewards named {name!r}; "
+                f"give one a name of its own: Reward(function, name=...)"
+            )
+        seen.add(name)
+        rewards.append(Reward(reward.function, reward.weight, name))
+    return rewards

@@ -1,0 +1,43 @@
+"""Why a model call failed, by what a caller can do about it.
+
+The message is one line for people: what is wrong, at which address, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rollway.trajectory import Attempt
+
+
+class InferenceError(Exception):
+    """A model call that gave no reply. ``attempts`` lists every try, the last one included."""
+
+    def __init__(self, message: str, *, status: int | None = None, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.attempts = list(attempts)
+
+
+class ContextOverflow(InferenceError):
+    """The prompt leaves no room in the model's context. Never retried; a stop reason of its own."""
+
+
+class ModelNotFound(InferenceError):
+    """The server does not serve a model of this name."""
+
+
+class BadRequest(InferenceError):
+    """The server refuses the request as it stands (4xx). Never retried."""
+
+
+class ServerOverloaded(InferenceError):
+    """408, 409, 429 or 5xx, after the last retry."""
+
+
+class ServerUnreachable(InferenceError):
+    """No connection, or no answer before the deadline."""
+
+
+class InvalidReply(InferenceError):
+    """A reply that is no chat completion, or lacks what was asked for."""

@@ -1,0 +1,61 @@
+"""What the loop asks of a model server, and what it gets: one protocol for every kind of client.
+
+A client sends a `CompletionRequest` and returns a `Completion`, or raises one of `rollway.inference.errors`.
+Retries live in the client and nowhere above it; the failed tries come back in ``attempts``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tokens are drawn. ``None`` leaves a field to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None  # per turn
+    stop: list[str] | None = None
+    seed: int | None = None
+    extra: dict[str, Any] = {}  # goes into the request as it is, over all other fields
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One model call."""
+
+    messages: list[Message]  # never changed by a client
+    tools: list[dict[str, Any]] = []  # OpenAI tool definitions
+    sampling: Sampling = Sampling()
+    request_id: str = ""  # unique per call; lets the server abort it
+    deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
+
+
+class Completion(msgspec.Struct, kw_only=True):
+    """One reply. Lists of token data are ``None`` when the server did not give them."""
+
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] = []  # as the server parsed them; ids may be empty or repeated
+    finish_reason: str = ""
+    prompt_token_ids: list[int] | None = None
+    token_ids: list[int] | None = None
+    logprobs: list[float] | None = None
+    usage: Usage = Usage()
+    model: str = ""
+    server: str = ""
+    weight_version: str | None = None
+    attempts: list[Attempt] = []
+    timing: TurnTiming = TurnTiming()
+
+
+class Client(Protocol):
+    """A model behind a server. Cancelling `generate` aborts the request on the server."""
+
+    async def generate(self, request: CompletionRequest) -> Completion: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,256 @@
+"""The records of a rollout: what was said, sampled, called, scored and what went wrong.
+
+Data only. Every record can be written as JSON and read back equal, and nothing in it needs the process
+that made it. Token ids and logprobs are the server's own; what a server did not say is ``None``, never
+a made-up value.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Message = dict[str, Any]
+"""One message in the OpenAI chat format. Messages that the engine itself writes have ``"name": "rollway"``."""
+
+ENGINE_NAME = "rollway"
+"""The ``name`` of user messages that the engine wrote (repair requests, nudges). Never trained on."""
+
+
+class StopReason(StrEnum):
+    """Why a rollout ended. Only ``completed`` means that the model ended it by answering."""
+
+    COMPLETED = "completed"
+    MAX_TURNS = "max_turns"
+    MAX_TOKENS = "max_tokens"
+    TRUNCATED = "truncated"
+    CONTEXT_OVERFLOW = "context_overflow"
+    EMPTY_RESPONSE = "empty_response"
+    TOOL_STOPPED = "tool_stopped"
+    ENVIRONMENT_DONE = "environment_done"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    SUSPENDED = "suspended"
+    MODEL_ERROR = "model_error"
+    ENVIRONMENT_ERROR = "environment_error"
+
+
+FAILURES = frozenset(
+    {StopReason.CANCELLED, StopReason.SUSPENDED, StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR}
+)
+"""Stop reasons of rollouts that say nothing about the policy: not scored, and done again on resume."""
+
+
+class ToolErrorKind(StrEnum):
+    """What was wrong with a tool call."""
+
+    PARSE = "parse"
+    UNKNOWN_TOOL = "unknown_tool"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    NOT_ALLOWED = "not_allowed"
+    DENIED = "denied"
+    TIMEOUT = "timeout"
+    EXCEPTION = "exception"
+    TOOL_REPORTED = "tool_reported"
+    CANCELLED = "cancelled"
+    SANDBOX = "sandbox"
+
+
+class Untrainable(StrEnum):
+    """Why a turn's sampled tokens stand in no sequence."""
+
+    NO_TOKEN_IDS = "no_token_ids"
+    NO_PROMPT_TOKEN_IDS = "no_prompt_token_ids"
+    LENGTH_MISMATCH = "length_mismatch"
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that the model wrote."""
+
+    id: str  # unique within the trajectory
+    name: str
+    arguments: str  # the raw text, never re-serialised; may be no JSON at all
+
+
+class ToolResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the model was told about one call."""
+
+    call_id: str
+    name: str
+    content: str
+    ok: bool
+    duration: float = 0.0  # seconds that the tool ran
+    queued: float = 0.0  # seconds that it waited for a free worker
+    truncated_from: int | None = None  # characters before it was cut; None when it was not
+
+
+class ToolError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call that failed, for whatever reason."""
+
+    turn: int  # 1-based
+    tool_name: str  # "" when the text named none
+    arguments: str  # as the model wrote them
+    kind: ToolErrorKind
+    error: str  # what happened, for people
+    tool_result: str  # what the model was told
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Token counts as the server reported them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int | None = None  # of the prompt; None when the server does not say
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One failed try of a model call."""
+
+    error: str  # the error's type, such as "ServerOverloaded"
+    message: str
+    status: int | None = None  # HTTP status; None when there was no reply
+    duration: float = 0.0  # seconds
+
+
+class TurnTiming(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Seconds, from the moment the loop asked for the turn."""
+
+    queued: float = 0.0  # before the kept attempt was sent
+    first_token: float | None = None  # None when the reply was not streamed
+    total: float = 0.0  # until the reply was complete
+    tools: float = 0.0  # from then until the last tool result
+
+
+class Turn(msgspec.Struct, omit_defaults=True):
+    """One model call that was kept, and the tool results that it led to.
+
+    The whole prompt of a turn is the first ``prompt_shared`` ids of (previous turn's whole prompt +
+    previous turn's ``token_ids``), then ``prompt_token_ids``: a trajectory's size stays linear in its
+    length. `rollway.sequences.whole_prompts` puts them together.
+    """
+
+    index: int  # 0-based
+    prompt_shared: int = 0
+    prompt_token_ids: list[int] | None = None  # None when the server gave none
+    token_ids: list[int] | None = None  # as sampled, end-of-turn token included
+    logprobs: list[float] | None = None  # one per token id, natural log, at sampling
+    reasoning: str | None = None
+    content: str | None = None  # without reasoning and calls where these were parsed out
+    tool_calls: list[ToolCall] = []
+    parsed_by: str = "server"  # "server" or the name of the parser that read the calls
+    finish_reason: str = ""  # the server's word
+    usage: Usage = Usage()
+    server: str = ""  # base URL that answered
+    weight_version: str | None = None  # as the reply named it
+    attempts: list[Attempt] = []  # failed tries before the kept one
+    timing: TurnTiming = TurnTiming()
+    tool_results: list[ToolResult] = []  # in the order of tool_calls
+    untrainable: Untrainable | None = None  # None: the sampled tokens stand in exactly one sequence
+
+
+class TokenSequence(msgspec.Struct, omit_defaults=True):
+    """What a trainer reads. All lists have one length.
+
+    Tokens that the policy did not sample have mask 0 and logprob 0.0.
+    """
+
+    token_ids: list[int]
+    loss_mask: list[int]  # 1: sampled by the policy
+    turn_index: list[int]  # the turn that sampled the token, or in whose prompt it first stood
+    logprobs: list[float] | None = None  # None when a turn in it has none
+    weight_versions: list[str | None] | None = None  # per token; None when no turn named one
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """Where a branch or a child rollout began."""
+
+    trajectory_id: str
+    turn: int
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fault that ended a rollout or kept it from being scored."""
+
+    kind: str  # the exception's type, such as "ServerUnreachable"
+    message: str
+    where: str = ""  # "model", "environment", "reward:<name>"
+    traceback: str | None = None  # for faults in the user's own code
+
+
+class TrajectoryTiming(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``started`` in Unix seconds, the others in seconds."""
+
+    started: float = 0.0
+    total: float = 0.0
+    model: float = 0.0  # waiting for the model
+    tools: float = 0.0  # waiting for tools
+
+
+class Trajectory(msgspec.Struct, omit_defaults=True):
+    """One rollout, whole or partial."""
+
+    id: str
+    messages: list[Message]
+    schema_version: int = SCHEMA_VERSION
+    environment: str = ""
+    task_id: str = ""
+    sample_index: int = 0
+    group_id: str | None = None
+    model: str = ""
+    seed: int | None = None
+    turns: list[Turn] = []
+    sequences: list[TokenSequence] = []
+    tool_errors: list[ToolError] = []
+    rewards: dict[str, float] = {}  # by reward function, before weights; a function that raised is absent
+    reward: float | None = None  # the weighted sum; None when not scored
+    advantage: float | None = None
+    metrics: dict[str, float] = {}
+    stop_reason: StopReason | None = None  # None only while the rollout runs
+    error: ErrorRecord | None = None
+    parent: Parent | None = None
+    timing: TrajectoryTiming = TrajectoryTiming()
+    metadata: dict[str, Any] = {}
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Trajectory)
+
+
+def encode_trajectory(trajectory: Trajectory) -> bytes:
+    """One line of JSON without the newline, fields at their default left out.
+
+    ``schema_version`` is always written.
+
+    Raises:
+        TypeError: `metadata` or a message holds something that JSON cannot say.
+    """
+    return b'{"schema_version":%d,' % trajectory.schema_version + _without_version(trajectory)
+
+
+def _without_version(trajectory: Trajectory) -> bytes:
+    if trajectory.schema_version == SCHEMA_VERSION:
+        return _ENCODER.encode(trajectory)[1:]
+    raise TypeError(
+        f"trajectory {trajectory.id!r} has schema version {trajectory.schema_version}; "
+        f"this version writes {SCHEMA_VERSION}"
+    )
+
+
+def decode_trajectory(line: bytes | str) -> Trajectory:
+    """Read back what `encode_trajectory` wrote.
+
+    Raises:
+        msgspec.DecodeError: the line is no whole JSON object (a torn last line, say).
+        msgspec.ValidationError: it is one, but no trajectory of this schema.
+    """
+    trajectory = _DECODER.decode(line)
+    if trajectory.schema_version != SCHEMA_VERSION:
+        raise msgspec.ValidationError(
+            f"trajectory {trajectory.id!r} has schema version {trajectory.schema_version}; "
+            f"this version reads {SCHEMA_VERSION}"
+        )
+    return trajectory
