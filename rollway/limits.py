@@ -2,7 +2,9 @@
 
 Limits are checked in the order of the fields below: before each model call ``max_turns``, then
 ``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` cuts in at any moment and
-``tool_timeout`` bounds each call. The first limit that is reached names the stop reason.
+``tool_timeout`` bounds each call. The first limit that is reached names the stop reason, but for the last
+two kinds: calls beyond ``max_tool_calls`` and calls past ``tool_timeout`` are answered, and the model may
+still use what it has.
 """
 
 from __future__ import annotations

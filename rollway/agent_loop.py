@@ -1,0 +1,364 @@
+"""The multi-turn loop: ask the model, run the tools it calls, tell it the results, until it answers.
+
+The invariant: at every moment the recorded conversation is valid (each tool call has exactly one tool
+message, in the order of the calls) and the record says all that happened so far. Faults of the model, a
+tool or the server end in the record; only a programming error raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from rollway.inference.errors import ContextOverflow, InferenceError
+from rollway.inference.protocol import Client, Completion, CompletionRequest, Sampling
+from rollway.limits import Limits
+from rollway.replies import Reply, history_message, read_reply, repair_request
+from rollway.sequences import build_sequences, shared_prefix, untrainable_reason
+from rollway.tool_parsers import ToolParser, get_parser
+from rollway.tools import ExecutedCall, Tool, ToolPool, ToolRegistry, answer_without_running, execute_call
+from rollway.trajectory import (
+    ErrorRecord,
+    Message,
+    StopReason,
+    ToolCall,
+    ToolError,
+    ToolErrorKind,
+    Trajectory,
+    TrajectoryTiming,
+    Turn,
+    TurnTiming,
+)
+
+CUT_OFF = frozenset({"length", "content_filter", "repetition"})
+"""Finish reasons of a reply that is not whole. Calls in it are not run, even where they can be read."""
+
+SERVER_GAVE_UP = frozenset({"abort", "error"})
+"""Finish reasons of a reply that the server did not finish."""
+
+Done = Callable[[Trajectory], bool]
+
+
+class AgentLoop:
+    """Runs one conversation at a time per call of `run`; any number of calls may be in flight.
+
+    ``tool_parser`` names the format in which calls are read from the text when the server did not parse
+    them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
+    text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
+
+    Raises:
+        UserError: there is no such parser, or two tools have one name.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        tools: ToolRegistry | Sequence[Tool] = (),
+        pool: ToolPool | None = None,
+        limits: Limits | None = None,
+        sampling: Sampling | None = None,
+        tool_parser: str | None = "hermes",
+        reasoning_parser: str | None = None,
+    ) -> None:
+        self.client = client
+        self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
+        self.pool = pool
+        self.limits = limits or Limits()
+        self.sampling = sampling or Sampling()
+        self.reasoning_parser = reasoning_parser
+        self._parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
+        if len(self.tools) and pool is None:
+            raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
+
+    async def run(
+        self, messages: Sequence[Message], *, trajectory: Trajectory | None = None, done: Done | None = None
+    ) -> Trajectory:
+        """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
+
+        A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
+        whatever happens. ``done`` is asked after each turn's tool results.
+
+        Raises:
+            asyncio.CancelledError: the caller cancelled. The record is whole up to that moment, with
+                stop reason ``cancelled``, and the request and tools in flight have been cancelled.
+        """
+        if trajectory is None:
+            trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
+        trajectory.messages = [dict(message) for message in messages]
+        rollout = _Rollout(self, trajectory, done)
+        started, wall = time.time(), time.monotonic()
+        try:
+            async with asyncio.timeout(self.limits.timeout):
+                trajectory.stop_reason = await rollout.run()
+        except TimeoutError:
+            trajectory.stop_reason = StopReason.TIMEOUT
+        except asyncio.CancelledError:
+            trajectory.stop_reason = StopReason.CANCELLED
+            raise
+        finally:
+            trajectory.sequences = build_sequences(trajectory.turns)
+            trajectory.timing = TrajectoryTiming(
+                started=started,
+                total=time.monotonic() - wall,
+                model=sum(turn.timing.total for turn in trajectory.turns),
+                tools=sum(turn.timing.tools for turn in trajectory.turns),
+            )
+        return trajectory
+
+
+class _Rollout:
+    """One run of the loop: the record, and what is needed to go on with it."""
+
+    def __init__(self, loop: AgentLoop, trajectory: Trajectory, done: Done | None) -> None:
+        self.loop = loop
+        self.limits = loop.limits
+        self.trajectory = trajectory
+        self.done = done
+        self.definitions = loop.tools.definitions()
+        self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
+        self.completion_tokens = 0
+        self.tool_calls = 0
+        self.call_ids: set[str] = set()
+        self.ids_so_far: list[int] = []  # the last turn's whole prompt and its sampled ids
+
+    async def run(self) -> StopReason:
+        while True:
+            reason = self._limit() or await self._turn()
+            if reason is not None:
+                return reason
+
+    def _limit(self) -> StopReason | None:
+        limits = self.limits
+        if limits.max_turns is not None and len(self.trajectory.turns) >= limits.max_turns:
+            return StopReason.MAX_TURNS
+        budget = limits.max_completion_tokens
+        if budget is not None and self.completion_tokens >= budget:
+            return StopReason.MAX_TOKENS
+        return None
+
+    async def _turn(self) -> StopReason | None:
+        started = time.monotonic()
+        try:
+            completion = await self.loop.client.generate(self._request())
+        except ContextOverflow as error:
+            self.trajectory.metadata["context_overflow"] = str(error)
+            return StopReason.CONTEXT_OVERFLOW
+        except InferenceError as error:
+            self.trajectory.error = ErrorRecord(
+                kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
+            )
+            return StopReason.MODEL_ERROR
+        reply = read_reply(
+            completion,
+            parser=self.loop._parser if self.definitions else None,
+            reasoning_format=self.loop.reasoning_parser,
+            tools=self.definitions,
+            used_ids=self.call_ids,
+            turn=len(self.trajectory.turns),
+        )
+        turn = self._keep(completion, reply, time.monotonic() - started)
+        return await self._act(turn, reply)
+
+    def _request(self) -> CompletionRequest:
+        index = len(self.trajectory.turns)
+        changes: dict[str, int] = {}
+        budget = self._tokens_left()
+        if budget is not None:
+            own = self.loop.sampling.max_tokens
+            changes["max_tokens"] = budget if own is None else min(budget, own)
+        if self.trajectory.seed is not None:
+            changes["seed"] = turn_seed(self.trajectory.seed, index)
+        sampling = self.loop.sampling
+        return CompletionRequest(
+            messages=self.trajectory.messages,
+            tools=self.definitions,
+            sampling=_with(sampling, changes) if changes else sampling,
+            request_id=f"{self.trajectory.id}-{index}",
+            deadline=self.deadline,
+        )
+
+    def _tokens_left(self) -> int | None:
+        budget = self.limits.max_completion_tokens
+        return None if budget is None else budget - self.completion_tokens
+
+    def _keep(self, completion: Completion, reply: Reply, total: float) -> Turn:
+        """Enter the reply into the record, in the shape in which the model is shown it again."""
+        turn = Turn(
+            index=len(self.trajectory.turns),
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            reasoning=reply.reasoning,
+            content=reply.content,
+            tool_calls=reply.calls,
+            parsed_by=reply.parsed_by,
+            finish_reason=completion.finish_reason,
+            usage=completion.usage,
+            server=completion.server,
+            weight_version=completion.weight_version,
+            attempts=completion.attempts,
+            timing=TurnTiming(
+                queued=completion.timing.queued, first_token=completion.timing.first_token, total=total
+            ),
+        )
+        self._place_prompt(turn, completion.prompt_token_ids)
+        turn.untrainable = untrainable_reason(turn)
+        sampled = completion.usage.completion_tokens
+        self.completion_tokens += len(turn.token_ids) if turn.token_ids is not None else sampled
+        self.trajectory.model = completion.model or self.trajectory.model
+        self.trajectory.turns.append(turn)
+        self.trajectory.messages.append(history_message(reply))
+        return turn
+
+    def _place_prompt(self, turn: Turn, prompt: list[int] | None) -> None:
+        if prompt is None:
+            self.ids_so_far = []
+            return
+        turn.prompt_shared = shared_prefix(self.ids_so_far, prompt)
+        turn.prompt_token_ids = prompt[turn.prompt_shared :]
+        self.ids_so_far = prompt + (turn.token_ids or [])
+
+    async def _act(self, turn: Turn, reply: Reply) -> StopReason | None:
+        reason = self._reason_to_stop(turn, reply)
+        if reason is not None:
+            if reply.calls:
+                self._answer([(call, _cut_off(call, turn)) for call in reply.calls], turn)
+            return reason
+        started = time.monotonic()
+        stopped = await self._run_tools(turn, reply.calls)
+        self._report_parse_errors(turn, reply)
+        _set_tool_time(turn, time.monotonic() - started)
+        if stopped:
+            return StopReason.TOOL_STOPPED
+        if self.done is not None and self.done(self.trajectory):
+            return StopReason.ENVIRONMENT_DONE
+        return None
+
+    def _reason_to_stop(self, turn: Turn, reply: Reply) -> StopReason | None:
+        if turn.finish_reason in SERVER_GAVE_UP:
+            self.trajectory.error = ErrorRecord(
+                kind="ServerAborted",
+                message=f"the server ended turn {turn.index + 1} with {turn.finish_reason!r}",
+                where="model",
+            )
+            return StopReason.MODEL_ERROR
+        if turn.finish_reason in CUT_OFF:
+            left = self._tokens_left()
+            return StopReason.MAX_TOKENS if left is not None and left <= 0 else StopReason.TRUNCATED
+        if reply.calls or reply.errors:
+            return None
+        return StopReason.COMPLETED if (reply.content or "").strip() else StopReason.EMPTY_RESPONSE
+
+    async def _run_tools(self, turn: Turn, calls: Sequence[ToolCall]) -> bool:
+        """Run a turn's calls at the same time. True when one of them ends the rollout."""
+        before, self.tool_calls = self.tool_calls, self.tool_calls + len(calls)
+        tasks = [
+            asyncio.ensure_future(self._run_tool(call, turn, position=position))
+            for position, call in enumerate(calls, before)
+        ]
+        finished = False
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+            finished = True
+        finally:
+            if not finished:
+                for task in tasks:
+                    task.cancel()
+            answers = [(call, _outcome(task, call, turn)) for call, task in zip(calls, tasks, strict=True)]
+            self._answer(answers, turn)
+        return any(executed.stop for _, executed in answers)
+
+    async def _run_tool(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
+        """Run the rollout's call number ``position`` (0-based), or say why it may not run."""
+        limit = self.limits.max_tool_calls
+        if limit is not None and position >= limit:
+            return answer_without_running(
+                call,
+                turn=turn.index + 1,
+                kind=ToolErrorKind.NOT_ALLOWED,
+                error=f"the rollout's limit of {limit} tool calls is used up",
+                told="Not run: no tool calls are left. Answer with what you know.",
+            )
+        assert self.loop.pool is not None  # the constructor saw to it
+        return await execute_call(
+            call,
+            registry=self.loop.tools,
+            pool=self.loop.pool,
+            turn=turn.index + 1,
+            timeout=self.limits.tool_timeout,
+        )
+
+    def _answer(self, answers: Sequence[tuple[ToolCall, ExecutedCall]], turn: Turn) -> None:
+        for call, executed in answers:
+            turn.tool_results.append(executed.result)
+            if executed.error is not None:
+                self.trajectory.tool_errors.append(executed.error)
+            self.trajectory.messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": call.id,
+                    "name": call.name,
+                    "content": executed.result.content,
+                }
+            )
+
+    def _report_parse_errors(self, turn: Turn, reply: Reply) -> None:
+        if not reply.errors:
+            return
+        told = repair_request(reply.errors)
+        self.trajectory.messages.append(told)
+        for error in reply.errors:
+            self.trajectory.tool_errors.append(
+                ToolError(
+                    turn=turn.index + 1,
+                    tool_name=error.name,
+                    arguments=error.raw,
+                    kind=ToolErrorKind.PARSE,
+                    error=f"{error.kind.value} at character {error.position}: {error.message}",
+                    tool_result=told["content"],
+                )
+            )
+
+
+def turn_seed(seed: int, turn: int) -> int:
+    """The sampling seed of one turn: fixed by the rollout's seed, different for each turn, below 2**31."""
+    return (seed * 1_000_003 + turn * 7_919) % 2**31
+
+
+def _with(sampling: Sampling, changes: dict[str, int]) -> Sampling:
+    fields = {name: getattr(sampling, name) for name in Sampling.__struct_fields__}
+    return Sampling(**(fields | changes))
+
+
+def _cut_off(call: ToolCall, turn: Turn) -> ExecutedCall:
+    return answer_without_running(
+        call,
+        turn=turn.index + 1,
+        kind=ToolErrorKind.CANCELLED,
+        error=f"the reply ended with {turn.finish_reason!r}, so the call may not be whole",
+        told="Not run: the reply was cut off.",
+    )
+
+
+def _outcome(task: asyncio.Future[ExecutedCall], call: ToolCall, turn: Turn) -> ExecutedCall:
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return task.result()
+    if task.done() and not task.cancelled():
+        task.result()  # a programming error of the engine's: raise it
+    return answer_without_running(
+        call,
+        turn=turn.index + 1,
+        kind=ToolErrorKind.CANCELLED,
+        error="the rollout ended while the tool ran",
+        told="Not finished: the rollout ended.",
+    )
+
+
+def _set_tool_time(turn: Turn, seconds: float) -> None:
+    timing = turn.timing
+    turn.timing = TurnTiming(
+        queued=timing.queued, first_token=timing.first_token, total=timing.total, tools=seconds
+    )
