@@ -19,8 +19,6 @@ ANSWER_FORM = "The answer is {}."
 """The form of the last message that `answered_in_form` looks for."""
 
 _NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
-    r"(?<![\w.])[-\u2212]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?<![\w.])[-\u2212]?\d+(?:\.\d+)?"
-)
 
 
 @tool
