@@ -1,0 +1,124 @@
+"""Scoring one trajectory: every reward function is asked, and a function that fails is never a 0.
+
+A reward is either a finite number that all functions agreed to give, or absent with the reason beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import numbers
+import traceback
+from collections.abc import Sequence
+
+import msgspec
+
+from rollway.environments.base import Environment, Reward, Task, named_rewards
+from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
+
+REWARD_ERROR = "reward:"
+"""How ``error.where`` begins when a reward function failed; the function's name follows."""
+
+MOST_TRACEBACK = 8_000
+"""Characters of a traceback that are kept, from its end."""
+
+
+async def score_trajectory(environment: Environment, task: Task, trajectory: Trajectory) -> None:
+    """Fill in ``rewards`` and ``reward`` (the weighted sum), or leave ``reward`` at None and say why.
+
+    A function that raises, or returns no finite number, has no entry in ``rewards``; the others keep
+    theirs, and ``error`` tells of the first that failed. Rollouts that failed (`FAILURES`) are not scored.
+    What an earlier scoring left is replaced.
+
+    Functions that are not async are called on the event loop: most are quick, and a thread would take
+    those with a timer of their own (math-verify uses SIGALRM) off the main thread. One that blocks for
+    long should be async and move its own work to a thread.
+
+    Raises:
+        ValueError: two of the environment's rewards have one name.
+    """
+    await score_with(named_rewards(environment), task, trajectory)
+
+
+async def score_with(rewards: Sequence[Reward], task: Task, trajectory: Trajectory) -> None:
+    """`score_trajectory` with rewards whose names are filled in and differ."""
+    forget_scores(trajectory)
+    if trajectory.stop_reason in FAILURES or not rewards:
+        return
+    failures: list[ErrorRecord] = []
+    for reward in rewards:
+        try:
+            trajectory.rewards[reward.name] = await _value(reward, task, trajectory)
+        except (Exception, SystemExit) as error:
+            failures.append(_record(reward.name, error))
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            failures.append(_record(reward.name, error))  # a cancelled task of the function's own
+    total = sum(reward.weight * trajectory.rewards.get(reward.name, 0.0) for reward in rewards)
+    if not failures and not math.isfinite(total):
+        told = f"the weighted sum of the rewards is {total}"
+        failures.append(ErrorRecord(kind="OverflowError", message=told, where=REWARD_ERROR))
+    if failures:
+        trajectory.error = _joined(failures, trajectory.error)
+    else:
+        trajectory.reward = total
+
+
+def forget_scores(trajectory: Trajectory) -> None:
+    """Take away what an earlier scoring left, its error included."""
+    trajectory.rewards = {}
+    trajectory.reward = None
+    if trajectory.error and trajectory.error.where.startswith(REWARD_ERROR):
+        trajectory.error = None
+
+
+async def _value(reward: Reward, task: Task, trajectory: Trajectory) -> float:
+    answer = reward.function(trajectory, task)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    return as_number(answer)
+
+
+def as_number(answer: object) -> float:
+    """A reward function's answer as a float: a bool, a real number, or a NumPy or torch scalar.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it is not finite.
+    """
+    scalar = getattr(answer, "item", None)
+    if callable(scalar) and getattr(answer, "ndim", None) == 0:
+        answer = scalar()
+    if not isinstance(answer, numbers.Real):
+        shown = repr(answer)
+        raise TypeError(f"a reward must be a number, got {type(answer).__name__} {shown[:80]}")
+    value = float(answer)
+    if not math.isfinite(value):
+        raise ValueError(f"a reward must be finite, got {value}")
+    return value
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _record(name: str, error: BaseException) -> ErrorRecord:
+    told = "".join(traceback.format_exception(error))
+    return ErrorRecord(
+        kind=type(error).__name__,
+        message=str(error),
+        where=REWARD_ERROR + name,
+        traceback=told[-MOST_TRACEBACK:],
+    )
+
+
+def _joined(failures: Sequence[ErrorRecord], before: ErrorRecord | None) -> ErrorRecord:
+    """The first failure, its message telling what else is wrong."""
+    first, *others = failures
+    told = [f"also failed: {other.where.removeprefix(REWARD_ERROR)} ({other.kind})" for other in others]
+    if before:
+        told.append(f"the rollout itself: {before.kind}: {before.message}")
+    return msgspec.structs.replace(first, message="; ".join([first.message, *told])) if told else first
