@@ -1,0 +1,16 @@
+"""Tool calls and reasoning out of a model's text, for the formats that open models write."""
+
+from rollway.tool_parsers.format import ToolFormat, ToolParser
+from rollway.tool_parsers.output import ParsedOutput, ParseError, ParseErrorKind
+from rollway.tool_parsers.registry import get_parser, list_formats, list_parsers
+
+__all__ = [
+    "ParseError",
+    "ParseErrorKind",
+    "ParsedOutput",
+    "ToolFormat",
+    "ToolParser",
+    "get_parser",
+    "list_formats",
+    "list_parsers",
+]

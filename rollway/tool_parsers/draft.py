@@ -1,0 +1,199 @@
+"""What has been found so far in one text, and how content, calls and errors come out of it.
+
+Content is the text without the spans of calls and markers. What is rejected is never cut out, so nothing
+that the model wrote is lost; and no call that stands inside a finished thought comes out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from rollway.tool_parsers.output import ParsedOutput, ParseError, ParseErrorKind
+from rollway.trajectory import ToolCall
+
+THINK = re.compile(r"(<think>)|</think>")
+"""Tags of a thought; group 1 is the one that opens."""
+
+
+class Draft:
+    """A text being read from left to right.
+
+    Look for the next block with `find` or `search`, which pass over finished thoughts, then say what the
+    block was with `call`, `reject` or `drop`. Spans come in order and do not overlap. `finish` ends it.
+
+    A thought that is opened and never closed hides nothing: the call ends it, as it does for the reasoning
+    parsers of the servers. A closing tag with no opening tag before it ends a thought that the prompt had
+    opened, so what stood before it is taken back.
+    """
+
+    __slots__ = ("_calls", "_cursor", "_cuts", "_errors", "_seen_thought", "_tag", "_tags", "text")
+
+    def __init__(self, text: str, thought: re.Pattern[str] | None = THINK) -> None:
+        self.text = text
+        self._calls: list[tuple[str, str, str, bool]] = []  # id, name, arguments, repaired
+        self._errors: list[ParseError] = []
+        self._cuts: list[tuple[int, int, int]] = []  # start, end, calls found up to and with it
+        self._cursor = 0  # thought tags before it are settled
+        self._seen_thought = False
+        self._tag = 0
+        self._tags = _thought_tags(text, thought)
+
+    def find(self, tag: str, position: int) -> int:
+        """Where ``tag`` next stands outside a thought, from the end of the last block on; -1 if nowhere."""
+        start = self.text.find(tag, position)
+        if not self._tags:
+            return start
+        while start >= 0:
+            visible = self._past_thoughts(position, start)
+            if visible == start:
+                return start
+            position = visible
+            start = self.text.find(tag, position)
+        return start
+
+    def search(self, pattern: re.Pattern[str], position: int) -> re.Match[str] | None:
+        """Like `find`, for a pattern."""
+        match = pattern.search(self.text, position)
+        if not self._tags:
+            return match
+        while match is not None:
+            visible = self._past_thoughts(position, match.start())
+            if visible == match.start():
+                return match
+            position = visible
+            match = pattern.search(self.text, position)
+        return match
+
+    def call(
+        self, start: int, end: int, name: str, arguments: str, *, id: str = "", repaired: bool = False
+    ) -> None:
+        """The block ``text[start:end]`` is a call. ``id`` is the model's own, if it wrote one."""
+        self._calls.append((id, name, arguments, repaired))
+        self._cuts.append((start, end, len(self._calls)))
+
+    def reject(self, start: int, end: int, kind: ParseErrorKind, message: str, *, name: str = "") -> None:
+        """The block ``text[start:end]`` was meant as a call and is none. It stays in the content."""
+        self._errors.append(ParseError(kind, self.text[start:end], start, message, name))
+
+    def drop(self, start: int, end: int) -> None:
+        """``text[start:end]`` belongs to the format: a marker or a separator, not the model's words."""
+        self._cuts.append((start, end, len(self._calls)))
+
+    @property
+    def call_count(self) -> int:
+        """Calls found so far."""
+        return len(self._calls)
+
+    def finish(self, position: int | None = None) -> ParsedOutput:
+        """The result. ``position`` is the end of the last block; thought tags before it are not looked at."""
+        if self._tags:
+            self._past_thoughts(self._last_end() if position is None else position, len(self.text))
+        repaired = [index for index, call in enumerate(self._calls) if call[3]]
+        return ParsedOutput(self._content(), self._with_ids(), self._errors, repaired)
+
+    def _last_end(self) -> int:
+        ends = [self._cuts[-1][1]] if self._cuts else [0]
+        if self._errors:
+            ends.append(self._errors[-1].position + len(self._errors[-1].raw))
+        return max(ends)
+
+    def _past_thoughts(self, position: int, start: int) -> int:
+        """``start``, or the end of the thought around it. Tags before ``position`` stand in blocks."""
+        position = max(position, self._cursor)
+        tags = self._tags
+        while self._tag < len(tags):
+            tag_start, tag_end, opens = tags[self._tag]
+            if tag_start < position:
+                self._tag += 1
+            elif tag_start >= start:
+                break
+            elif not opens:
+                if not self._seen_thought:
+                    self._take_back()
+                self._seen_thought = True
+                self._tag += 1
+                position = tag_end
+            else:
+                close = self._next_closing()
+                if close is None:
+                    break
+                self._seen_thought = True
+                position = close
+                if close > start:
+                    break
+        self._cursor = position
+        return max(position, start)
+
+    def _next_closing(self) -> int | None:
+        """Step past the next closing tag and give its end; None if there is none."""
+        for index in range(self._tag, len(self._tags)):
+            if not self._tags[index][2]:
+                self._tag = index + 1
+                return self._tags[index][1]
+        self._tag = len(self._tags)
+        return None
+
+    def _take_back(self) -> None:
+        self._calls.clear()
+        self._errors.clear()
+        self._cuts.clear()
+
+    def _content(self) -> str | None:
+        text = self.text
+        if not self._cuts:
+            return text if text and not text.isspace() else None
+        pieces: list[str] = []
+        first_calls = 0  # calls before the first piece
+        at = 0
+        calls = 0
+        for start, end, count in self._cuts:
+            if start > at:
+                piece = text[at:start]
+                if not piece.isspace():
+                    if not pieces:
+                        first_calls = calls
+                    pieces.append(piece)
+            at = end
+            calls = count
+        tail = text[at:]
+        if tail and not tail.isspace():
+            if not pieces:
+                first_calls = calls
+            pieces.append(tail)
+        if len(pieces) == 1 and first_calls == 0:
+            return pieces[0]  # to the letter, so that a template can write the turn as it was
+        return "\n".join(piece.strip() for piece in pieces) or None
+
+    def _with_ids(self) -> list[ToolCall]:
+        if not self._calls:
+            return []
+        digest = hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        number = int.from_bytes(digest)
+        taken = {call[0] for call in self._calls}
+        used: set[str] = set()
+        made = []
+        for own, name, arguments, _ in self._calls:
+            call_id = own
+            if not own or own in used:
+                call_id, number = _fresh_id(number, taken)
+            used.add(call_id)
+            made.append(ToolCall(call_id, name, arguments))
+        return made
+
+
+def _thought_tags(text: str, thought: re.Pattern[str] | None) -> list[tuple[int, int, bool]]:
+    """Start, end and "opens" of each tag; empty when no thought is finished, as then nothing is hidden."""
+    if thought is None:
+        return []
+    tags = [(match.start(), match.end(), match.lastindex == 1) for match in thought.finditer(text)]
+    return [] if all(opens for _, _, opens in tags) else tags
+
+
+def _fresh_id(number: int, taken: set[str]) -> tuple[str, int]:
+    """An id that the model did not write itself, and the number that the next one is made from."""
+    while True:
+        call_id = f"call_{number:024x}"
+        number = (number + 1) % (1 << 96)
+        if call_id not in taken:
+            return call_id, number
