@@ -1,1 +1,53 @@
-"""Rollway: multi-turn rollouts for reinforcement learning and evaluation of tool-using language models."""
+"""Rollway: multi-turn rollouts for reinforcement learning and evaluation of tool-using language models.
+
+The names below are loaded when they are first used, so that ``import rollway`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rollway.agent_loop import AgentLoop
+    from rollway.environments import Environment, Reward
+    from rollway.inference import Sampling
+    from rollway.limits import Limits
+    from rollway.tools import ToolFailed, ToolOutput, ToolPool, ToolRegistry, tool
+    from rollway.trajectory import Trajectory
+
+__all__ = [
+    "AgentLoop",
+    "Environment",
+    "Limits",
+    "Reward",
+    "Sampling",
+    "ToolFailed",
+    "ToolOutput",
+    "ToolPool",
+    "ToolRegistry",
+    "Trajectory",
+    "tool",
+]
+
+_HOMES = {
+    "AgentLoop": "rollway.agent_loop",
+    "Environment": "rollway.environments",
+    "Limits": "rollway.limits",
+    "Reward": "rollway.environments",
+    "Sampling": "rollway.inference",
+    "ToolFailed": "rollway.tools",
+    "ToolOutput": "rollway.tools",
+    "ToolPool": "rollway.tools",
+    "ToolRegistry": "rollway.tools",
+    "Trajectory": "rollway.trajectory",
+    "tool": "rollway.tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rollway' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,63 @@
+"""A real vLLM server on the embedded policy, in float32, started once for all tests here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+POLICY = ROOT / "rollway" / "embedded" / "policies" / "calculator"
+START_DEADLINE = 300.0  # seconds; a cold start on two cores takes 20 to 80
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not VLLM_PYTHON.exists():
+        pytest.fail("no .venv-vllm here: run 'make test-vllm', which makes it")
+    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "server.log"
+    command = [str(VLLM_PYTHON), "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(POLICY), "--served-model-name", "calculator", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"]
+    command += ["--kv-cache-memory-bytes", str(64 << 20), "--enable-scale-out"]
+    command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"]
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"vLLM ended with {process.returncode}:\n{log.read_text()[-4000:]}")
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=2)
+        except OSError:
+            time.sleep(0.5)  # nothing to wait on but the server's own answer
+        else:
+            return
+    pytest.fail(f"vLLM was not healthy within {START_DEADLINE} s:\n{log.read_text()[-4000:]}")
