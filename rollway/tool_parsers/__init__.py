@@ -2,15 +2,27 @@
 
 from rollway.tool_parsers.format import ToolFormat, ToolParser
 from rollway.tool_parsers.output import ParsedOutput, ParseError, ParseErrorKind
+from rollway.tool_parsers.reasoning import (
+    ReasoningFormat,
+    get_reasoning_format,
+    list_reasoning_formats,
+    opened_by_prompt,
+    split_reasoning,
+)
 from rollway.tool_parsers.registry import get_parser, list_formats, list_parsers
 
 __all__ = [
     "ParseError",
     "ParseErrorKind",
     "ParsedOutput",
+    "ReasoningFormat",
     "ToolFormat",
     "ToolParser",
     "get_parser",
+    "get_reasoning_format",
     "list_formats",
     "list_parsers",
+    "list_reasoning_formats",
+    "opened_by_prompt",
+    "split_reasoning",
 ]
