@@ -1,0 +1,164 @@
+"""What a tool is: a name, words and a JSON schema for the model, and a function for us.
+
+A `Tool` is still the function it was made from: calling it calls the function. What a call from a model
+goes through (parsing, validation, a deadline) happens in `rollway.tools.execution`.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+import types
+from collections.abc import Callable
+from typing import Any, Protocol, overload
+
+import msgspec
+
+from rollway.tools.arguments import parse_arguments
+from rollway.tools.docstrings import parse_docstring
+
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+
+
+class ToolFailed(Exception):  # noqa: N818 (it is raised by users, to whom it says what happened)
+    """Raised by a tool to tell the model, in the tool's own words, that it could not do what was asked."""
+
+
+class ToolOutput(msgspec.Struct, frozen=True):
+    """What a tool returns when a plain value does not say enough."""
+
+    content: Any  # text, or a value that JSON can say
+    ok: bool = True  # False: recorded as an error that the tool reported
+    stop: bool = False  # True: the rollout ends after this turn's tools, as `tool_stopped`
+
+
+class Binder(Protocol):
+    """Checks the arguments of a call."""
+
+    def bind(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the function is called with, or `InvalidArguments`."""
+        ...
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A function that a model may call. Made by `tool` or by `Tool.from_schema`."""
+
+    name: str  # what the model calls it
+    description: str
+    parameters: dict[str, Any]  # JSON schema of the arguments, an object; not to be changed
+    function: Callable[..., Any]  # sync or async
+    binder: Binder
+    unbound: bool = False  # a method as its class sees it; the instance's attribute is the tool to use
+
+    @classmethod
+    def from_schema(
+        cls, name: str, description: str, parameters: dict[str, Any], function: Callable[..., Any]
+    ) -> Tool:
+        """A tool whose schema is given. ``function`` is called with the arguments by name.
+
+        Raises:
+            ValueError: ``parameters`` is no valid JSON schema of an object, or the name is no tool's name.
+        """
+        from rollway.tools.json_schema import SchemaBinder  # jsonschema is slow to import
+
+        _check_name(name)
+        binder = SchemaBinder.of(name, parameters)
+        return cls(
+            name=name, description=description, parameters=parameters, function=function, binder=binder
+        )
+
+    def definition(self) -> dict[str, Any]:
+        """The tool as the OpenAI API describes it; a copy."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": copy.deepcopy(function)}
+
+    def bind(self, arguments: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the function is called with for the text that a model wrote.
+
+        Raises:
+            InvalidArguments: in words for the model.
+        """
+        return self.binder.bind(parse_arguments(arguments))
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Tool:
+        """Where ``@tool`` stands on a method, each instance has the tool bound to itself."""
+        if instance is None or not self.unbound:
+            return self
+        return msgspec.structs.replace(
+            self, function=types.MethodType(self.function, instance), unbound=False
+        )
+
+
+@overload
+def tool(function: Callable[..., Any], /, *, name: str = "", description: str = "") -> Tool: ...
+@overload
+def tool(*, name: str = "", description: str = "") -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = ""
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a typed function, sync or async, a `Tool`; as ``@tool`` or ``@tool(name=..., description=...)``.
+
+    The description is the docstring's text, the schema comes from the type hints, and what an argument means
+    from ``Annotated[int, "text"]`` or from the docstring (Google or NumPy style). Without a name of its own a
+    tool has the function's.
+
+    Raises:
+        TypeError: a parameter cannot be said in JSON.
+        ValueError: the name is no tool's name.
+    """
+    if function is None:
+        return lambda decorated: _from_function(decorated, name, description)
+    return _from_function(function, name, description)
+
+
+def _from_function(function: Callable[..., Any], name: str, description: str) -> Tool:
+    from rollway.tools.schema import describe_function  # pydantic is slow to import
+
+    if isinstance(function, Tool):
+        raise TypeError(f"{function.name!r} is a tool already")
+    if not callable(function):
+        raise TypeError(
+            f"@tool needs a function, got {type(function).__name__}; put @tool below @staticmethod"
+        )
+    plain = function
+    while not hasattr(plain, "__name__") and hasattr(plain, "func"):  # functools.partial
+        plain = plain.func
+    name = name or getattr(plain, "__name__", "")
+    _check_name(name)
+    unbound = _is_method(function)
+    docstring = parse_docstring(getattr(plain, "__doc__", None))
+    parameters, binder = describe_function(function, name, docstring, skip_first=unbound)
+    return Tool(
+        name=name,
+        description=description or docstring.description,
+        parameters=parameters,
+        function=function,
+        binder=binder,
+        unbound=unbound,
+    )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no name for a tool (at most 128 letters, digits and _ . : / -); give one with name=..."
+        )
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Is this a method in a class body? A plain function may well have a parameter named ``self``."""
+    if not inspect.isfunction(function):
+        return False
+    enclosing = function.__qualname__.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return (
+        bool(enclosing)
+        and not enclosing.endswith("<locals>")
+        and first is not None
+        and first.name == "self"
+        and first.annotation is inspect.Parameter.empty
+    )
