@@ -57,7 +57,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     retries_by_error: dict[str, int]
     turn_seconds: Spread | None
     first_token_seconds: Spread | None  # None when no reply was streamed
-    rollout_seconds: Spread | None
+    rollout_seconds: Spread | None  # of rollouts that no fault or cancelling ended
     wall_seconds: float | None  # None when not known
     tokens_per_second: float | None  # sampled tokens per wall second
     weight_versions: dict[str, int]  # version -> turns that named it
@@ -127,7 +127,8 @@ class SummaryBuilder:
         self._environments[trajectory.environment] += 1
         self._models[trajectory.model] += 1
         self._stop_reasons[str(trajectory.stop_reason or "none")] += 1
-        self._rollout_seconds.add(trajectory.timing.total)
+        if trajectory.stop_reason not in FAILURES:
+            self._rollout_seconds.add(trajectory.timing.total)
         for turn in trajectory.turns:
             self._add_turn(turn)
         for error in trajectory.tool_errors:

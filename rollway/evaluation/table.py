@@ -1,0 +1,171 @@
+"""The summary as people read it in a terminal: at most 80 columns, and plain text where there is no terminal.
+
+What weakens the score (failures, missing rollouts, tasks without enough samples) is said beside it.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rollway.evaluation.summary import RunSummary
+from rollway.evaluation.tallies import Spread
+from rollway.statistics import Estimate, PassRate
+
+MOST_ROWS = 8
+"""Kinds of a list that are shown one by one; the rest are told as a number."""
+
+
+def print_table(summary: RunSummary, console: Console) -> None:
+    """Print the summary, 80 columns wide at most."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in summary_rows(summary):
+        table.add_row(escape(label), escape(value))
+    console.print(table, width=min(console.width, 80), highlight=False)
+
+
+def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    """The lines of the table as (label, text); a label is empty where its lines go on."""
+    blocks = [
+        ("run", [" · ".join([*summary.environments, *summary.models]) or "nothing on record"]),
+        ("rollouts", _rollouts(summary)),
+        ("score", _score(summary)),
+        ("rewards", _rewards(summary)),
+        ("pass", _passes(summary)),
+        ("stopped", _counts(summary.stop_reasons)),
+        ("tools", _tools(summary)),
+        ("model", _model(summary)),
+        ("tokens", _tokens(summary)),
+        ("seconds", _seconds(summary)),
+        ("weights", _counts(summary.weight_versions, "turns of ")),
+    ]
+    return [
+        (label if place == 0 else "", line) for label, lines in blocks for place, line in enumerate(lines)
+    ]
+
+
+def _rollouts(summary: RunSummary) -> list[str]:
+    asked = f"{_number(summary.tasks, 'task')} x {_number(summary.samples, 'sample')}"
+    lines = [f"{summary.asked:,} asked: {asked}"]
+    parts = [f"{summary.scored:,} scored"]
+    parts += [f"{summary.failed:,} failed"] if summary.failed else []
+    parts += [f"{summary.missing:,} missing"] if summary.missing else []
+    lines.append(", ".join(parts))
+    return lines + _counts(summary.failures, "failed: ")
+
+
+def _score(summary: RunSummary) -> list[str]:
+    if summary.mean_reward is None:
+        return ["none: no rollout was scored"]
+    told = "mean reward" if summary.mean_reward.low is None else "mean reward, 95% interval"
+    lines = [f"{_estimate(summary.mean_reward)}  {told}"]
+    if summary.mean_reward_of_asked and summary.scored < summary.asked:
+        lines.append(
+            f"{_estimate(summary.mean_reward_of_asked)}  "
+            f"with all {summary.asked - summary.scored:,} failed or missing as 0"
+        )
+    return lines
+
+
+def _rewards(summary: RunSummary) -> list[str]:
+    width = max((len(name) for name in summary.rewards), default=0)
+    return [
+        f"{name:<{width}}  {_estimate(mean)}" + (f"  of {mean.n:,}" if mean.n != summary.scored else "")
+        for name, mean in summary.rewards.items()
+    ]
+
+
+def _passes(summary: RunSummary) -> list[str]:
+    rates = summary.pass_rates
+    if not summary.scored:
+        return []
+    heads = [f"k={rate.k}" for rate in rates]
+    lines = [
+        f"{'':6}"
+        + "".join(f"{head:>8}" for head in heads)
+        + f"   passed: reward >= {summary.pass_threshold:g}",
+        "pass@k" + "".join(f"{_mean(rate.pass_at_k):>8}" for rate in rates),
+        "pass^k" + "".join(f"{_mean(rate.pass_hat_k):>8}" for rate in rates),
+    ]
+    return lines + [_lacking(rate, summary.tasks) for rate in rates if rate.lacking]
+
+
+def _lacking(rate: PassRate, tasks: int) -> str:
+    return f"k={rate.k} is not known: {rate.lacking:,} of {tasks:,} tasks have fewer scored samples"
+
+
+def _tools(summary: RunSummary) -> list[str]:
+    errors = sum(sum(kinds.values()) for kinds in summary.tool_errors.values())
+    if not summary.tool_calls and not errors:
+        return []
+    flat = {
+        f"{tool or '(unreadable call)'}: {kind}": n
+        for tool, kinds in summary.tool_errors.items()
+        for kind, n in kinds.items()
+    }
+    by_size = dict(sorted(flat.items(), key=lambda item: -item[1]))
+    return [f"{_number(summary.tool_calls, 'call')}, {_number(errors, 'error')}", *_counts(by_size)]
+
+
+def _model(summary: RunSummary) -> list[str]:
+    if not summary.turns and not summary.retries:
+        return []
+    each = summary.turns / summary.finished if summary.finished else 0.0
+    tries = f", tried again {_number(summary.retries, 'time')}" if summary.retries else ""
+    lines = [f"{_number(summary.turns, 'turn')} ({each:.1f} a rollout){tries}"]
+    return lines + _counts(summary.retries_by_error)
+
+
+def _tokens(summary: RunSummary) -> list[str]:
+    prompts = f"{summary.prompt_tokens:,} in prompts"
+    if summary.cached_tokens is not None and summary.prompt_tokens:
+        prompts += f" ({summary.cached_tokens / summary.prompt_tokens:.0%} cached)"
+    line = f"{summary.completion_tokens:,} sampled, {prompts}"
+    if summary.tokens_per_second is None:
+        return [line]
+    return [line, f"{summary.tokens_per_second:,.0f} sampled tokens a second"]
+
+
+def _seconds(summary: RunSummary) -> list[str]:
+    spreads = {
+        "turn": summary.turn_seconds,
+        "first token": summary.first_token_seconds,
+        "rollout": summary.rollout_seconds,
+    }
+    lines = [_spread(name, spread) for name, spread in spreads.items() if spread is not None]
+    if lines:
+        lines.insert(0, " " * 11 + "".join(f"{head:>9}" for head in ("mean", "p50", "p90", "p99", "max")))
+    return (
+        lines if summary.wall_seconds is None else [*lines, f"{'whole run':<11}{summary.wall_seconds:>9,.1f}"]
+    )
+
+
+def _spread(name: str, spread: Spread) -> str:
+    values = (spread.mean, spread.p50, spread.p90, spread.p99, spread.max)
+    return f"{name:<11}" + "".join(f"{value:>9.2f}" if value < 100 else f"{value:>9,.0f}" for value in values)
+
+
+def _counts(counts: dict[str, int], prefix: str = "") -> list[str]:
+    """One line per kind, largest first, the smallest told together."""
+    shown = list(counts.items())[:MOST_ROWS]
+    rest = list(counts.values())[MOST_ROWS:]
+    shown += [(f"of {len(rest)} other kinds", sum(rest))] if rest else []
+    width = max((len(f"{n:,}") for _, n in shown), default=0)
+    return [f"{n:>{width},} {prefix}{name}" for name, n in shown]
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:.3f} (no interval: one task)"
+    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _mean(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.mean:.3f}"
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
