@@ -305,7 +305,9 @@ async def test_calls_beyond_the_limit_are_answered_not_run() -> None:
 
 
 async def test_context_overflow_is_a_stop_reason_of_its_own() -> None:
-    message = "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049"
+    message = (
+        "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049"
+    )
     trajectory = await rolled_out([reply(tool_calls=[("add", {"a": 2, "b": 3})]), error(400, message)])
     assert trajectory.stop_reason is StopReason.CONTEXT_OVERFLOW
     assert trajectory.error is None
@@ -313,7 +315,9 @@ async def test_context_overflow_is_a_stop_reason_of_its_own() -> None:
 
 
 async def test_a_server_fault_ends_in_the_record_with_what_was_there() -> None:
-    trajectory = await rolled_out([reply(tool_calls=[("add", {"a": 2, "b": 3})]), error(400, "no such field")])
+    trajectory = await rolled_out(
+        [reply(tool_calls=[("add", {"a": 2, "b": 3})]), error(400, "no such field")]
+    )
     assert trajectory.stop_reason is StopReason.MODEL_ERROR
     assert trajectory.error is not None
     assert (trajectory.error.kind, trajectory.error.where) == ("BadRequest", "model")

@@ -55,7 +55,9 @@ def test_help_answers_at_once() -> None:
     program = f"import time\nstart = time.process_time()\n{command}\nprint(time.process_time() - start)"
     runs = []
     for _ in range(3):
-        out = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+        out = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, check=True, text=True
+        ).stdout
         runs.append(float(out.strip().split("\n")[-1]))
         assert "eval" in out
     assert min(runs) < 0.5

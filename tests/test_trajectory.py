@@ -86,7 +86,8 @@ trajectories = st.builds(
     advantage=st.none() | st.floats(-10, 10),
     metrics=st.dictionaries(text, st.floats(-10, 10), max_size=2),
     stop_reason=st.none() | st.sampled_from(StopReason),
-    error=st.none() | st.builds(ErrorRecord, text, text, text, st.none() | text, st.lists(attempts, max_size=1)),
+    error=st.none()
+    | st.builds(ErrorRecord, text, text, text, st.none() | text, st.lists(attempts, max_size=1)),
     parent=st.none() | st.builds(Parent, text, counts),
     timing=st.builds(TrajectoryTiming, seconds, seconds, seconds, seconds),
     metadata=st.dictionaries(text, json_values, max_size=3),
