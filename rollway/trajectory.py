@@ -15,7 +15,7 @@ import msgspec
 SCHEMA_VERSION = 1
 
 Message = dict[str, Any]
-"""One message in the OpenAI chat format. Messages that the engine itself writes have ``"name": "rollway"``."""
+"""One message in the OpenAI chat format. User messages of the engine itself have ``"name": "rollway"``."""
 
 ENGINE_NAME = "rollway"
 """The ``name`` of user messages that the engine wrote (repair requests, nudges). Never trained on."""
