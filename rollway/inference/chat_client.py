@@ -1,0 +1,184 @@
+"""Chat completions of vLLM, SGLang and any OpenAI-compatible server, with exact token data where it is given.
+
+One `generate` is one reply or one typed error; the tries in between are in the record. Cancelling it closes
+the connection, on which the server aborts the request, and cancelling between two tries sends nothing more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from rollway.inference.chat_reply import read_chat_reply
+from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
+from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
+from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.protocol import Completion, CompletionRequest
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.served_models import choose_model, read_model_names
+from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
+
+_CHECK_TIMEOUTS = Timeouts(connect=10.0, total=30.0)
+
+
+class ChatClient:
+    """A `Client` over HTTP. Safe for thousands of concurrent calls on one event loop; bound to that loop.
+
+        async with ChatClient(base_url="http://127.0.0.1:8000", model="Qwen/Qwen3-8B") as client:
+            completion = await client.generate(CompletionRequest(messages=[...]))
+
+    Args:
+        base_url: the server's address, with or without ``/v1``.
+        model: the name it serves; "" lets `check` find the only one.
+        api_key: sent as a bearer token.
+        logprobs, return_token_ids: whether to ask for token data; switch them off for a server that refuses
+            fields it does not know.
+        require_token_data: a reply without the token data that was asked for, or with ids and logprobs of
+            different lengths, raises `InvalidReply`. Otherwise the log tells it once and the reply is kept.
+        history_reasoning: the field that carries ``reasoning_content`` of earlier turns to the server.
+        max_tokens_field: the field that carries ``sampling.max_tokens``.
+        headers: sent with every request.
+        max_connections: requests beyond this number, or beyond the open files that the process may have, wait
+            in the client.
+
+    Raises:
+        ValueError: ``base_url`` is no http address.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str = "",
+        api_key: str | None = None,
+        *,
+        logprobs: bool = True,
+        return_token_ids: bool = True,
+        require_token_data: bool = False,
+        history_reasoning: ReasoningField = "reasoning_content",
+        max_tokens_field: str = "max_tokens",
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        headers: Mapping[str, str] | None = None,
+        max_connections: int = 10_000,
+    ) -> None:
+        self.server, self._api = split_base_url(base_url)
+        self.model = model
+        self._form = ChatFormat(
+            logprobs=logprobs,
+            return_token_ids=return_token_ids,
+            history_reasoning=history_reasoning,
+            max_tokens_field=max_tokens_field,
+        )
+        self._guard = TokenDataGuard(
+            token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
+        )
+        self._retry = retry
+        self._rng = random.Random()
+        self._transport = Transport(
+            self.server,
+            headers=_headers(api_key, headers),
+            timeouts=timeouts,
+            max_connections=max_connections,
+        )
+
+    async def generate(self, request: CompletionRequest) -> Completion:
+        """One reply, after as many tries as the retry policy allows.
+
+        Raises:
+            ContextOverflow, ModelNotFound, BadRequest, InvalidReply: at once.
+            ServerOverloaded, ServerUnreachable: after the last try, or when a time limit is reached.
+            RuntimeError: the client is closed, or was first used on another event loop.
+        """
+        if not self.model:
+            raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+        self._transport.open()
+        body = chat_body(request, self.model, self._form)
+        encoded = encode_body(body)
+
+        async def attempt(number: int) -> Completion:
+            return await self._try(encoded, _request_headers(request.request_id, number), body)
+
+        try:
+            return await with_retries(
+                attempt, self._retry, server=self.server, deadline=request.deadline, rng=self._rng
+            )
+        except ModelNotFound as error:
+            raise await self._with_served_names(error) from error
+
+    async def check(self) -> None:
+        """Ask once whether the server is there and serves the model; adopt its only model when none is given.
+
+        Raises:
+            ServerUnreachable: nothing answers.
+            ModelNotFound: it does not serve ``model``, or none is given and it serves several.
+            BadRequest, ServerOverloaded, InvalidReply: it answers, but with no list of models.
+        """
+        self._transport.open()
+        served = await self._served_models()
+        if served is not None:
+            self.model = choose_model(self.model, served, server=self.server)
+
+    async def close(self) -> None:
+        """Close all connections; calls that are running fail. Closing twice is fine."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> ChatClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _try(self, encoded: bytes, headers: Mapping[str, str], body: Mapping[str, Any]) -> Completion:
+        reply = await self._transport.post(f"{self._api}/chat/completions", encoded, headers)
+        if not 200 <= reply.status < 300:
+            raise failed_try(
+                reply.status,
+                reply.body,
+                reply.headers,
+                server=self.server,
+                model=self.model,
+                max_tokens=body.get(self._form.max_tokens_field),
+            )
+        completion = read_chat_reply(reply.body, server=self.server, model=self.model)
+        self._guard.check(completion)
+        return completion
+
+    async def _served_models(self) -> list[str] | None:
+        """The names that the server lists; None when it has no list and a model is given."""
+        try:
+            reply = await self._transport.get(f"{self._api}/models", _CHECK_TIMEOUTS)
+            if reply.status == 404 and self.model:
+                return None
+            if not 200 <= reply.status < 300:
+                raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
+        except TryFailed as failure:
+            raise failure.error from failure
+        return read_model_names(reply.body, server=self.server)
+
+    async def _with_served_names(self, error: ModelNotFound) -> ModelNotFound:
+        """The same error with the names that the server does serve, where it tells them."""
+        try:
+            served = await self._served_models()
+        except InferenceError:
+            return error  # the reason at hand is the better one
+        if not served:
+            return error
+        better = model_not_found(self.server, self.model, served, status=error.status)
+        better.attempts = error.attempts
+        return better
+
+
+def _headers(api_key: str | None, more: Mapping[str, str] | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", **(more or {})}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    return headers
+
+
+def _request_headers(request_id: str, number: int) -> dict[str, str]:
+    """Each try has an id of its own: a server may still be busy aborting the one before."""
+    if not request_id:
+        return {}
+    return {"X-Request-Id": request_id if number == 0 else f"{request_id}-retry{number}"}

@@ -1,0 +1,172 @@
+"""From the bytes of a chat reply to a `Completion`, for every shape that vLLM, SGLang and others write.
+
+Only the fields that are needed are decoded. What the server did not say stays ``None``, and what it did say
+is kept to the letter: arguments of tool calls, and ids and logprobs even where their numbers differ.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rollway.inference.errors import InvalidReply
+from rollway.inference.faults import failed_try, one_line
+from rollway.inference.protocol import Completion
+from rollway.inference.retry import TryFailed
+from rollway.trajectory import ToolCall, Usage
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"null")  # a string, an object, null
+
+
+class _Call(msgspec.Struct):
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+    summary: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Part] | None = None
+    reasoning: str | None = None  # vLLM, OpenRouter
+    reasoning_content: str | None = None  # SGLang, DeepSeek, older vLLM
+    reasoning_details: list[_Part] | None = None  # OpenRouter
+    tool_calls: list[_Call] | None = None
+
+
+class _Logprob(msgspec.Struct, gc=False):
+    logprob: float
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_Logprob] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+    token_ids: list[int] | None = None  # vLLM
+    response_token_ids: list[int] | None = None  # SGLang
+    prompt_token_ids: list[int] | None = None  # SGLang; vLLM has it at the top level
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Metadata(msgspec.Struct):
+    weight_version: str | int | None = None
+
+
+class _Reply(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    model: str | None = None
+    usage: _Usage | None = None
+    prompt_token_ids: list[int] | None = None
+    weight_version: str | int | None = None
+    metadata: _Metadata | None = None  # SGLang
+    error: msgspec.Raw | None = None  # gateways answer 200 with an error inside
+
+
+_DECODER = msgspec.json.Decoder(_Reply)
+
+
+def read_chat_reply(body: bytes, *, server: str, model: str) -> Completion:
+    """Decode one reply.
+
+    Raises:
+        TryFailed: with `InvalidReply` when it is no chat completion with exactly one choice, or with the
+            error that the server wrote into it.
+    """
+    try:
+        reply = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _invalid(
+            f"{server} sent what is no chat completion: {error}; it begins {_start(body)}"
+        ) from error
+    if not reply.choices and reply.error is not None:
+        raise failed_try(502, body, {}, server=server, model=model)
+    if not reply.choices or len(reply.choices) != 1:
+        found = len(reply.choices or ())
+        raise _invalid(
+            f"{server} sent {found} choices where one was asked for; leave 'n' out of sampling.extra"
+        )
+    return _completion(reply, reply.choices[0], server)
+
+
+def _completion(reply: _Reply, choice: _Choice, server: str) -> Completion:
+    message = choice.message
+    sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
+    prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
+    logprobs = choice.logprobs.content if choice.logprobs else None
+    return Completion(
+        content=_joined(message.content) if isinstance(message.content, list) else message.content,
+        reasoning=_reasoning(message),
+        tool_calls=[_tool_call(call) for call in message.tool_calls or ()],
+        finish_reason=choice.finish_reason or "",
+        prompt_token_ids=prompt,
+        token_ids=sampled,
+        logprobs=None if logprobs is None else [entry.logprob for entry in logprobs],
+        usage=_usage(reply.usage),
+        model=reply.model or "",
+        server=server,
+        weight_version=_weight_version(reply),
+    )
+
+
+def _reasoning(message: _Message) -> str | None:
+    return message.reasoning or message.reasoning_content or _joined(message.reasoning_details) or None
+
+
+def _joined(parts: list[_Part] | None) -> str | None:
+    return None if parts is None else "".join(part.text or part.summary or "" for part in parts)
+
+
+def _tool_call(call: _Call) -> ToolCall:
+    function = call.function or _Function()
+    return ToolCall(id=call.id or "", name=function.name or "", arguments=_raw_arguments(function.arguments))
+
+
+def _raw_arguments(raw: msgspec.Raw) -> str:
+    """The string's text, or the JSON of anything else exactly as the server wrote it; nothing is ``""``."""
+    text = bytes(raw)
+    if text == b"null":
+        return ""
+    return msgspec.json.decode(text, type=str) if text.startswith(b'"') else text.decode()
+
+
+def _usage(usage: _Usage | None) -> Usage:
+    if usage is None:
+        return Usage()
+    details = usage.prompt_tokens_details
+    return Usage(
+        prompt_tokens=usage.prompt_tokens or 0,
+        completion_tokens=usage.completion_tokens or 0,
+        cached_tokens=details.cached_tokens if details else None,
+    )
+
+
+def _weight_version(reply: _Reply) -> str | None:
+    version = reply.weight_version
+    if version is None and reply.metadata is not None:
+        version = reply.metadata.weight_version
+    return None if version is None else str(version)
+
+
+def _invalid(message: str) -> TryFailed:
+    return TryFailed(InvalidReply(message), retry=False)
+
+
+def _start(body: bytes) -> str:
+    return repr(one_line(body[:100].decode("utf-8", "replace"))) if body else "with nothing"

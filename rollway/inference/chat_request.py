@@ -1,0 +1,132 @@
+"""From a `CompletionRequest` to the body of a chat request. The caller's messages are never changed.
+
+What goes over the wire differs from the record in three ways only, each because servers refuse the record as
+it is: the field that carries reasoning in history, tool arguments that are no JSON object, and empty lists of
+tool calls. A message that needs none of this is sent as it is, without a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from rollway.inference.errors import BadRequest
+from rollway.inference.protocol import CompletionRequest
+from rollway.trajectory import Message
+
+ReasoningField = Literal["reasoning_content", "reasoning", "none"]
+"""The name under which reasoning in history is sent; ``none`` leaves it out."""
+
+MALFORMED_ARGUMENTS = "malformed_arguments"
+"""Arguments that are no JSON object are sent as the value of this key."""
+
+_REASONING_FIELDS = ("reasoning_content", "reasoning")
+_ENCODER = msgspec.json.Encoder()
+
+
+class ChatFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """How one server wants to be asked."""
+
+    logprobs: bool = True  # ask for the logprob of each sampled token
+    return_token_ids: bool = True  # ask for the ids of the prompt and of the sampled tokens
+    history_reasoning: ReasoningField = "reasoning_content"
+    max_tokens_field: str = "max_tokens"
+
+
+def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[str, Any]:
+    """The body as a dict; ``request.sampling.extra`` stands over all other fields."""
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": wire_messages(request.messages, form.history_reasoning),
+    }
+    if request.tools:
+        body["tools"] = request.tools
+    optional = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        form.max_tokens_field: sampling.max_tokens,
+        "stop": sampling.stop,
+        "seed": sampling.seed,
+    }
+    body |= {name: value for name, value in optional.items() if value is not None}
+    if form.logprobs:
+        body["logprobs"] = True
+    if form.return_token_ids:
+        body["return_token_ids"] = True
+    return body | sampling.extra
+
+
+def encode_body(body: dict[str, Any]) -> bytes:
+    """The body as JSON.
+
+    Raises:
+        BadRequest: a message, a tool or ``sampling.extra`` holds what JSON cannot say.
+    """
+    try:
+        return _ENCODER.encode(body)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadRequest(
+            f"the request cannot be written as JSON: {error}; look at messages, tools and sampling.extra"
+        ) from error
+
+
+def wire_messages(messages: list[Message], reasoning: ReasoningField) -> list[Message]:
+    """The messages as they are sent; those that need a change are copies."""
+    return [
+        _wire_assistant(message, reasoning) if message.get("role") == "assistant" else message
+        for message in messages
+    ]
+
+
+def _wire_assistant(message: Message, reasoning: ReasoningField) -> Message:
+    changes: dict[str, Any] = {}
+    dropped = {name for name in _REASONING_FIELDS if name in message and name != reasoning}
+    if dropped and reasoning != "none":
+        changes[reasoning] = next((message[name] for name in _REASONING_FIELDS if message.get(name)), None)
+    calls = message.get("tool_calls")
+    if calls:
+        wired = [_wire_call(call) for call in calls]
+        if any(new is not old for new, old in zip(wired, calls, strict=True)):
+            changes["tool_calls"] = wired
+    elif "tool_calls" in message:
+        dropped.add("tool_calls")
+    if not changes and not dropped:
+        return message
+    return {name: value for name, value in message.items() if name not in dropped} | changes
+
+
+def _wire_call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
+    sent = wire_arguments(arguments)
+    return call if sent is arguments else {**call, "function": {**function, "arguments": sent}}
+
+
+def wire_arguments(arguments: Any) -> str:
+    """Tool arguments as a string that holds a JSON object, whatever the model wrote.
+
+    The very same string where it already does; ``{}`` for nothing at all; an object as its JSON; anything
+    else as ``{"malformed_arguments": "<the raw text>"}``, so that the model still sees what it wrote.
+    """
+    if arguments is None or arguments == "":
+        return "{}"
+    if isinstance(arguments, str):
+        return arguments if _is_json_object(arguments) else _dumps({MALFORMED_ARGUMENTS: arguments})
+    text = _dumps(arguments)
+    return text if isinstance(arguments, dict) else _dumps({MALFORMED_ARGUMENTS: text})
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return False
+
+
+def _dumps(value: Any) -> str:
+    return _ENCODER.encode(value).decode()

@@ -1,0 +1,176 @@
+"""Hosted providers through the `openai` package, behind the same protocol as `ChatClient`.
+
+The package does the sending, with its own retries switched off; requests, replies, errors and retries are
+those of the other clients, so a rollout does not see which backend it ran on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from rollway.inference.chat_reply import read_chat_reply
+from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
+from rollway.inference.errors import BadRequest, ServerUnreachable
+from rollway.inference.faults import failed_try, unreachable
+from rollway.inference.protocol import Completion, CompletionRequest
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.served_models import choose_model, read_model_names
+from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, time_limit
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_HOME = "https://api.openai.com/v1"
+
+
+class OpenAIClient:
+    """A `Client` for OpenAI and providers that copy it. For vLLM and SGLang `ChatClient` is the fast one.
+
+    Args:
+        model: the provider's name for it.
+        api_key: ``None`` leaves it to the package, which reads ``OPENAI_API_KEY``.
+        base_url: the API's address, ``/v1`` included; ``None`` is OpenAI itself.
+        logprobs, return_token_ids: ask for token data; off, as most hosted models refuse to give it.
+        require_token_data: as in `ChatClient`.
+        history_reasoning: as in `ChatClient`; ``none``, as OpenAI refuses fields it does not know.
+        max_tokens_field: the field that carries ``sampling.max_tokens``; ``None`` is
+            ``max_completion_tokens`` for OpenAI itself and ``max_tokens`` for all others.
+    """
+
+    def __init__(
+        self,
+        model: str = "",
+        api_key: str | None = None,
+        base_url: str | None = None,
+        *,
+        logprobs: bool = False,
+        return_token_ids: bool = False,
+        require_token_data: bool = False,
+        history_reasoning: ReasoningField = "none",
+        max_tokens_field: str | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.model = model
+        self.server = (base_url or _HOME).rstrip("/")
+        self._api_key = api_key
+        self._headers = dict(headers or {})
+        self._form = ChatFormat(
+            logprobs=logprobs,
+            return_token_ids=return_token_ids,
+            history_reasoning=history_reasoning,
+            max_tokens_field=max_tokens_field or ("max_tokens" if base_url else "max_completion_tokens"),
+        )
+        self._guard = TokenDataGuard(
+            token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
+        )
+        self._timeouts = timeouts
+        self._retry = retry
+        self._rng = random.Random()
+        self._sdk: AsyncOpenAI | None = None
+        self._closed = False
+
+    async def generate(self, request: CompletionRequest) -> Completion:
+        """One reply, after as many tries as the retry policy allows. Raises as `ChatClient.generate` does."""
+        if not self.model:
+            raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+        body = chat_body(request, self.model, self._form)
+        encode_body(body)  # the package's own error would not say where to look
+        return await with_retries(
+            lambda number: self._try(body, request.request_id),
+            self._retry,
+            server=self.server,
+            deadline=request.deadline,
+            rng=self._rng,
+        )
+
+    async def check(self) -> None:
+        """Ask once whether the provider is there and lists the model. Raises as `ChatClient.check` does."""
+        sdk = self._open()
+        try:
+            async with self._faults():
+                reply = await sdk.models.with_raw_response.list()
+        except TryFailed as failure:
+            raise failure.error from failure
+        served = read_model_names(reply.content, server=self.server)
+        self.model = choose_model(self.model, served, server=self.server)
+
+    async def close(self) -> None:
+        """Close all connections; calls that are running fail. Closing twice is fine."""
+        self._closed = True
+        if self._sdk is not None:
+            await self._sdk.close()
+
+    async def __aenter__(self) -> OpenAIClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _try(self, body: dict[str, Any], request_id: str) -> Completion:
+        sdk = self._open()
+        async with self._faults(max_tokens=body.get(self._form.max_tokens_field)):
+            # All of it as extra_body: the package would walk every message to hold it against its types.
+            reply = await sdk.chat.completions.with_raw_response.create(
+                model=self.model,
+                messages=[],
+                extra_body=body,
+                extra_headers={"X-Request-Id": request_id} if request_id else None,
+            )
+        completion = read_chat_reply(reply.content, server=self.server, model=self.model)
+        self._guard.check(completion)
+        return completion
+
+    def _open(self) -> AsyncOpenAI:
+        import openai
+
+        if self._closed:
+            raise RuntimeError(f"the client of {self.server} is closed; make a new one")
+        if self._sdk is None:
+            times = self._timeouts
+            try:
+                self._sdk = openai.AsyncOpenAI(
+                    api_key=self._api_key,
+                    base_url=self.server,
+                    max_retries=0,
+                    timeout=openai.Timeout(None, connect=times.connect, read=times.first_byte),
+                    default_headers=self._headers,
+                )
+            except openai.OpenAIError as error:
+                raise BadRequest(f"the openai package refuses to start: {error}") from error
+        return self._sdk
+
+    @asynccontextmanager
+    async def _faults(self, max_tokens: int | None = None) -> AsyncIterator[None]:
+        """Turn what the package raises inside into `TryFailed`."""
+        import openai
+
+        try:
+            async with time_limit(self._timeouts.total, self.server, "whole reply", "total"):
+                yield
+        except openai.APIStatusError as error:
+            raise failed_try(
+                error.status_code,
+                error.response.content,
+                error.response.headers,
+                server=self.server,
+                model=self.model,
+                max_tokens=max_tokens,
+            ) from error
+        except openai.APITimeoutError as error:
+            raise self._timed_out(error) from error
+        except openai.APIConnectionError as error:
+            raise TryFailed(unreachable(self.server, str(error.__cause__ or error)), retry=True) from error
+
+    def _timed_out(self, error: Exception) -> TryFailed:
+        # The package does not say which limit was reached; the cause's name does, in every version of httpx.
+        if type(error.__cause__).__name__ == "ConnectTimeout":
+            return TryFailed(unreachable(self.server, "it accepts no connection in time"), retry=True)
+        limit = self._timeouts.first_byte
+        message = f"{self.server} sent nothing for {limit} s; allow more with timeouts.first_byte"
+        return TryFailed(ServerUnreachable(message), retry=False)

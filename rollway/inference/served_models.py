@@ -1,0 +1,58 @@
+"""Which model to ask for: the given name must be served, and no name needs none where only one is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from rollway.inference.errors import InvalidReply, ModelNotFound
+from rollway.inference.faults import model_not_found, name_list
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+_DECODER = msgspec.json.Decoder(_ModelList)
+
+
+def read_model_names(body: bytes, *, server: str) -> list[str]:
+    """The names in an answer to ``GET /v1/models``.
+
+    Raises:
+        InvalidReply: it is no list of models.
+    """
+    try:
+        return [model.id for model in _DECODER.decode(body).data]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidReply(
+            f"what answers at {server} is no OpenAI-compatible server: its list of models cannot be read "
+            f"({error})"
+        ) from error
+
+
+def choose_model(model: str, served: Sequence[str], *, server: str) -> str:
+    """The name to ask for: ``model`` where it is served, the only one where none is given.
+
+    Raises:
+        ModelNotFound: it is not served, or none is given and there is not exactly one.
+    """
+    if model:
+        if _is_served(model, served):
+            return model
+        raise model_not_found(server, model, served)
+    if len(served) == 1:
+        return served[0]
+    if not served:
+        raise ModelNotFound(f"{server} lists no model; pass model=")
+    raise ModelNotFound(f"{server} serves {len(served)} models; choose one with model=: {name_list(served)}")
+
+
+def _is_served(model: str, served: Sequence[str]) -> bool:
+    # Ollama lists "name:latest" for "name"; OpenRouter lists "name" for "name:nitro".
+    return model in served or f"{model}:latest" in served or model.rpartition(":")[0] in served

@@ -1,0 +1,201 @@
+"""HTTP to one server: a running POST has a connection to itself, and a POST that is given up closes it.
+
+Servers abort a request whose connection closes, so cancelling, a deadline and a retry leave nothing running.
+Faults of the connection become `TryFailed` here; what an answer's status means is read elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import resource
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from rollway.inference.errors import ServerUnreachable
+from rollway.inference.faults import one_line, unreachable
+from rollway.inference.retry import TryFailed
+
+# Below the 5 s after which uvicorn closes an idle connection: else a request meets the closing door.
+_KEEP_ALIVE = 3.0
+_COPY_ABOVE = 1 << 20  # bytes; aiohttp writes larger bodies in pieces when they are files
+_SPARE_FILES = 256  # open files left for everything else in the process
+_VERSION_SUFFIX = re.compile(r"/v\d[^/]*$")
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds that one try may take; ``None`` is no bound. A reply that is not streamed sends its first byte
+    when it is complete, so ``first_byte`` must leave time for the whole generation.
+
+    Raises:
+        ValueError: a bound is not positive.
+    """
+
+    connect: float | None = 30.0  # to open the connection
+    first_byte: float | None = None  # from the start of the try to the answer's status line
+    total: float | None = 3600.0  # from the start of the try to the last byte
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"timeouts.{name} must be positive or null, got {value}")
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True)
+class HttpReply:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]  # names in any case
+    body: bytes
+
+
+def split_base_url(base_url: str) -> tuple[str, str]:
+    """The server's address and the path of its OpenAI API: ``("http://host:8000", "/v1")``.
+
+    Both ``http://host:8000`` and ``http://host:8000/v1`` are understood.
+
+    Raises:
+        ValueError: it is no http address.
+    """
+    url = base_url.strip().rstrip("/").removesuffix("/chat/completions")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"base_url must be an address such as http://127.0.0.1:8000, got {base_url!r}")
+    version = _VERSION_SUFFIX.search(parts.path)
+    return (url[: -len(version[0])], version[0]) if version else (url, "/v1")
+
+
+class Transport:
+    """A pool of connections to one server. Opened at the first request, closed with `close`."""
+
+    def __init__(
+        self, server: str, *, headers: Mapping[str, str], timeouts: Timeouts, max_connections: int
+    ) -> None:
+        self.server = server
+        self._headers = dict(headers)
+        self._timeouts = timeouts
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
+        """Send JSON and read the whole answer, whatever its status.
+
+        Raises:
+            TryFailed: with `ServerUnreachable`; to be tried again when the connection failed or broke, not
+                when the time ran out.
+            RuntimeError: the client is closed.
+        """
+        data = io.BytesIO(body) if len(body) >= _COPY_ABOVE else body
+        return await self._request("POST", path, data, headers, self._timeouts)
+
+    async def get(self, path: str, timeouts: Timeouts) -> HttpReply:
+        """Like `post`, for short questions with time limits of their own."""
+        return await self._request("GET", path, None, {}, timeouts)
+
+    async def close(self) -> None:
+        """Close every connection; requests that are running fail. Closing twice is fine."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        data: bytes | io.BytesIO | None,
+        headers: Mapping[str, str],
+        times: Timeouts,
+    ) -> HttpReply:
+        session = self._open()
+        try:
+            async with time_limit(times.total, self.server, "whole reply", "total"):
+                async with time_limit(times.first_byte, self.server, "first byte", "first_byte"):
+                    response = await session.request(
+                        method,
+                        self.server + path,
+                        data=data,
+                        headers=headers,
+                        allow_redirects=False,
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=times.connect),
+                    )
+                async with response:
+                    return HttpReply(response.status, response.headers, await response.read())
+        except aiohttp.ClientError as error:
+            raise self._failure(error) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError(f"the client of {self.server} is closed; make a new one")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=_within_file_limit(self._max_connections), keepalive_timeout=_KEEP_ALIVE
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    def _failure(self, error: aiohttp.ClientError) -> TryFailed:
+        if self._closed:
+            return TryFailed(
+                ServerUnreachable(f"the client of {self.server} was closed meanwhile"), retry=False
+            )
+        return TryFailed(_connection_error(self.server, error), retry=_is_connection_fault(error))
+
+
+def _within_file_limit(connections: int) -> int:
+    """As many connections as the process may open files; requests beyond that wait for their turn."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, allowed - _SPARE_FILES))
+
+
+def _is_connection_fault(error: aiohttp.ClientError) -> bool:
+    """Whether the same request may do better on a new connection."""
+    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.InvalidURL)):
+        return False
+    return isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
+
+
+def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreachable:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return unreachable(server, "it accepts no connection in time")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return unreachable(server, f"TLS failed: {error}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return unreachable(server, "the host name is unknown")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return unreachable(server, "connection refused" if refused else str(error.os_error))
+    if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
+        what = one_line(str(error)) or type(error).__name__
+        return ServerUnreachable(
+            f"{server} closed the connection before its reply was complete ({what}); its log says why"
+        )
+    return unreachable(server, f"what answers there speaks no HTTP: {error}")
+
+
+@asynccontextmanager
+async def time_limit(seconds: float | None, server: str, what: str, field: str) -> AsyncIterator[None]:
+    """Cut off what is inside after ``seconds`` (None: never), as a `TryFailed` that is not tried again."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        message = f"{server} sent no {what} within {seconds:g} s; allow more with timeouts.{field}"
+        raise TryFailed(ServerUnreachable(message), retry=False) from None
