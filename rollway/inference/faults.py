@@ -159,13 +159,13 @@ def model_not_found(
     server: str, model: str, served: Sequence[str], *, said: str = "", status: int | None = None
 ) -> ModelNotFound:
     """The error for a model that ``server`` does not serve, with the names that it does where known."""
+    hint = "" if model in served else nearest(model, served)
     if not served:
         return ModelNotFound(
             f"{server} does not serve model {model!r}: {said or 'it serves none'}", status=status
         )
     return ModelNotFound(
-        f"{server} does not serve model {model!r}{nearest(model, served)}; it serves {name_list(served)}",
-        status=status,
+        f"{server} does not serve model {model!r}{hint}; it serves {name_list(served)}", status=status
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rollway.inference.chat_reply import read_chat_reply
 from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
 from rollway.inference.errors import BadRequest, ServerUnreachable
-from rollway.inference.faults import failed_try, unreachable
+from rollway.inference.faults import failed_try, one_line
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import choose_model, read_model_names
@@ -165,12 +165,17 @@ class OpenAIClient:
         except openai.APITimeoutError as error:
             raise self._timed_out(error) from error
         except openai.APIConnectionError as error:
-            raise TryFailed(unreachable(self.server, str(error.__cause__ or error)), retry=True) from error
+            raise TryFailed(self._unreachable(str(error.__cause__ or error)), retry=True) from error
+
+    def _unreachable(self, reason: str) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"no answer from {self.server} ({one_line(reason)}); look at the network and at base_url"
+        )
 
     def _timed_out(self, error: Exception) -> TryFailed:
         # The package does not say which limit was reached; the cause's name does, in every version of httpx.
         if type(error.__cause__).__name__ == "ConnectTimeout":
-            return TryFailed(unreachable(self.server, "it accepts no connection in time"), retry=True)
+            return TryFailed(self._unreachable("it accepts no connection in time"), retry=True)
         limit = self._timeouts.first_byte
         message = f"{self.server} sent nothing for {limit} s; allow more with timeouts.first_byte"
         return TryFailed(ServerUnreachable(message), retry=False)

@@ -79,11 +79,13 @@ async def with_retries(
             ``attempts`` has every try.
     """
     began = time.monotonic()
+    if deadline is not None and deadline <= began:
+        raise ServerUnreachable(f"the deadline of the request had passed before it was sent to {server}")
     attempts: list[Attempt] = []
     while True:
         started = time.monotonic()
         try:
-            completion = await _before(deadline, attempt(len(attempts)), server, began)
+            completion = await _kept_before(deadline, attempt(len(attempts)), server, began)
             completion.attempts = attempts
             completion.timing = TurnTiming(queued=started - began, total=time.monotonic() - began)
             return completion
@@ -96,7 +98,7 @@ async def with_retries(
         await sleep(delay)
 
 
-async def _before(
+async def _kept_before(
     deadline: float | None, attempt: Awaitable[Completion], server: str, began: float
 ) -> Completion:
     left = None if deadline is None else deadline - time.monotonic()

@@ -87,15 +87,38 @@ class Transport:
         self._timeouts = timeouts
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+
+    def open(self) -> aiohttp.ClientSession:
+        """The session, made at the first call.
+
+        Raises:
+            RuntimeError: the client is closed, or was first used on another event loop.
+        """
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise RuntimeError(f"the client of {self.server} is closed; make a new one")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=_within_file_limit(self._max_connections), keepalive_timeout=_KEEP_ALIVE
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+            )
+            self._loop = loop
+        if self._loop is not loop:
+            raise RuntimeError(
+                f"the client of {self.server} belongs to another event loop; make one per loop"
+            )
+        return self._session
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
         """Send JSON and read the whole answer, whatever its status.
 
         Raises:
             TryFailed: with `ServerUnreachable`; to be tried again when the connection failed or broke, not
-                when the time ran out.
-            RuntimeError: the client is closed.
+                when the time ran out or the client was closed meanwhile.
         """
         data = io.BytesIO(body) if len(body) >= _COPY_ABOVE else body
         return await self._request("POST", path, data, headers, self._timeouts)
@@ -118,7 +141,9 @@ class Transport:
         headers: Mapping[str, str],
         times: Timeouts,
     ) -> HttpReply:
-        session = self._open()
+        if self._closed:
+            raise TryFailed(self._closed_error(), retry=False)
+        session = self.open()
         try:
             async with time_limit(times.total, self.server, "whole reply", "total"):
                 async with time_limit(times.first_byte, self.server, "first byte", "first_byte"):
@@ -135,17 +160,8 @@ class Transport:
         except aiohttp.ClientError as error:
             raise self._failure(error) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise RuntimeError(f"the client of {self.server} is closed; make a new one")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=_within_file_limit(self._max_connections), keepalive_timeout=_KEEP_ALIVE
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
+    def _closed_error(self) -> ServerUnreachable:
+        return ServerUnreachable(f"the client of {self.server} was closed before the reply came")
 
     def _failure(self, error: aiohttp.ClientError) -> TryFailed:
         if self._closed:
@@ -174,7 +190,7 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return unreachable(server, "it accepts no connection in time")
     if isinstance(error, aiohttp.ClientSSLError):
-        return unreachable(server, f"TLS failed: {error}")
+        return unreachable(server, f"TLS failed, should the address begin with http://? {error}")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return unreachable(server, "the host name is unknown")
     if isinstance(error, aiohttp.ClientConnectorError):
