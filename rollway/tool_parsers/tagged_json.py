@@ -1,0 +1,224 @@
+"""The family of formats that write calls as JSON behind a tag: ``<tool_call>{...}</tool_call>``.
+
+Behind the tag stands one call or a list of calls. What holds a call is cut out of the content; what was
+meant as one and is none stays there, to the letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rollway.tool_parsers.draft import THINK, Draft
+from rollway.tool_parsers.format import Tools
+from rollway.tool_parsers.json_calls import NOT_JSON, UNCLOSED, Call, Fault, read_call, read_plain_call
+from rollway.tool_parsers.json_lenient import read_lenient
+from rollway.tool_parsers.json_values import Ending, JsonScanner, NextTag, Scan, skip_space
+from rollway.tool_parsers.output import ParsedOutput
+
+ItemReader = Callable[[str, bool], list[Call] | Fault]
+"""``(JSON text of one item, lenient) -> its calls``, or the one reason why it has none."""
+
+
+def read_named(source: str, lenient: bool) -> list[Call] | Fault:
+    """The usual item: an object with the call's name and arguments."""
+    call = read_call(source, lenient=lenient)
+    return call if isinstance(call, Fault) else [call]
+
+
+class TaggedJson:
+    """A format's tags, and the way its items are read. ``closing`` is "" where a block ends with its JSON."""
+
+    def __init__(
+        self,
+        opening: str,
+        closing: str = "",
+        *,
+        read_item: ItemReader = read_named,
+        thought: re.Pattern[str] | None = THINK,
+    ) -> None:
+        self.opening = opening
+        self.closing = closing
+        self.read_item = read_item
+        self.thought = thought
+        self.scanner = JsonScanner([tag for tag in (opening, closing) if tag])
+        self._plain = read_item is read_named and bool(closing)
+
+    def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
+        """See `ToolParser.parse`."""
+        draft = Draft(text, self.thought)
+        return draft.finish(self.read_blocks(draft, lenient))
+
+    def read_blocks(self, draft: Draft, lenient: bool) -> int:
+        """Tell the draft of every block; return the end of the last."""
+        position = 0
+        reader: BlockReader | None = None
+        while (start := draft.find(self.opening, position)) >= 0:
+            if reader is None:
+                reader = BlockReader(self, draft, lenient)
+            body = start + len(self.opening)
+            while draft.text.startswith(self.opening, again := skip_space(draft.text, body)):
+                body = again + len(self.opening)  # a tag written twice opens one block
+            position = (self._plain and reader.read_plain(start, body)) or reader.read(start, body)
+        return position
+
+
+class _Item(NamedTuple):
+    """One item of a list: where it stands and what it says."""
+
+    start: int
+    end: int
+    found: list[Call] | Fault
+    last: bool = False  # nothing behind it can be read
+
+
+class BlockReader:
+    """Reads the blocks of one text, in order, for a family of formats."""
+
+    def __init__(self, family: TaggedJson, draft: Draft, lenient: bool) -> None:
+        self._family = family
+        self._draft = draft
+        self._text = draft.text
+        self._lenient = lenient
+        self._openings = NextTag(draft.text, family.opening)
+        self._closings = NextTag(draft.text, family.closing)
+
+    def read_plain(self, start: int, body: int) -> int:
+        """A short cut for the commonest block: its end, or 0 when it has to be read with care."""
+        close = self._closings.find(body)
+        opening = self._openings.find(body)
+        if close < 0 or 0 <= opening < close:
+            return 0
+        call = read_plain_call(self._text[body:close])
+        if call is None:
+            return 0
+        end = close + len(self._family.closing)
+        self._draft.call(start, end, call.name, call.arguments, id=call.id)
+        return end
+
+    def read(self, start: int, body: int) -> int:
+        """The block that opens at ``start`` and whose JSON stands from ``body`` on: its end."""
+        value = skip_space(self._text, body)
+        if self._text.startswith("[", value):
+            return self._read_list(start, value + 1)
+        scan = self._family.scanner.scan(self._text, value)
+        if scan.ending is Ending.COMPLETE:
+            end = self._end_after(scan.end)
+            if end is not None:
+                self._settle(start, end, self._item(value, scan.end))
+                return end
+        nearly = read_lenient(self._text, value)
+        if nearly is not None:
+            end = self._end_after(nearly[1])
+            if end is not None:
+                self._settle(start, end, self._item(value, nearly[1]))
+                return end
+        fault, end = self._unreadable(value, scan)
+        self._settle(start, end, fault)
+        return end
+
+    def _item(self, start: int, end: int) -> list[Call] | Fault:
+        return self._family.read_item(self._text[start:end], self._lenient)
+
+    def _end_after(self, position: int) -> int | None:
+        """The end of a block whose JSON ends at ``position``; None when more stands before the closing tag.
+
+        The closing tag may be missing, or be cut short by the end of the text.
+        """
+        closing = self._family.closing
+        if not closing:
+            return position
+        tag = skip_space(self._text, position)
+        if self._text.startswith(closing, tag):
+            return tag + len(closing)
+        if len(self._text) - tag < len(closing) and closing.startswith(self._text[tag:]):
+            return len(self._text)
+        close, opening = self._closings.find(tag), self._openings.find(tag)
+        return position if close < 0 or 0 <= opening < close else None
+
+    def _unreadable(self, value: int, scan: Scan) -> tuple[Fault, int]:
+        """The fault of something at ``value`` that nobody can read, and where its block ends."""
+        closing = self._family.closing
+        if scan.ending is Ending.TAG and not (closing and self._text.startswith(closing, scan.end)):
+            return UNCLOSED, scan.end
+        close = self._closings.find(scan.end)
+        opening = self._openings.find(scan.end)
+        if self._text[value : value + 1] not in ("{", "[", '"') and 0 <= opening < max(close, opening + 1):
+            return UNCLOSED, opening  # what is no JSON at all quotes no tags
+        if close >= 0:
+            return NOT_JSON, close + len(closing)
+        return UNCLOSED, opening if opening >= 0 and scan.ending is Ending.BROKEN else len(self._text)
+
+    def _settle(self, start: int, end: int, found: list[Call] | Fault) -> None:
+        if isinstance(found, Fault):
+            self._draft.reject(start, end, found.kind, found.message, name=found.name)
+            return
+        for call in found:
+            self._draft.call(start, end, call.name, call.arguments, id=call.id, repaired=call.repaired)
+            start = end
+        if not found:
+            self._draft.drop(start, end)
+
+    def _read_list(self, start: int, position: int) -> int:
+        """A list whose first item is expected at ``position``. Each item counts for itself."""
+        text, closing = self._text, self._family.closing
+        items: list[_Item] = []
+        while True:
+            position = skip_space(text, position)
+            first = text[position : position + 1]
+            if first == "," and items:
+                position += 1
+            elif first == "]":
+                end = self._end_after(position + 1)
+                if end is None:
+                    end = self._closings.find(position + 1) + len(closing)
+                    items.append(_Item(position + 1, end, NOT_JSON))
+                break
+            elif not first or (closing and text.startswith(closing, position)):
+                end = min(position + len(closing), len(text))
+                break
+            else:
+                items.append(self._list_item(position))
+                position = items[-1].end
+                if items[-1].last:
+                    end = position
+                    break
+        self._settle_list(start, end, items)
+        return end
+
+    def _list_item(self, start: int) -> _Item:
+        """The item at ``start``; the rest of the block where it cannot be told where the item ends."""
+        scan = self._family.scanner.scan(self._text, start)
+        if self._text.startswith("{", start):
+            if scan.ending is Ending.COMPLETE:
+                return _Item(start, scan.end, self._item(start, scan.end))
+            nearly = read_lenient(self._text, start)
+            if nearly is not None:
+                return _Item(start, nearly[1], self._item(start, nearly[1]))
+        elif scan.ending is Ending.COMPLETE:
+            found = self._item(start, scan.end)
+            if isinstance(found, Fault):
+                return _Item(start, self._unreadable(start, scan)[1], found, last=True)
+        fault, end = self._unreadable(start, scan)
+        return _Item(start, end, fault, last=True)
+
+    def _settle_list(self, start: int, end: int, items: list[_Item]) -> None:
+        """Cut out the calls of a list and all that is punctuation; leave what is rejected in its place."""
+        if not any(isinstance(item.found, list) for item in items):
+            if len(items) == 1:
+                self._settle(start, end, items[0].found)
+            elif not items:
+                self._draft.drop(start, end)
+            else:
+                for item in items:
+                    self._settle(item.start, item.end, item.found)
+            return
+        for item in items:
+            if isinstance(item.found, Fault):
+                self._draft.drop(start, item.start)
+                self._settle(item.start, item.end, item.found)
+            else:
+                self._settle(start, item.end, item.found)
+            start = item.end
+        self._draft.drop(start, end)
