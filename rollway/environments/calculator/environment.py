@@ -91,8 +91,11 @@ def economical(trajectory: Trajectory, task: Task) -> float:
 class CalculatorEnvironment(Environment):
     """Arithmetic with one to three operations, to be done by calling tools.
 
-    A weight above 0 makes form or economy part of the reward. While they sum to less than 1, a reward of
-    at least 1.0 still means a right answer.
+    A weight above 0 makes form or economy part of the reward. The two sum to less than 1, so a reward of
+    at least 1.0 always means a right answer, and only that.
+
+    Raises:
+        ValueError: a weight is negative, or the two are not less than 1 together.
     """
 
     name = "calculator"
@@ -100,6 +103,11 @@ class CalculatorEnvironment(Environment):
     pass_threshold = 1.0
 
     def __init__(self, *, form_weight: float = 0.0, economy_weight: float = 0.0) -> None:
+        if form_weight < 0 or economy_weight < 0 or form_weight + economy_weight >= 1:
+            raise ValueError(
+                f"form_weight and economy_weight must not be negative and must sum to less than 1, "
+                f"got {form_weight} and {economy_weight}"
+            )
         self.rewards = (
             Reward(correct),
             Reward(answered_in_form, weight=form_weight, name="form"),

@@ -6,7 +6,7 @@ Every inner value of a drawn expression is below a million in absolute value. Al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ MAX_VALUE = 1_000_000
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*"}
 """The tool that does an operation, and the operation's sign."""
 
-_OPERAND_DIGITS = (1, 1, 1, 2, 2, 2, 2, 3, 3, 3)
+_SMALLEST_OPERANDS = (1, 1, 1, 10, 10, 10, 10, 100, 100, 100)  # of one, two and three digits
 
 _T = TypeVar("_T")
 
@@ -96,13 +96,15 @@ def ready(expression: int | Operation) -> list[Operation]:
     return ready(expression.left) + ready(expression.right)
 
 
-def reduce(expression: int | Operation) -> int | Operation:
-    """The expression after all its `ready` operations were replaced by their values."""
+def fill_in(expression: int | Operation, values: Iterator[int | None]) -> int | Operation:
+    """The expression with the next of ``values`` in the place of each `ready` operation; None leaves it."""
     if isinstance(expression, int):
         return expression
     if isinstance(expression.left, int) and isinstance(expression.right, int):
-        return evaluate(expression)
-    return Operation(expression.tool, reduce(expression.left), reduce(expression.right))
+        value = next(values)
+        return expression if value is None else value
+    left = fill_in(expression.left, values)
+    return Operation(expression.tool, left, fill_in(expression.right, values))
 
 
 def draw_expression(rng: Random, operations: int, *, chain: bool = False) -> Operation:
@@ -126,8 +128,7 @@ def _draw_tree(rng: Random, operations: int, chain: bool) -> int | Operation:
 
 
 def _draw_operand(rng: Random) -> int:
-    digits = choose(rng, _OPERAND_DIGITS)
-    low = 10 ** (digits - 1)
+    low = choose(rng, _SMALLEST_OPERANDS)
     return low + int(rng.random() * 9 * low)
 
 
