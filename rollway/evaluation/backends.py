@@ -1,0 +1,68 @@
+"""Where rollouts are done, as the driver sees it: workers that can be started, fed, and that can die."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rollway.evaluation.tasks import Job
+from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
+
+
+class WorkerDied(Exception):
+    """The worker's process is gone, and with it whatever it was doing."""
+
+
+class WorkerHandle(Protocol):
+    """One running worker."""
+
+    name: str
+
+    async def run(self, job: Job) -> Outcome:
+        """Do one job. Raises `WorkerDied`; a worker that died never leaves the caller waiting."""
+        ...
+
+    async def stop(self) -> None:
+        """Cancel the jobs in flight: their `run` returns what there is of them."""
+        ...
+
+    async def close(self) -> None:
+        """End the worker. Jobs still in flight are lost."""
+        ...
+
+
+class Backend(Protocol):
+    """Makes workers."""
+
+    async def start_worker(self, number: int) -> WorkerHandle:
+        """Raises `WorkerDied` when it dies while starting, `UserError` when the environment does not load."""
+        ...
+
+
+class LocalWorker:
+    """A worker on the driver's own event loop."""
+
+    name = "this process"
+
+    def __init__(self, worker: RolloutWorker) -> None:
+        self._worker = worker
+
+    async def run(self, job: Job) -> Outcome:
+        return await self._worker.run(job)
+
+    async def stop(self) -> None:
+        await self._worker.stop()
+
+    async def close(self) -> None:
+        await self._worker.close()
+
+
+class LocalBackend:
+    """One worker in this process, without Ray."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+
+    async def start_worker(self, number: int) -> LocalWorker:
+        worker = RolloutWorker(self._spec)
+        await worker.open()
+        return LocalWorker(worker)

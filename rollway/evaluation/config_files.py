@@ -1,0 +1,168 @@
+"""From what stands on the command line to an `EvalConfig`: files, names, ``--set``, and clear complaints.
+
+Later sources win field by field: defaults, the file, then overrides in the order given. Every mistake is
+one `UserError` line with the field's full dotted path.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from rollway.environments.loading import is_file_spec, list_environments
+from rollway.errors import UserError, nearest
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.yaml_text import parse_yaml
+
+YAML_ENDINGS = (".yaml", ".yml")
+
+
+def list_configs() -> list[str]:
+    """The names of the configs that ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in resources.files("rollway.configs").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_config(target: str, overrides: Mapping[str, Any] | None = None) -> EvalConfig:
+    """The config that ``target`` names, with ``overrides`` such as ``{"sampling.temperature": 1.0}`` over it.
+
+    ``target`` is a YAML file, a shipped config's name, an environment's name, ``file.py[:Class]`` or
+    ``module:Class``. A shipped config wins over the environment of its name.
+
+    Raises:
+        UserError: no such thing, no YAML, an unknown field, or a wrong value.
+    """
+    values, source = _values_of(target)
+    for dotted, value in (overrides or {}).items():
+        _put(values, dotted, value)
+    return validate(values, source, overrides or {})
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
+    """What ``--set a.b=c`` says: dotted name to YAML-typed value.
+
+    Raises:
+        UserError: an assignment without ``=``, or whose value is no YAML.
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"--set {assignment!r}: write it as --set field=value, or section.field=value")
+        overrides[name.strip()] = parse_yaml(text, f"--set {name.strip()}")
+    return overrides
+
+
+def validate(
+    values: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None
+) -> EvalConfig:
+    """Check plain values; ``source`` names where they come from, but for the dotted ``overrides``.
+
+    Raises:
+        UserError: an unknown field or a wrong value.
+    """
+    try:
+        return EvalConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_complaint(error, source, overrides or {})) from None
+
+
+def _values_of(target: str) -> tuple[dict[str, Any], str]:
+    if target.endswith(YAML_ENDINGS):
+        return _read(Path(target).expanduser())
+    shipped = list_configs()
+    if target in shipped:
+        text = resources.files("rollway.configs").joinpath(f"{target}.yaml").read_text(encoding="utf-8")
+        return _mapping(text, f"configs/{target}.yaml"), f"configs/{target}.yaml"
+    environments = list_environments()
+    if target in environments or is_file_spec(target) or ":" in target:
+        return {"environment": target}, "the command line"
+    raise UserError(
+        f"no environment or config named {target!r}{nearest(target, [*environments, *shipped])}; "
+        f"environments: {', '.join(environments)}; configs: {', '.join(shipped)}; "
+        f"or give a file: env.py, config.yaml"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        return _mapping(path.read_text(encoding="utf-8"), str(path)), str(path)
+    except FileNotFoundError:
+        configs = ", ".join(list_configs())
+        raise UserError(f"no config file {path}; the shipped ones go by name: {configs}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    values = parse_yaml(text, source)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{source}: a config is fields with values, such as 'environment: calculator', "
+            f"not a {type(values).__name__}"
+        )
+    return values
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, field = dotted.split(".")
+    for depth, section in enumerate(sections):
+        inner = values.get(section)
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {dotted}: {'.'.join(sections[: depth + 1])} is no section of fields")
+        values[section] = dict(inner)
+        values = values[section]
+    values[field] = value
+
+
+def _complaint(error: ValidationError, source: str, overrides: Mapping[str, Any]) -> str:
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    path = [str(part) for part in first["loc"]]
+    context = first.get("ctx", {})
+    if first["type"] == "in_section" and context.get("field"):
+        path.append(context["field"])
+    dotted = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        message = f"unknown field{nearest(path[-1], _fields_at(path[:-1]))}"
+    elif first["type"] == "missing":
+        message = "is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ").removeprefix(f"{dotted} ")
+        message = message.replace("Input should be", "should be")
+        message = message.replace("a valid dictionary or instance of", "a section of fields, a")
+        if first["type"] not in ("in_section", "value_error"):
+            message += f", not {first['input']!r}"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if any(f"{dotted}.".startswith(f"{name}.") for name in overrides):
+        source = "the command line"
+    return f"{source}: {dotted + ': ' if dotted else ''}{message}{more}"
+
+
+def _fields_at(path: Sequence[str]) -> list[str]:
+    """The names of the fields in the section at ``path``."""
+    section: Any = EvalConfig
+    for name in path:
+        hint = section.model_fields[name].annotation if name in section.model_fields else None
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        section = next((option for option in options if _is_section(option)), None)
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _is_section(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel)

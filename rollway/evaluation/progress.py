@@ -1,0 +1,144 @@
+"""How far the run is: a live display on a terminal, a plain line every few seconds anywhere else.
+
+It only counts what it is told of, and never holds up the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from rollway.evaluation.worker import Outcome
+
+PLAIN_SECONDS = 10.0
+"""Between two plain lines."""
+
+SPEED_SECONDS = 30.0
+"""Tokens a second and the time left are taken from this much of the past."""
+
+
+class Counts:
+    """The run's numbers so far. Resumed rollouts count as done, and for nothing else."""
+
+    def __init__(self, asked: int, already_done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.asked = asked
+        self.done = already_done
+        self.failed = 0
+        self.tokens = 0
+        self._scored = 0
+        self._reward = 0.0
+        self._clock = clock
+        self._began = clock()
+        self._recent: deque[tuple[float, int]] = deque()  # (when, tokens) of each rollout that ended lately
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one rollout that ended."""
+        self.done += 1
+        self.failed += outcome.failed
+        self.tokens += outcome.completion_tokens
+        if outcome.reward is not None:
+            self._scored += 1
+            self._reward += outcome.reward
+        self._recent.append((self._clock(), outcome.completion_tokens))
+        self._forget()
+
+    @property
+    def mean_reward(self) -> float | None:
+        """Over what was scored since the start of this process."""
+        return self._reward / self._scored if self._scored else None
+
+    @property
+    def tokens_per_second(self) -> float:
+        self._forget()
+        return sum(tokens for _, tokens in self._recent) / self._span()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present speed; ``None`` before there is one."""
+        self._forget()
+        if not self._recent:
+            return None
+        return (self.asked - self.done) * self._span() / len(self._recent)
+
+    def _span(self) -> float:
+        return max(1e-3, min(SPEED_SECONDS, self._clock() - self._began))
+
+    def _forget(self) -> None:
+        oldest = self._clock() - SPEED_SECONDS
+        while self._recent and self._recent[0][0] < oldest:
+            self._recent.popleft()
+
+
+def progress_line(counts: Counts, in_flight: int) -> str:
+    """All numbers on one line."""
+    reward = counts.mean_reward
+    left = counts.seconds_left
+    parts = [
+        f"{counts.done}/{counts.asked} done",
+        f"{counts.failed} failed",
+        f"{in_flight} in flight",
+        f"{counts.tokens_per_second:,.0f} tokens/s",
+        f"mean reward {'-' if reward is None else f'{reward:.3f}'}",
+        f"{'-' if left is None else _duration(left)} left",
+    ]
+    return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+class ProgressDisplay:
+    """Shows `Counts` while it is open. ``tick`` is to be called a few times a second."""
+
+    def __init__(self, console: Console, counts: Counts, in_flight: Callable[[], int]) -> None:
+        self._console = console
+        self._counts = counts
+        self._in_flight = in_flight
+        self._live: Live | None = None
+        self._next_line = 0.0
+        self._last_line = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(self._picture(), console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._next_line = time.monotonic() + PLAIN_SECONDS
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._print()
+
+    def tick(self) -> None:
+        """Bring the display up to date."""
+        if self._live is not None:
+            self._live.update(self._picture(), refresh=True)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_SECONDS
+            self._print()
+
+    def _print(self) -> None:
+        line = progress_line(self._counts, self._in_flight())
+        if line != self._last_line:
+            self._last_line = line
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _picture(self) -> Group:
+        counts = self._counts
+        bar = ProgressBar(total=max(1, counts.asked), completed=counts.done)
+        return Group(bar, Text(progress_line(counts, self._in_flight())))

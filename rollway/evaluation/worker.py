@@ -1,0 +1,160 @@
+"""One worker: an environment, a client and a tool pool, with many rollouts in flight on one event loop.
+
+The same code runs in the driver's process and in a Ray actor. `run` never raises for a fault inside a
+rollout: whatever happens comes back as a line to be stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from rollway.environments.base import Environment
+from rollway.environments.loading import load_environment
+from rollway.evaluation.clients import open_client
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.rollout import new_trajectory, record_fault, run_rollout
+from rollway.evaluation.run_directory import is_failed
+from rollway.evaluation.tasks import Job
+from rollway.inference.protocol import Client
+from rollway.tools import ToolPool
+from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """All that a worker needs, on whichever machine it is."""
+
+    config: dict[str, Any]  # an EvalConfig as plain values, model.base_url and model.name filled in
+    api_key: str | None = None
+    environment_source: str | None = None  # the text of the environment's file, where it is one
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one job: the line to be stored, and what the driver needs to know of it."""
+
+    line: bytes  # an encoded Trajectory
+    stop_reason: StopReason | None
+    failed: bool  # to be done again on resume
+    reward: float | None
+    completion_tokens: int
+    error: str = ""  # "kind: message" of what ended it or kept it from being scored
+    error_kind: str = ""
+
+
+class RolloutWorker:
+    """Runs jobs. Open it inside the event loop that it is to run on, close it when done."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._config = EvalConfig.model_validate(spec.config)
+        self._api_key = spec.api_key
+        self._environment: Environment = load_environment(
+            self._config.environment, self._config.environment_args, source=spec.environment_source
+        )
+        self._running: set[asyncio.Task[Trajectory]] = set()
+        self._stopped = False
+        self._client: Client | None = None
+        self._pool: ToolPool | None = None
+
+    async def open(self) -> None:
+        """Make the client and the pool."""
+        self._client = open_client(self._config, self._api_key)
+        self._pool = ToolPool(self._config.pool_size)
+
+    async def run(self, job: Job) -> Outcome:
+        """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
+        record = new_trajectory(
+            self._environment,
+            job.task,
+            sample_index=job.sample_index,
+            seed=job.seed,
+            group_id=job.task_id if self._config.groups else None,
+            model=self._config.model.name or "",
+        )
+        record.task_id = job.task_id
+        rollout = asyncio.create_task(self._rollout(job, record))
+        self._running.add(rollout)
+        if self._stopped:
+            rollout.cancel()
+        try:
+            await asyncio.wait([rollout])
+        finally:
+            self._running.discard(rollout)
+            rollout.cancel()
+        if not rollout.cancelled() and (error := rollout.exception()) is not None:
+            record_fault(record, error, where="engine")
+        elif rollout.cancelled():
+            record.stop_reason = StopReason.CANCELLED
+        return outcome_of(record)
+
+    async def _rollout(self, job: Job, record: Trajectory) -> Trajectory:
+        assert self._client is not None
+        assert self._pool is not None, "open the worker first"
+        config = self._config
+        return await run_rollout(
+            self._environment,
+            job.task,
+            client=self._client,
+            pool=self._pool,
+            limits=config.limits,
+            sampling=config.sampling,
+            tool_parser=config.tool_parser,
+            reasoning_parser=config.reasoning_parser,
+            trajectory=record,
+        )
+
+    async def stop(self) -> None:
+        """Cancel what is in flight, and whatever is still handed in."""
+        self._stopped = True
+        for rollout in self._running:
+            rollout.cancel()
+
+    async def close(self) -> None:
+        """Let go of the connections and the threads."""
+        await self.stop()
+        if self._running:
+            await asyncio.wait(self._running)
+        if self._client is not None:
+            await self._client.close()
+        if self._pool is not None:
+            self._pool.close()
+
+
+def outcome_of(record: Trajectory) -> Outcome:
+    """Encode a record and take out what the driver looks at."""
+    try:
+        line = encode_trajectory(record)
+    except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+        record = _without_payload(record)
+        record_fault(record, fault, where="environment")
+        line = encode_trajectory(record)
+    error = record.error
+    return Outcome(
+        line=line,
+        stop_reason=record.stop_reason,
+        failed=is_failed(record),
+        reward=record.reward,
+        completion_tokens=sum(_sampled(turn) for turn in record.turns),
+        error=f"{error.kind}: {error.message}" if error else "",
+        error_kind=error.kind if error else "",
+    )
+
+
+def _sampled(turn: Turn) -> int:
+    return len(turn.token_ids) if turn.token_ids is not None else turn.usage.completion_tokens
+
+
+def _without_payload(record: Trajectory) -> Trajectory:
+    """A record that holds what JSON cannot say, without it."""
+    return Trajectory(
+        id=record.id,
+        messages=[],
+        environment=record.environment,
+        task_id=record.task_id,
+        sample_index=record.sample_index,
+        group_id=record.group_id,
+        model=record.model,
+        seed=record.seed,
+        timing=record.timing,
+    )
