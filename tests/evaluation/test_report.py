@@ -14,7 +14,8 @@ from sample_trajectories import (
 )
 
 from rollway.evaluation.charts import HEIGHT, LINE, WIDTH, columns, rows
-from rollway.evaluation.report import MOST_MESSAGES, MOST_TEXT, render_report, write_report
+from rollway.evaluation.conversations import MOST_MESSAGES, MOST_TEXT
+from rollway.evaluation.report import render_report, write_report
 from rollway.evaluation.samples import SampleChooser, Why
 from rollway.evaluation.summary import summarize
 from rollway.evaluation.tallies import Bin
