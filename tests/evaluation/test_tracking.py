@@ -71,7 +71,7 @@ def test_a_run_that_is_gone_on_with_is_tracked_under_the_same_id(tmp_path):
     ids = set()
     for _ in range(2):
         tracker = start_tracking(tmp_path, project="rollway", config={}, mode="offline")
-        ids.add(tracker.place.rsplit("-", 1)[-1])
+        ids.add(re.search(r"offline-run-[0-9_]+-([0-9a-f]{12})", tracker.place)[1])
         tracker.close()
     assert len(ids) == 1
 
