@@ -42,6 +42,21 @@ def absolute_spec(spec: str) -> str:
     return f"{absolute}:{name}" if name else absolute
 
 
+def environment_source(spec: str) -> str | None:
+    """The text of the file that ``spec`` names, for machines that lack it; ``None`` when it names no file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not is_file_spec(spec):
+        return None
+    path = Path(_split(spec)[0]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
 def load_environment(
     spec: str, arguments: Mapping[str, Any] | None = None, *, source: str | None = None
 ) -> Environment:
@@ -54,7 +69,7 @@ def load_environment(
     """
     place, name = _split(spec)
     if place.endswith(".py"):
-        module, label = _import_file(Path(place).expanduser(), source), place
+        module, label = import_file(Path(place).expanduser(), source), place
     elif name:
         module, label = _import_module(place, spec), place
     else:
@@ -91,7 +106,7 @@ def _import_module(place: str, spec: str) -> ModuleType:
         raise UserError(_fault(f"environment {spec!r} does not import", error, None)) from error
 
 
-def _import_file(path: Path, source: str | None) -> ModuleType:
+def import_file(path: Path, source: str | None) -> ModuleType:
     """Run a file as a module of its own; its folder goes to the end of the import path.
 
     The module's name holds a hash of the text, so that an edited file is read anew in the same process.
