@@ -2,6 +2,24 @@
 
 from rollway.tools.arguments import InvalidArguments
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
+from rollway.tools.execution import ExecutedCall, answer_without_running, execute_call, execute_calls
+from rollway.tools.pool import ToolPool
+from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.registry import ToolRegistry
 
-__all__ = ["InvalidArguments", "Tool", "ToolFailed", "ToolOutput", "ToolRegistry", "tool"]
+__all__ = [
+    "CallResult",
+    "ExecutedCall",
+    "InvalidArguments",
+    "PoolClosed",
+    "PoolStats",
+    "Tool",
+    "ToolFailed",
+    "ToolOutput",
+    "ToolPool",
+    "ToolRegistry",
+    "answer_without_running",
+    "execute_call",
+    "execute_calls",
+    "tool",
+]

@@ -14,7 +14,7 @@ from typing import Any
 _EXCERPT = 40  # characters of the text that are shown on each side of a fault
 
 
-class InvalidArguments(ValueError):  # noqa: N818 (named for what it is, as all of ours)
+class InvalidArguments(ValueError):
     """Arguments that the tool cannot be called with. The message is for the model."""
 
 
@@ -58,7 +58,8 @@ def _fault(error: json.JSONDecodeError) -> str:
     if error.pos >= len(error.doc):
         return f"{error.msg}, at the end of the text, after {before!r}"
     hint = r" (write a line break inside a string as \n)" if error.msg.startswith("Invalid control") else ""
-    return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, after {before!r}, before {after!r}{hint}"
+    what = error.msg.removesuffix(" at")
+    return f"{what} at character {error.pos + 1}, after {before!r}, before {after!r}{hint}"
 
 
 def _refuse_constant(constant: str) -> Any:

@@ -21,7 +21,7 @@ from rollway.tools.docstrings import parse_docstring
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
-class ToolFailed(Exception):  # noqa: N818 (it is raised by users, to whom it says what happened)
+class ToolFailed(Exception):
     """Raised by a tool to tell the model, in the tool's own words, that it could not do what was asked."""
 
 
@@ -145,7 +145,7 @@ def _from_function(function: Callable[..., Any], name: str, description: str) ->
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} is no name for a tool (at most 128 letters, digits and _ . : / -); give one with name=..."
+            f"{name!r} is no name for a tool (up to 128 letters, digits and _ . : / -); give one: name=..."
         )
 
 

@@ -128,7 +128,7 @@ def describe_function(
             continue
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             raise TypeError(
-                f"tool {name!r} takes *{parameter.name}, which cannot be given by name; make it a list parameter"
+                f"tool {name!r} takes *{parameter.name}, which has no name for a model to use; make it a list"
             )
         field = f"p{index}"
         names[parameter.name] = field

@@ -1,0 +1,161 @@
+"""From a call that a model wrote to the message that it gets back.
+
+Every call is run at most once and answered exactly once, whatever the model, the tool or the clock did, and
+every failure is also a `ToolError`. Only cancelling raises out of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from rollway.tools.faults import Fault, bad_arguments, judge, unknown_tool
+from rollway.tools.pool import ToolPool, is_async
+from rollway.tools.pool_records import CallResult, PoolClosed
+from rollway.tools.registry import ToolRegistry
+from rollway.tools.results import ToolAnswer, cut_middle, printable, read_output
+from rollway.trajectory import ToolCall, ToolError, ToolErrorKind, ToolResult
+
+MAX_RESULT_CHARS = 50_000  # of one result, unless the caller says otherwise
+MAX_ERROR_CHARS = 2_000  # of `ToolError.error`; what the model was told stands beside it
+
+
+class ExecutedCall(msgspec.Struct, frozen=True):
+    """One call, answered."""
+
+    result: ToolResult
+    error: ToolError | None = None  # None when the tool did what was asked
+    stop: bool = False  # the tool asked for the rollout to end
+
+
+async def execute_calls(
+    calls: Sequence[ToolCall],
+    *,
+    registry: ToolRegistry,
+    pool: ToolPool,
+    turn: int,
+    timeout: float | None = None,
+    max_result_chars: int = MAX_RESULT_CHARS,
+) -> list[ExecutedCall]:
+    """Run the calls of one turn at the same time. The results are in the order of the calls.
+
+    Arguments and errors are those of `execute_call`.
+    """
+    execute = functools.partial(
+        execute_call,
+        registry=registry,
+        pool=pool,
+        turn=turn,
+        timeout=timeout,
+        max_result_chars=max_result_chars,
+    )
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(execute(call)) for call in calls]
+    return [task.result() for task in tasks]
+
+
+async def execute_call(
+    call: ToolCall,
+    *,
+    registry: ToolRegistry,
+    pool: ToolPool,
+    turn: int,
+    timeout: float | None = None,
+    max_result_chars: int = MAX_RESULT_CHARS,
+) -> ExecutedCall:
+    """Run one call.
+
+    Args:
+        call: as the model wrote it; its id is kept as it is.
+        turn: 1-based, for the `ToolError`.
+        timeout: seconds that the tool may run, without its time in the queue; ``None`` is no bound.
+        max_result_chars: longer results are cut in the middle, and ``truncated_from`` says so.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled. Nothing is left on the event loop; the thread of a
+            sync tool that runs is written off.
+    """
+    tool = registry.get(call.name)
+    if tool is None:
+        return _answered(call, turn, unknown_tool(call.name, registry), CallResult(), max_result_chars)
+    try:
+        args, kwargs = tool.bind(call.arguments)
+    except Exception as error:
+        return _answered(call, turn, bad_arguments(tool.name, error), CallResult(), max_result_chars)
+    run = _run_async if is_async(tool.function) else _run_sync
+    try:
+        came = await pool.call(run, tool.function, args, kwargs, timeout=timeout)
+    except PoolClosed as error:
+        came = CallResult(error=error)
+    return _answered(call, turn, judge(tool.name, came, timeout), came, max_result_chars)
+
+
+def answer_without_running(
+    call: ToolCall, *, turn: int, kind: ToolErrorKind, error: str, told: str
+) -> ExecutedCall:
+    """The answer to a call that may not run, or whose result nobody waited for.
+
+    Args:
+        turn: 1-based.
+        error: what happened, for people.
+        told: what the model is told.
+    """
+    result = ToolResult(call_id=call.id, name=call.name, content=told, ok=False)
+    return ExecutedCall(result, _error(call, turn, kind, error, told))
+
+
+def _run_sync(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """On a worker's thread, so that large results are written as JSON there and not on the event loop."""
+    value = function(*args, **kwargs)
+    return _read_awaited(value) if inspect.iscoroutine(value) else read_output(value)
+
+
+async def _run_async(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ToolAnswer:
+    return read_output(await function(*args, **kwargs))
+
+
+async def _read_awaited(value: Coroutine[Any, Any, Any]) -> ToolAnswer:
+    return read_output(await value)
+
+
+def _answered(
+    call: ToolCall, turn: int, outcome: ToolAnswer | Fault, came: CallResult, limit: int
+) -> ExecutedCall:
+    whole = printable(outcome.told if isinstance(outcome, Fault) else outcome.content)
+    told = cut_middle(whole, limit)
+    error = None
+    if isinstance(outcome, Fault):
+        place = f" ({outcome.place})" if outcome.place else ""
+        what = cut_middle(whole.removeprefix("Error: "), MAX_ERROR_CHARS) + place
+        error = _error(call, turn, outcome.kind, what, told)
+    elif not outcome.ok:
+        what = cut_middle(whole, MAX_ERROR_CHARS)
+        error = _error(call, turn, ToolErrorKind.TOOL_REPORTED, what, told)
+    result = ToolResult(
+        call_id=call.id,
+        name=call.name,
+        content=told,
+        ok=error is None,
+        duration=came.duration,
+        queued=came.queued,
+        truncated_from=len(whole) if len(whole) > limit else None,
+    )
+    return ExecutedCall(result, error, isinstance(outcome, ToolAnswer) and outcome.stop)
+
+
+def _error(call: ToolCall, turn: int, kind: ToolErrorKind, error: str, told: str) -> ToolError:
+    return ToolError(
+        turn=turn,
+        tool_name=call.name,
+        arguments=call.arguments,
+        kind=kind,
+        error=error,
+        tool_result=told,
+    )

@@ -1,0 +1,86 @@
+"""What can go wrong with a call, in a kind for the record and in words that help the model go on.
+
+The model is told types and messages, never a traceback; the record also says where an exception was raised.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+from rollway.tools.arguments import InvalidArguments
+from rollway.tools.definition import ToolFailed
+from rollway.tools.pool_records import CallResult, PoolClosed
+from rollway.tools.registry import ToolRegistry
+from rollway.tools.results import NotJson, ToolAnswer
+from rollway.trajectory import ToolErrorKind
+
+_NAMES_TOLD = 50  # tools that a model is told of when it calls one that does not exist
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a call has no answer of the tool's own."""
+
+    kind: ToolErrorKind
+    told: str  # to the model
+    place: str = ""  # where an exception was raised; not for the model
+
+
+def unknown_tool(name: str, registry: ToolRegistry) -> Fault:
+    """The model called what is not there: which tools are, and which one it may have meant."""
+    names = registry.names
+    listed = ", ".join(names[:_NAMES_TOLD]) + (", ..." if len(names) > _NAMES_TOLD else "")
+    there = f"the tools are: {listed}" if names else "there are no tools"
+    return Fault(
+        ToolErrorKind.UNKNOWN_TOOL, f"Error: there is no tool named {name!r}{registry.near(name)}; {there}"
+    )
+
+
+def bad_arguments(name: str, error: Exception) -> Fault:
+    """The tool cannot be called with these arguments, or a validator of the user's own has failed."""
+    if isinstance(error, InvalidArguments):
+        return Fault(ToolErrorKind.INVALID_ARGUMENTS, f"Error: invalid arguments for tool {name!r}: {error}")
+    told = f"Error: the arguments of tool {name!r} could not be checked: {_described(error)}"
+    return Fault(ToolErrorKind.EXCEPTION, told, _place(error))
+
+
+def judge(name: str, came: CallResult, timeout: float | None) -> ToolAnswer | Fault:
+    """What came of a call that was handed to the pool. Its value is a `ToolAnswer`."""
+    if came.timed_out:
+        return Fault(ToolErrorKind.TIMEOUT, f"Error: tool {name!r} gave no result within {timeout:g} seconds")
+    if came.error is not None:
+        return _raised(name, came.error)
+    answer: ToolAnswer = came.value
+    return answer
+
+
+def _raised(name: str, error: BaseException) -> Fault:
+    if isinstance(error, ToolFailed):
+        told = _message(error) or f"Error: tool {name!r} failed without saying why"
+        return Fault(ToolErrorKind.TOOL_REPORTED, told)
+    if isinstance(error, PoolClosed):
+        return Fault(ToolErrorKind.CANCELLED, f"Error: tool {name!r} was not run: the tool pool was closed")
+    if isinstance(error, NotJson):
+        return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} ran, but {error}")
+    return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} raised {_described(error)}", _place(error))
+
+
+def _described(error: BaseException) -> str:
+    message = _message(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # an exception whose own `__str__` raises
+        return f"(its message cannot be read: {type(second).__name__})"
+
+
+def _place(error: BaseException) -> str:
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        place = f"{code.co_filename.rpartition('/')[2]}:{line} in {code.co_name}"
+    return place

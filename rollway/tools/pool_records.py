@@ -1,0 +1,48 @@
+"""What a pool tells its callers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class PoolClosed(RuntimeError):
+    """The pool takes no more calls."""
+
+
+class CallResult(msgspec.Struct, frozen=True):
+    """What came of one call: a value, an exception, or neither at the deadline."""
+
+    value: Any = None
+    error: BaseException | None = None  # as the function raised it; `PoolClosed` when it was never run
+    timed_out: bool = False
+    duration: float = 0.0  # seconds that it ran
+    queued: float = 0.0  # seconds that it waited for a thread
+
+    @property
+    def ok(self) -> bool:
+        """Did the function return in time?"""
+        return self.error is None and not self.timed_out
+
+
+class PoolStats(msgspec.Struct, frozen=True):
+    """A pool at one moment. Wait times are those of the latest few thousand sync calls."""
+
+    size: int  # sync calls that may run at a time
+    running: int  # sync calls that run
+    running_async: int  # async calls that run; they take no thread and are not bounded
+    queued: int  # sync calls that wait for a thread
+    written_off: int  # calls that were given up and still hang
+    late: int  # calls that ended after their deadline or after nobody waited; their results were discarded
+    completed: int  # calls that ended in time, by a value or an exception
+    wait_p50: float  # seconds in the queue; 0.0 when there were no calls
+    wait_p90: float
+    wait_p99: float
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The nearest-rank percentile of an ascending list; 0.0 of an empty one."""
+    if not ordered:
+        return 0.0
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
