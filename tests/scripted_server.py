@@ -58,9 +58,11 @@ Script = Sequence[Any] | Callable[[ScriptedRequest], Any]
 
 
 class ScriptedServer:
-    """An OpenAI-compatible server on a free port of the loopback interface, for one ``async with``."""
+    """An OpenAI-compatible server on the loopback interface, for one ``async with``; port 0 is a free one."""
 
-    def __init__(self, script: Script = (), *, models: Sequence[str] | Step = ("scripted",)) -> None:
+    def __init__(
+        self, script: Script = (), *, models: Sequence[str] | Step = ("scripted",), port: int = 0
+    ) -> None:
         self.script = script
         self.models = models
         self.url = ""  # without /v1
@@ -70,6 +72,7 @@ class ScriptedServer:
         self.peak = 0  # most requests that ran at the same time
         self.finished = 0
         self.aborted = 0  # the client went away before the answer
+        self._port = port
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -80,7 +83,7 @@ class ScriptedServer:
         app.router.add_post("/{path:.*}", self._post)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=4096)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self

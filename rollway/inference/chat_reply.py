@@ -6,10 +6,12 @@ is kept to the letter: arguments of tool calls, and ids and logprobs even where 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from rollway.inference.errors import InvalidReply
-from rollway.inference.faults import failed_try, one_line
+from rollway.inference.faults import failed_try, one_line, read_fault
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
 from rollway.trajectory import ToolCall, Usage
@@ -76,7 +78,7 @@ class _Reply(msgspec.Struct):
     prompt_token_ids: list[int] | None = None
     weight_version: str | int | None = None
     metadata: _Metadata | None = None  # SGLang
-    error: msgspec.Raw | None = None  # gateways answer 200 with an error inside
+    error: Any = None  # gateways answer 200 with an error inside
 
 
 _DECODER = msgspec.json.Decoder(_Reply)
@@ -90,22 +92,23 @@ def read_chat_reply(body: bytes, *, server: str, model: str) -> Completion:
             error that the server wrote into it.
     """
     try:
-        reply = _DECODER.decode(body)
+        return _completion(_DECODER.decode(body), body, server, model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _invalid(
             f"{server} sent what is no chat completion: {error}; it begins {_start(body)}"
         ) from error
+
+
+def _completion(reply: _Reply, body: bytes, server: str, model: str) -> Completion:
     if not reply.choices and reply.error is not None:
-        raise failed_try(502, body, {}, server=server, model=model)
+        status = read_fault(body).status or 502
+        raise failed_try(status, body, {}, server=server, model=model)
     if not reply.choices or len(reply.choices) != 1:
         found = len(reply.choices or ())
         raise _invalid(
             f"{server} sent {found} choices where one was asked for; leave 'n' out of sampling.extra"
         )
-    return _completion(reply, reply.choices[0], server)
-
-
-def _completion(reply: _Reply, choice: _Choice, server: str) -> Completion:
+    choice = reply.choices[0]
     message = choice.message
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids

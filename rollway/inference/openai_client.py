@@ -79,6 +79,7 @@ class OpenAIClient:
         """One reply, after as many tries as the retry policy allows. Raises as `ChatClient.generate` does."""
         if not self.model:
             raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+        self._open()
         body = chat_body(request, self.model, self._form)
         encode_body(body)  # the package's own error would not say where to look
         return await with_retries(
@@ -113,6 +114,9 @@ class OpenAIClient:
         await self.close()
 
     async def _try(self, body: dict[str, Any], request_id: str) -> Completion:
+        if self._closed:
+            closed = ServerUnreachable(f"the client of {self.server} was closed before the reply came")
+            raise TryFailed(closed, retry=False)
         sdk = self._open()
         async with self._faults(max_tokens=body.get(self._form.max_tokens_field)):
             # All of it as extra_body: the package would walk every message to hold it against its types.

@@ -26,7 +26,7 @@ from rollway.inference.retry import TryFailed
 _KEEP_ALIVE = 3.0
 _COPY_ABOVE = 1 << 20  # bytes; aiohttp writes larger bodies in pieces when they are files
 _SPARE_FILES = 256  # open files left for everything else in the process
-_VERSION_SUFFIX = re.compile(r"/v\d[^/]*$")
+_VERSION_SUFFIX = re.compile(r"/v\d[^/]*(?:/openai)?$")
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
