@@ -15,25 +15,43 @@ from rollway.trajectory import ToolCall
 THINK = re.compile(r"(<think>)|</think>")
 """Tags of a thought; group 1 is the one that opens."""
 
+CALL_ID = "call_{}"
+"""How ids are made from 24 hex digits."""
+
 
 class Draft:
     """A text being read from left to right.
 
     Look for the next block with `find` or `search`, which pass over finished thoughts, then say what the
-    block was with `call`, `reject` or `drop`. Spans come in order and do not overlap. `finish` ends it.
+    block was with `call`, `reject` or `drop`. Spans do not overlap; calls come in order. `finish` ends it.
 
     A thought that is opened and never closed hides nothing: the call ends it, as it does for the reasoning
     parsers of the servers. A closing tag with no opening tag before it ends a thought that the prompt had
     opened, so what stood before it is taken back.
     """
 
-    __slots__ = ("_calls", "_cursor", "_cuts", "_errors", "_seen_thought", "_tag", "_tags", "text")
+    __slots__ = (
+        "_calls",
+        "_cursor",
+        "_cuts",
+        "_errors",
+        "_id_format",
+        "_kept_from",
+        "_seen_thought",
+        "_tag",
+        "_tags",
+        "text",
+    )
 
-    def __init__(self, text: str, thought: re.Pattern[str] | None = THINK) -> None:
+    def __init__(
+        self, text: str, thought: re.Pattern[str] | None = THINK, *, id_format: str = CALL_ID
+    ) -> None:
         self.text = text
+        self._id_format = id_format
         self._calls: list[tuple[str, str, str, bool]] = []  # id, name, arguments, repaired
         self._errors: list[ParseError] = []
-        self._cuts: list[tuple[int, int, int]] = []  # start, end, calls found up to and with it
+        self._cuts: list[tuple[int, int, bool]] = []  # start, end, whether it is a call
+        self._kept_from = 0  # what stands before it is a thought that was taken back
         self._cursor = 0  # thought tags before it are settled
         self._seen_thought = False
         self._tag = 0
@@ -70,15 +88,19 @@ class Draft:
     ) -> None:
         """The block ``text[start:end]`` is a call. ``id`` is the model's own, if it wrote one."""
         self._calls.append((id, name, arguments, repaired))
-        self._cuts.append((start, end, len(self._calls)))
+        self._cuts.append((start, end, True))
 
     def reject(self, start: int, end: int, kind: ParseErrorKind, message: str, *, name: str = "") -> None:
         """The block ``text[start:end]`` was meant as a call and is none. It stays in the content."""
         self._errors.append(ParseError(kind, self.text[start:end], start, message, name))
 
     def drop(self, start: int, end: int) -> None:
-        """``text[start:end]`` belongs to the format: a marker or a separator, not the model's words."""
-        self._cuts.append((start, end, len(self._calls)))
+        """``text[start:end]`` belongs to the format: a marker or a separator, not the model's words.
+
+        May come later than the calls behind it: whether a marker counts can depend on what it marks.
+        """
+        if start >= self._kept_from:
+            self._cuts.append((start, end, False))
 
     @property
     def call_count(self) -> int:
@@ -110,7 +132,7 @@ class Draft:
                 break
             elif not opens:
                 if not self._seen_thought:
-                    self._take_back()
+                    self._take_back(tag_end)
                 self._seen_thought = True
                 self._tag += 1
                 position = tag_end
@@ -134,7 +156,8 @@ class Draft:
         self._tag = len(self._tags)
         return None
 
-    def _take_back(self) -> None:
+    def _take_back(self, end: int) -> None:
+        self._kept_from = end
         self._calls.clear()
         self._errors.clear()
         self._cuts.clear()
@@ -144,24 +167,17 @@ class Draft:
         if not self._cuts:
             return text if text and not text.isspace() else None
         pieces: list[str] = []
-        first_calls = 0  # calls before the first piece
+        after_call = False  # whether the first piece stands behind a call
         at = 0
-        calls = 0
-        for start, end, count in self._cuts:
-            if start > at:
-                piece = text[at:start]
-                if not piece.isspace():
-                    if not pieces:
-                        first_calls = calls
-                    pieces.append(piece)
-            at = end
-            calls = count
-        tail = text[at:]
-        if tail and not tail.isspace():
-            if not pieces:
-                first_calls = calls
-            pieces.append(tail)
-        if len(pieces) == 1 and first_calls == 0:
+        seen_call = False
+        self._cuts.append((len(text), len(text), False))
+        for start, end, is_call in sorted(self._cuts):
+            if start > at and not (piece := text[at:start]).isspace():
+                after_call = after_call or (not pieces and seen_call)
+                pieces.append(piece)
+            at = max(at, end)
+            seen_call = seen_call or is_call
+        if len(pieces) == 1 and not after_call:
             return pieces[0]  # to the letter, so that a template can write the turn as it was
         return "\n".join(piece.strip() for piece in pieces) or None
 
@@ -176,7 +192,7 @@ class Draft:
         for own, name, arguments, _ in self._calls:
             call_id = own
             if not own or own in used:
-                call_id, number = _fresh_id(number, taken)
+                call_id, number = _fresh_id(number, taken, self._id_format)
             used.add(call_id)
             made.append(ToolCall(call_id, name, arguments))
         return made
@@ -190,10 +206,11 @@ def _thought_tags(text: str, thought: re.Pattern[str] | None) -> list[tuple[int,
     return [] if all(opens for _, _, opens in tags) else tags
 
 
-def _fresh_id(number: int, taken: set[str]) -> tuple[str, int]:
+def _fresh_id(number: int, taken: set[str], id_format: str) -> tuple[str, int]:
     """An id that the model did not write itself, and the number that the next one is made from."""
     while True:
-        call_id = f"call_{number:024x}"
+        digits = f"{number:024x}"
         number = (number + 1) % (1 << 96)
+        call_id = id_format.format(digits)
         if call_id not in taken:
             return call_id, number

@@ -117,3 +117,21 @@ class NextTag:
             found = self._text.find(self._tag, position) if self._tag else -1
             self._found = found if found >= 0 else len(self._text) + 1
         return self._found if self._found <= len(self._text) else -1
+
+
+class NextMatch:
+    """Like `NextTag`, for a pattern."""
+
+    __slots__ = ("_found", "_pattern", "_text")
+
+    def __init__(self, text: str, pattern: re.Pattern[str]) -> None:
+        self._text = text
+        self._pattern = pattern
+        self._found = -1
+
+    def find(self, position: int) -> int:
+        """Where the pattern next matches, for positions that never get smaller; -1 when nowhere."""
+        if self._found < position:
+            match = self._pattern.search(self._text, position)
+            self._found = match.start() if match else len(self._text) + 1
+        return self._found if self._found <= len(self._text) else -1

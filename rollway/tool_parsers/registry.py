@@ -9,7 +9,21 @@ from rollway.errors import UserError, nearest
 from rollway.tool_parsers.format import ToolFormat, ToolParser
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "apertus": (),
+    "deepseek_v3": (),
+    "deepseek_v31": (),
+    "ernie45": (),
+    "granite": (),
+    "granite4": (),
+    "granite_20b_fc": (),
     "hermes": ("qwen", "qwen25"),
+    "hunyuan_a13b": (),
+    "internlm": (),
+    "jamba": (),
+    "kimi_k2": (),
+    "longcat": (),
+    "mistral": (),
+    "phi4_mini_json": (),
 }
 """Module of this package with a ``FORMAT``, and the format's aliases. The format's own name is the module's,
 with ``-`` for ``_`` where `_SPELLED` says so."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from rollway.tool_parsers.format import RenderFunction
 from rollway.trajectory import ToolCall
 
 
@@ -39,9 +40,26 @@ def named_object(call: ToolCall, arguments_key: str = "arguments") -> str:
     return f'{{"name": {quote(call.name)}, "{arguments_key}": {argument_json(call)}}}'
 
 
-def named_list(calls: Sequence[ToolCall], arguments_key: str = "arguments") -> str:
-    """A JSON list of `named_object`."""
-    return "[" + ", ".join(named_object(call, arguments_key) for call in calls) + "]"
+def each_call(
+    before: str, after: str, *, separator: str = "\n", arguments_key: str = "arguments"
+) -> RenderFunction:
+    """The way back of a format that puts each call's `named_object` between tags."""
+
+    def render(calls: Sequence[ToolCall], content: str | None = None) -> str:
+        blocks = [f"{before}{named_object(call, arguments_key)}{after}" for call in calls]
+        return after_content(content, separator.join(blocks))
+
+    return render
+
+
+def one_list(before: str, after: str) -> RenderFunction:
+    """The way back of a format that puts one list of all `named_object` between tags."""
+
+    def render(calls: Sequence[ToolCall], content: str | None = None) -> str:
+        items = ", ".join(named_object(call) for call in calls)
+        return after_content(content, f"{before}[{items}]{after}" if calls else "")
+
+    return render
 
 
 def quote(text: str) -> str:
@@ -49,8 +67,20 @@ def quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def after_content(content: str | None, calls: str) -> str:
-    """The content, then the calls on a line of their own."""
+def plain_name(call: ToolCall, forbidden: str) -> str:
+    """The call's name, for formats that write it without quotes.
+
+    Raises:
+        ValueError: it is empty, has white space at an end, or holds a line break or one of ``forbidden``.
+    """
+    name = call.name
+    if not name or name != name.strip() or any(character in name for character in "\n\r" + forbidden):
+        raise ValueError(f"this format cannot write a tool named {name!r}")
+    return name
+
+
+def after_content(content: str | None, calls: str, separator: str = "\n") -> str:
+    """The content, then the calls, with ``separator`` between them unless the content ends with it."""
     if not content or not calls:
         return (content or "") + calls
-    return f"{content}{calls}" if content.endswith("\n") else f"{content}\n{calls}"
+    return f"{content}{calls}" if content.endswith(separator) else f"{content}{separator}{calls}"

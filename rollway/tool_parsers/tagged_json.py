@@ -7,14 +7,14 @@ meant as one and is none stays there, to the letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_calls import NOT_JSON, UNCLOSED, Call, Fault, read_call, read_plain_call
 from rollway.tool_parsers.json_lenient import read_lenient
-from rollway.tool_parsers.json_values import Ending, JsonScanner, NextTag, Scan, skip_space
+from rollway.tool_parsers.json_values import Ending, JsonScanner, NextMatch, NextTag, Scan, skip_space
 from rollway.tool_parsers.output import ParsedOutput
 
 ItemReader = Callable[[str, bool], list[Call] | Fault]
@@ -32,18 +32,17 @@ class TaggedJson:
 
     def __init__(
         self,
-        opening: str,
+        *openings: str,
         closing: str = "",
-        *,
+        lookahead: str = "",
         read_item: ItemReader = read_named,
         thought: re.Pattern[str] | None = THINK,
     ) -> None:
-        self.opening = opening
-        self.closing = closing
+        self.tags = JsonTags(openings, closing, lookahead=lookahead)
         self.read_item = read_item
         self.thought = thought
-        self.scanner = JsonScanner([tag for tag in (opening, closing) if tag])
-        self._plain = read_item is read_named and bool(closing)
+        self._opening = openings[0] if len(openings) == 1 and not lookahead else ""
+        self._plain = read_item is read_named and bool(self._opening and closing)
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`."""
@@ -54,14 +53,46 @@ class TaggedJson:
         """Tell the draft of every block; return the end of the last."""
         position = 0
         reader: BlockReader | None = None
-        while (start := draft.find(self.opening, position)) >= 0:
+        while (span := self._next_opening(draft, position)) is not None:
+            start, body = span
             if reader is None:
-                reader = BlockReader(self, draft, lenient)
-            body = start + len(self.opening)
-            while draft.text.startswith(self.opening, again := skip_space(draft.text, body)):
-                body = again + len(self.opening)  # a tag written twice opens one block
+                reader = BlockReader(self.tags, draft, self.read_item, lenient)
+            while again := self.tags.opening.match(draft.text, skip_space(draft.text, body)):
+                body = again.end()  # a tag written twice opens one block
             position = (self._plain and reader.read_plain(start, body)) or reader.read(start, body)
         return position
+
+    def _next_opening(self, draft: Draft, position: int) -> tuple[int, int] | None:
+        if self._opening:
+            start = draft.find(self._opening, position)
+            return (start, start + len(self._opening)) if start >= 0 else None
+        match = draft.search(self.tags.opening, position)
+        return match.span() if match else None
+
+
+class JsonTags:
+    """The tags around blocks of JSON, compiled.
+
+    ``fence`` is a mark that may stand between the JSON and the closing tag. ``others`` are further tags that
+    JSON holds in strings only. ``lookahead`` is a pattern without which an opening is only a word.
+    """
+
+    __slots__ = ("closing", "fence", "opening", "scanner")
+
+    def __init__(
+        self,
+        openings: Sequence[str],
+        closing: str = "",
+        *,
+        fence: str = "",
+        others: Sequence[str] = (),
+        lookahead: str = "",
+    ) -> None:
+        opening = "|".join(re.escape(opening) for opening in openings) or r"(?!)"
+        self.opening = re.compile(f"(?:{opening}){lookahead}")
+        self.closing = closing
+        self.fence = fence
+        self.scanner = JsonScanner([tag for tag in (*openings, closing, *others) if tag])
 
 
 class _Item(NamedTuple):
@@ -74,15 +105,16 @@ class _Item(NamedTuple):
 
 
 class BlockReader:
-    """Reads the blocks of one text, in order, for a family of formats."""
+    """Reads the blocks of one text, in order."""
 
-    def __init__(self, family: TaggedJson, draft: Draft, lenient: bool) -> None:
-        self._family = family
+    def __init__(self, tags: JsonTags, draft: Draft, read_item: ItemReader, lenient: bool) -> None:
+        self._tags = tags
         self._draft = draft
         self._text = draft.text
+        self._read_item = read_item
         self._lenient = lenient
-        self._openings = NextTag(draft.text, family.opening)
-        self._closings = NextTag(draft.text, family.closing)
+        self._openings = NextMatch(draft.text, tags.opening)
+        self._closings = NextTag(draft.text, tags.closing)
 
     def read_plain(self, start: int, body: int) -> int:
         """A short cut for the commonest block: its end, or 0 when it has to be read with care."""
@@ -93,7 +125,7 @@ class BlockReader:
         call = read_plain_call(self._text[body:close])
         if call is None:
             return 0
-        end = close + len(self._family.closing)
+        end = close + len(self._tags.closing)
         self._draft.call(start, end, call.name, call.arguments, id=call.id)
         return end
 
@@ -102,34 +134,41 @@ class BlockReader:
         value = skip_space(self._text, body)
         if self._text.startswith("[", value):
             return self._read_list(start, value + 1)
-        scan = self._family.scanner.scan(self._text, value)
+        return self.read_one(start, value, self._read_item)
+
+    def read_one(self, start: int, value: int, read_item: ItemReader) -> int:
+        """The block that opens at ``start`` and whose one item stands at ``value``: its end."""
+        scan = self._tags.scanner.scan(self._text, value)
         if scan.ending is Ending.COMPLETE:
             end = self._end_after(scan.end)
             if end is not None:
-                self._settle(start, end, self._item(value, scan.end))
+                self._settle(start, end, read_item(self._text[value : scan.end], self._lenient))
                 return end
         nearly = read_lenient(self._text, value)
         if nearly is not None:
             end = self._end_after(nearly[1])
             if end is not None:
-                self._settle(start, end, self._item(value, nearly[1]))
+                self._settle(start, end, read_item(self._text[value : nearly[1]], self._lenient))
                 return end
         fault, end = self._unreadable(value, scan)
         self._settle(start, end, fault)
         return end
 
     def _item(self, start: int, end: int) -> list[Call] | Fault:
-        return self._family.read_item(self._text[start:end], self._lenient)
+        return self._read_item(self._text[start:end], self._lenient)
 
     def _end_after(self, position: int) -> int | None:
         """The end of a block whose JSON ends at ``position``; None when more stands before the closing tag.
 
         The closing tag may be missing, or be cut short by the end of the text.
         """
-        closing = self._family.closing
+        closing = self._tags.closing
         if not closing:
             return position
         tag = skip_space(self._text, position)
+        if self._tags.fence and self._text.startswith(self._tags.fence, tag):
+            position = tag + len(self._tags.fence)
+            tag = skip_space(self._text, position)
         if self._text.startswith(closing, tag):
             return tag + len(closing)
         if len(self._text) - tag < len(closing) and closing.startswith(self._text[tag:]):
@@ -139,7 +178,7 @@ class BlockReader:
 
     def _unreadable(self, value: int, scan: Scan) -> tuple[Fault, int]:
         """The fault of something at ``value`` that nobody can read, and where its block ends."""
-        closing = self._family.closing
+        closing = self._tags.closing
         if scan.ending is Ending.TAG and not (closing and self._text.startswith(closing, scan.end)):
             return UNCLOSED, scan.end
         close = self._closings.find(scan.end)
@@ -162,7 +201,7 @@ class BlockReader:
 
     def _read_list(self, start: int, position: int) -> int:
         """A list whose first item is expected at ``position``. Each item counts for itself."""
-        text, closing = self._text, self._family.closing
+        text, closing = self._text, self._tags.closing
         items: list[_Item] = []
         while True:
             position = skip_space(text, position)
@@ -189,7 +228,7 @@ class BlockReader:
 
     def _list_item(self, start: int) -> _Item:
         """The item at ``start``; the rest of the block where it cannot be told where the item ends."""
-        scan = self._family.scanner.scan(self._text, start)
+        scan = self._tags.scanner.scan(self._text, start)
         if self._text.startswith("{", start):
             if scan.ending is Ending.COMPLETE:
                 return _Item(start, scan.end, self._item(start, scan.end))

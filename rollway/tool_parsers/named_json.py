@@ -1,0 +1,117 @@
+"""The family of formats that write a call's name in a header and its arguments as JSON behind it.
+
+Calls stand in sections. The marks of a section are cut out of the content when it holds a call; otherwise
+the whole of it stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rollway.tool_parsers.draft import THINK, Draft
+from rollway.tool_parsers.format import Tools
+from rollway.tool_parsers.json_calls import UNCLOSED, Call, Fault, read_arguments
+from rollway.tool_parsers.json_values import NextTag
+from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
+from rollway.tool_parsers.tagged_json import BlockReader, ItemReader, JsonTags
+
+NameReader = Callable[[re.Match[str]], tuple[str, str]]
+"""``header -> (name, id)``; id is "" where the model wrote none."""
+
+_NO_HEADER = Fault(ParseErrorKind.MALFORMED, "The call's name cannot be read: the mark behind it is missing.")
+
+
+def name_group(header: re.Match[str]) -> tuple[str, str]:
+    """The usual header: the name is the group ``name``, and there is no id."""
+    return header["name"].strip(), ""
+
+
+def named(name: str, id: str) -> ItemReader:
+    """Reads the arguments of a call whose name is known."""
+
+    def read(source: str, lenient: bool) -> list[Call] | Fault:
+        call = read_arguments(name, source, lenient=lenient, id=id)
+        return call if isinstance(call, Fault) else [call]
+
+    return read
+
+
+class NamedJson:
+    """A format's tags. ``header`` matches what stands between ``opening`` and the JSON."""
+
+    def __init__(
+        self,
+        *,
+        section: tuple[str, str],
+        opening: str,
+        header: str,
+        closing: str,
+        fence: str = "",
+        read_name: NameReader = name_group,
+    ) -> None:
+        self._opening = opening
+        self._closing = closing
+        self._section_end = section[1]
+        self._header = re.compile(header)
+        self._read_name = read_name
+        self._tags = JsonTags([opening], closing, fence=fence, others=section)
+        self._marks = re.compile(
+            rf"(?P<begin>{re.escape(section[0])})|(?P<end>{re.escape(section[1])})|(?P<call>{re.escape(opening)})"
+        )
+
+    def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
+        """See `ToolParser.parse`."""
+        draft = Draft(text, THINK)
+        reader = BlockReader(self._tags, draft, named("", ""), lenient)
+        closings = NextTag(text, self._closing)
+        section = _Section(draft)
+        position = 0
+        while (mark := draft.search(self._marks, position)) is not None:
+            position = mark.end()
+            if mark.lastgroup == "call":
+                position = self._read_call(draft, reader, closings, mark)
+            elif mark.lastgroup == "begin":
+                section.close()
+                section.add(*mark.span())
+            else:
+                section.add(*mark.span())
+                section.close()
+        cut = text[position:].strip()
+        if cut and len(cut) < len(self._section_end) and self._section_end.startswith(cut):
+            section.add(position, len(text))
+        section.close()
+        return draft.finish(position)
+
+    def _read_call(self, draft: Draft, reader: BlockReader, closings: NextTag, opening: re.Match[str]) -> int:
+        header = self._header.match(draft.text, opening.end())
+        if header is not None:
+            name, id = self._read_name(header)
+            return reader.read_one(opening.start(), header.end(), named(name, id))
+        close = closings.find(opening.end())
+        following = self._marks.search(draft.text, opening.end())
+        if close >= 0 and (following is None or close < following.start()):
+            fault, end = _NO_HEADER, close + len(self._closing)
+        else:
+            fault, end = UNCLOSED, following.start() if following else len(draft.text)
+        draft.reject(opening.start(), end, fault.kind, fault.message)
+        return end
+
+
+class _Section:
+    """The marks around some calls, which count only if there are any."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._spans: list[tuple[int, int]] = []
+        self._calls_before = 0
+
+    def add(self, start: int, end: int) -> None:
+        self._spans.append((start, end))
+
+    def close(self) -> None:
+        if self._draft.call_count > self._calls_before:
+            for start, end in self._spans:
+                self._draft.drop(start, end)
+        self._spans.clear()
+        self._calls_before = self._draft.call_count
