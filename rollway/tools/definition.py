@@ -116,7 +116,7 @@ def tool(
 
 
 def _from_function(function: Callable[..., Any], name: str, description: str) -> Tool:
-    from rollway.tools.schema import describe_function  # pydantic is slow to import
+    from rollway.tools.signature import describe_function  # pydantic is slow to import
 
     if isinstance(function, Tool):
         raise TypeError(f"{function.name!r} is a tool already")

@@ -13,7 +13,7 @@ from referencing.exceptions import Unresolvable
 
 from rollway.errors import nearest
 from rollway.tools.arguments import InvalidArguments, shown
-from rollway.tools.schema import explain
+from rollway.tools.binding import explain
 
 
 class SchemaBinder(msgspec.Struct, frozen=True):

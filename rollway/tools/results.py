@@ -1,6 +1,6 @@
 """What a tool returned, as the text that the model is told.
 
-A value that JSON cannot say is an error of its own rather than a ``repr``; every text can be written as UTF-8.
+A value that JSON cannot say is an error of its own rather than a ``repr``, and every text is valid UTF-8.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class ToolAnswer(msgspec.Struct, frozen=True):
 
 
 def read_output(value: Any) -> ToolAnswer:
-    """Text as it is, ``None`` as ``""``, other values as compact JSON. A dict with a true ``"error"`` is not ok.
+    """Text as it is, ``None`` as ``""``, other values as compact JSON.
+
+    A dict with a true ``"error"`` is not ok.
 
     Raises:
         NotJson: the value, or a part of it, has no JSON form (NaN has none).
@@ -52,7 +54,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Builtins for what `json` does not know: dataclasses, pydantic models, sets, dates, arrays and the like."""
+    """Builtins for what `json` does not know: dataclasses, pydantic models, sets, dates, arrays."""
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     if hasattr(value, "tolist"):  # NumPy arrays and scalars, torch tensors

@@ -1,0 +1,118 @@
+"""A typed Python function, read: the JSON schema of its parameters, and the binder for its calls."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+
+from rollway.tools.binding import SignatureBinder
+from rollway.tools.docstrings import Docstring
+from rollway.tools.schema import schema_of
+
+
+def describe_function(
+    function: Callable[..., Any], name: str, docstring: Docstring, *, skip_first: bool = False
+) -> tuple[dict[str, Any], SignatureBinder]:
+    """The JSON schema of a function's parameters, and the binder for its calls.
+
+    Args:
+        function: any callable with a signature.
+        name: the tool's name, for messages.
+        docstring: where descriptions come from that the annotations do not give.
+        skip_first: leave out the first parameter (``self`` of a method that is not bound yet).
+
+    Raises:
+        TypeError: a parameter cannot be said in JSON; the message names it.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[skip_first:]
+    hints = _hints(function, name, parameters)
+    fields: dict[str, Any] = {}  # the model's, in the order of the parameters
+    names: dict[str, str] = {}
+    extra: Literal["allow", "forbid"] = "forbid"
+    for index, parameter in enumerate(parameters):
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            raise TypeError(
+                f"tool {name!r} takes *{parameter.name}, which has no name for a model to use; make it a list"
+            )
+        else:
+            names[parameter.name] = f"p{index}"
+            documented = docstring.arguments.get(parameter.name)
+            fields[f"p{index}"] = _field(parameter, hints[parameter.name], documented)
+    model, schema = _build(name, names, fields, extra)
+    positional = frozenset(p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY)
+    filled = frozenset(p.name for p in parameters if isinstance(p.default, FieldInfo))
+    return schema, SignatureBinder(model, names, positional, filled)
+
+
+def _build(
+    tool: str, names: dict[str, str], fields: dict[str, Any], extra: Literal["allow", "forbid"]
+) -> tuple[type[BaseModel], dict[str, Any]]:
+    config = ConfigDict(extra=extra, protected_namespaces=())
+    try:
+        model = create_model("Arguments", __config__=config, **fields)
+        return model, schema_of(model)
+    except PydanticUserError as error:
+        if len(fields) > 1:
+            for name, field in names.items():  # alone, so that the fault falls on its parameter
+                _build(tool, {name: field}, {field: fields[field]}, extra)
+        reason = str(error).splitlines()[0]
+        raise TypeError(
+            f"tool {tool!r}: parameter {', '.join(names)!r} has a type that JSON cannot say ({reason})"
+        ) from None
+
+
+def _hints(function: Callable[..., Any], name: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:
+    """Types of the parameters only: what a function returns may be known to type checkers alone."""
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    target = inspect.unwrap(target)
+    if not hasattr(target, "__globals__") and not inspect.ismethod(target) and not inspect.isbuiltin(target):
+        target = type(target).__call__
+    scope = getattr(getattr(target, "__func__", target), "__globals__", {})
+    hints: dict[str, Any] = {}
+    for parameter in parameters:
+        annotation = parameter.annotation
+        if annotation is inspect.Parameter.empty:
+            hints[parameter.name] = Any
+            continue
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        try:
+            resolved = typing.get_type_hints(holder, globalns=scope, include_extras=True)
+        except NameError as error:
+            raise TypeError(
+                f"tool {name!r}: the type {annotation!r} of parameter {parameter.name!r} is not known in the "
+                f"function's module ({error}); define or import it at the top of that module"
+            ) from None
+        hints[parameter.name] = resolved["it"]
+    return hints
+
+
+def _field(parameter: inspect.Parameter, hint: Any, documented: str | None) -> tuple[Any, Any]:
+    """The (type, default) pair that pydantic makes a field from."""
+    metadata = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
+    words = next((item for item in metadata if isinstance(item, str)), None)
+    description = words
+    if description is None and not any(isinstance(item, FieldInfo) and item.description for item in metadata):
+        description = documented
+    if isinstance(parameter.default, FieldInfo):
+        described = parameter.default.description or description
+        return Annotated[hint, parameter.default], Field(alias=parameter.name, description=described)
+    if parameter.default is None:
+        hint = hint | None if not isinstance(hint, str) else hint
+    options: dict[str, Any] = {"alias": parameter.name}
+    if description:
+        options["description"] = description
+    if parameter.default is not inspect.Parameter.empty:
+        options["default"] = parameter.default
+    return hint, Field(**options)
