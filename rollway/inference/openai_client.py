@@ -34,9 +34,9 @@ class OpenAIClient:
         model: the provider's name for it.
         api_key: ``None`` leaves it to the package, which reads ``OPENAI_API_KEY``.
         base_url: the API's address, ``/v1`` included; ``None`` is OpenAI itself.
-        logprobs, return_token_ids: ask for token data; off, as most hosted models refuse to give it.
+        logprobs, return_token_ids: ask for token data; off, as hosted providers may refuse it.
         require_token_data: as in `ChatClient`.
-        history_reasoning: as in `ChatClient`; ``none``, as OpenAI refuses fields it does not know.
+        history_reasoning: as in `ChatClient`; ``none``, as hosted providers may refuse it.
         max_tokens_field: the field that carries ``sampling.max_tokens``; ``None`` is
             ``max_completion_tokens`` for OpenAI itself and ``max_tokens`` for all others.
     """

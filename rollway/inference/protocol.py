@@ -14,7 +14,11 @@ from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are drawn. ``None`` leaves a field to the server."""
+    """How tokens are drawn. ``None`` leaves a field to the server.
+
+    Raises:
+        ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -23,6 +27,10 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stop: list[str] | None = None
     seed: int | None = None
     extra: dict[str, Any] = {}  # goes into the request as it is, over all other fields
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"sampling.max_tokens must be at least 1 or null, got {self.max_tokens}")
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):

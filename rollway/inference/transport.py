@@ -13,14 +13,17 @@ import resource
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from rollway.inference.errors import ServerUnreachable
 from rollway.inference.faults import one_line, unreachable
 from rollway.inference.retry import TryFailed
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # Below the 5 s after which uvicorn closes an idle connection: else a request meets the closing door.
 _KEEP_ALIVE = 3.0
@@ -96,6 +99,8 @@ class Transport:
         Raises:
             RuntimeError: the client is closed, or was first used on another event loop.
         """
+        import aiohttp
+
         loop = asyncio.get_running_loop()
         if self._closed:
             raise RuntimeError(f"the client of {self.server} is closed; make a new one")
@@ -141,6 +146,8 @@ class Transport:
         headers: Mapping[str, str],
         times: Timeouts,
     ) -> HttpReply:
+        import aiohttp
+
         if self._closed:
             raise TryFailed(self._closed_error(), retry=False)
         session = self.open()
@@ -181,12 +188,16 @@ def _within_file_limit(connections: int) -> int:
 
 def _is_connection_fault(error: aiohttp.ClientError) -> bool:
     """Whether the same request may do better on a new connection."""
+    import aiohttp
+
     if isinstance(error, (aiohttp.ClientSSLError, aiohttp.InvalidURL)):
         return False
     return isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
 
 
 def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreachable:
+    import aiohttp
+
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return unreachable(server, "it accepts no connection in time")
     if isinstance(error, aiohttp.ClientSSLError):
