@@ -109,9 +109,9 @@ def encode_text(text: str, schema: Schema | None, *, lenient: bool = False) -> E
     may_be_text = "string" in types
     brackets = {_CONTAINERS[kind] for kind in types & _CONTAINERS.keys()}
     looks_nested = plain[:1] in brackets if may_be_text else plain[:1] in ("[", "{") and bool(brackets)
-    if may_be_text and not looks_nested:
+    if (may_be_text and not looks_nested) or _is_unsound_number(plain):
         return Encoded(quote(text))
-    value, repaired = read_value(plain, lenient and looks_nested)
+    value, repaired = read_value(plain, lenient and looks_nested and not may_be_text)
     if not isinstance(value, Fault):
         return Encoded(value, repaired)
     return value if looks_nested and not may_be_text else Encoded(quote(text))
@@ -144,16 +144,21 @@ def _scalar(text: str, types: frozenset[str]) -> str | None:
         word = text if "string" in types else text.lower()
         if word in ("true", "false"):
             return word
-    if not types & {"integer", "number"} or len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text):
+    if not types & {"integer", "number"} or not _NUMBER.fullmatch(text) or _is_unsound_number(text):
         return None
-    if _INTEGER.fullmatch(text):
+    if "number" in types or _INTEGER.fullmatch(text):
         return text
     number = float(text)
-    if not math.isfinite(number):
-        return None
-    if "number" in types:
-        return text
-    return str(int(number)) if number.is_integer() and "string" not in types else None
+    if number.is_integer():
+        return str(int(number))
+    return None if "string" in types else text
+
+
+def _is_unsound_number(text: str) -> bool:
+    """Whether text is a number in JSON that readers of JSON refuse or take for infinity."""
+    if text[-1:] not in "0123456789" or not _NUMBER.fullmatch(text):
+        return False
+    return len(text) > _MAX_DIGITS if _INTEGER.fullmatch(text) else not math.isfinite(float(text))
 
 
 def _parameters(tools: Tools) -> list[tuple[str, Schema | None]]:

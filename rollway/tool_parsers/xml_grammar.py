@@ -1,0 +1,128 @@
+"""The declaration of a format that writes calls as tags around bare values, and what can be built from it.
+
+A call is an opening tag with the tool's name, parameters, and a closing tag. Some formats put each call into
+a wrapper, some put all calls of a turn into a section; a wrapper belongs to its call, a section to none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum, StrEnum
+
+import msgspec
+
+from rollway.tool_parsers.draft import THINK
+
+_NEVER = r"(?!)"
+_SUFFIX = r"(?::[\w-]{1,64})?>"
+_TAG_END = re.compile(r"(?<!P<key)>")  # in a pattern: the end of a tag, not of a group's name
+
+
+class Trim(Enum):
+    """Which white space at the ends of a value is the format's and not the value's."""
+
+    NOTHING = "nothing"
+    ONE_NEWLINE = "one newline"  # at each end, where there is one
+    ALL = "all"
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call is written, as templates of ``str.format``."""
+
+    section: tuple[str, str] = ("", "")
+    call: tuple[str, str]  # what stands before and after the parameters; {name}
+    parameter: str  # {key}, {value}, {string}
+    between_calls: str = "\n"
+
+
+class Grammar(msgspec.Struct, frozen=True, kw_only=True):
+    """The tags of a format: those that open are patterns, those that close are literal.
+
+    Every pattern must match in time linear in the text: what stands for a name stops at the next ``<``.
+    """
+
+    call: str  # group ``name``; without it the name is the text that follows
+    call_close: str
+    parameter: str  # group ``key``; group ``string`` where the tag says whether the value is text
+    parameter_close: str
+    fragment: str = _NEVER  # a tag that begins a parameter and stands alone
+    name_close: str = _NEVER  # ends a name that is text
+    wrapper: str = _NEVER
+    wrapper_close: str = ""
+    section: str = _NEVER
+    section_close: str = ""
+    needs_section: bool = False  # a call outside a section is only text
+    suffixes: bool = (
+        False  # checkpoints may write every tag with a suffix of their own: ``<tool_call:6124c78e>``
+    )
+    thought: re.Pattern[str] = THINK
+    trim: Trim = Trim.NOTHING
+    written: Written
+
+    @property
+    def shape(self) -> str:
+        """A call as it should be written, for advice to the model."""
+        opening, closing = self.written.call
+        parameter = self.written.parameter.format(key="KEY", value="VALUE", string="true")
+        return opening.format(name="NAME") + parameter + closing
+
+
+class Tag(StrEnum):
+    """What a tag does."""
+
+    SECTION = "section"
+    SECTION_END = "section_end"
+    WRAPPER = "wrapper"
+    WRAPPER_END = "wrapper_end"
+    CALL = "call"
+    CALL_END = "call_end"
+    NAME_END = "name_end"
+    PARAMETER = "parameter"
+    PARAMETER_END = "parameter_end"
+    FRAGMENT = "fragment"
+
+
+OPENS = frozenset({Tag.SECTION, Tag.WRAPPER, Tag.CALL})
+"""Tags that begin a block."""
+
+ENDS = frozenset({Tag.CALL_END, Tag.WRAPPER_END, Tag.SECTION_END})
+"""Tags that end the last parameter's call."""
+
+
+class Patterns:
+    """A grammar, compiled. ``any`` gives every tag of a text; its group names are the values of `Tag`."""
+
+    __slots__ = ("any", "block", "goes_on", "grammar")
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        tags = {
+            Tag.SECTION: grammar.section,
+            Tag.SECTION_END: _literal(grammar.section_close),
+            Tag.WRAPPER: grammar.wrapper,
+            Tag.WRAPPER_END: _literal(grammar.wrapper_close),
+            Tag.CALL: grammar.call,
+            Tag.CALL_END: _literal(grammar.call_close),
+            Tag.NAME_END: grammar.name_close,
+            Tag.PARAMETER: grammar.parameter,
+            Tag.PARAMETER_END: _literal(grammar.parameter_close),
+            Tag.FRAGMENT: grammar.fragment,
+        }
+        if grammar.suffixes:
+            tags = {tag: _TAG_END.sub(lambda _: _SUFFIX, pattern) for tag, pattern in tags.items()}
+        self.any = re.compile("|".join(f"(?P<{tag.value}>{pattern})" for tag, pattern in tags.items()))
+        self.block = re.compile(_either(tags[tag] for tag in (*OPENS, Tag.SECTION_END)))
+        """What can stand where no block is open."""
+        following = _either(tags[tag] for tag in tags if tag not in (Tag.PARAMETER_END, Tag.NAME_END))
+        self.goes_on = re.compile(rf"\s*+(?:{following}|<[^<>]{{0,60}}\Z|\Z)")
+        """What stands behind a closing tag that really ends a value: the call goes on, or the text ends."""
+
+
+def _literal(tag: str) -> str:
+    return re.escape(tag) if tag else _NEVER
+
+
+def _either(patterns: Iterable[str]) -> str:
+    """One pattern for any of several, without their group names."""
+    return "|".join(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns)

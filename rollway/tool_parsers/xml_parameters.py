@@ -1,0 +1,321 @@
+"""The family of formats that write calls as tags around bare values: ``<parameter=city>Oslo</parameter>``.
+
+A value may hold anything, tags too. It ends at the first closing tag behind which the call goes on, where
+parameters that open inside it have been closed; what a value quotes is never executed. Work is linear in the
+text: its tags are found once, and only one value of a text is ever read twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rollway.tool_parsers.draft import Draft
+from rollway.tool_parsers.format import Tools
+from rollway.tool_parsers.json_calls import Fault
+from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
+from rollway.tool_parsers.schema_types import (
+    Encoded,
+    ToolSchemas,
+    encode_json,
+    encode_text,
+    join_arguments,
+    quote,
+)
+from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag, Trim
+
+_NAME = re.compile(r"[^\s<>{}\"']+")
+_KINDS: dict[str | None, Tag] = {tag.value: tag for tag in Tag}
+
+
+class RawParameter(NamedTuple):
+    """A parameter as it was written, its value trimmed as the format wants."""
+
+    key: str
+    value: str
+    is_text: bool | None = None  # whether the tag says that the value is text; None when it does not say
+
+
+class RawCall(NamedTuple):
+    """A block of the text: a call, or what was meant as one."""
+
+    start: int
+    end: int
+    name: str
+    parameters: list[RawParameter]
+    fault: Fault | None = None
+
+
+class XmlFormat:
+    """`parse` for a format of this family."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self._patterns = Patterns(grammar)
+
+    def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
+        """See `ToolParser.parse`."""
+        draft = Draft(text, self.grammar.thought)
+        schemas = ToolSchemas(tools)
+        reader = _Reader(draft, self._patterns)
+        for block in reader.blocks():
+            fault = block.fault
+            if fault is None:
+                arguments = _arguments(block, schemas, lenient)
+                if not isinstance(arguments, Fault):
+                    draft.call(
+                        block.start, block.end, block.name, arguments.json, repaired=arguments.repaired
+                    )
+                    continue
+                fault = arguments
+            draft.reject(block.start, block.end, fault.kind, fault.message, name=block.name)
+        return draft.finish(reader.position)
+
+    def holds_tag(self, text: str) -> bool:
+        """Whether a tag of the format stands in a text."""
+        return self._patterns.any.search(text) is not None
+
+    def read(self, text: str) -> list[RawCall]:
+        """Every block of a text, values as they stand there."""
+        return list(_Reader(Draft(text, self.grammar.thought), self._patterns).blocks())
+
+
+def _arguments(call: RawCall, schemas: ToolSchemas, lenient: bool) -> Encoded | Fault:
+    """The JSON object that the parameters of a call make."""
+    fields: list[tuple[str, str]] = []
+    repaired = False
+    for parameter in call.parameters:
+        if parameter.is_text:
+            value: Encoded | Fault = Encoded(quote(parameter.value))
+        elif parameter.is_text is None:
+            schema = schemas.parameter(call.name, parameter.key)
+            value = encode_text(parameter.value, schema, lenient=lenient)
+        else:
+            value = encode_json(parameter.value, lenient=lenient)
+        if isinstance(value, Fault):
+            return value._replace(message=f"In parameter {parameter.key!r}: {value.message}")
+        fields.append((parameter.key, value.json))
+        repaired = repaired or value.repaired
+    return Encoded(join_arguments(fields), repaired)
+
+
+class _Reader:
+    """Reads the blocks of one text from left to right. `position` is the end of the last."""
+
+    def __init__(self, draft: Draft, patterns: Patterns) -> None:
+        self.position = 0
+        self._draft = draft
+        self._text = draft.text
+        self._patterns = patterns
+        self._grammar = patterns.grammar
+        self._tags: list[re.Match[str]] = []
+        self._kinds: list[Tag] = []
+        self._in_section = False
+        self._counts_nesting = True
+
+    def blocks(self) -> Iterator[RawCall]:
+        found = self._draft.search(self._patterns.block, 0)
+        if found is None:
+            return
+        self._tags = list(self._patterns.any.finditer(self._text))
+        self._kinds = [_KINDS[tag.lastgroup] for tag in self._tags]
+        at = 0
+        while found is not None:
+            while self._tags[at].start() < found.start():
+                at += 1
+            block = self._block(at)
+            if block is not None:
+                self.position = block.end
+                yield block
+            found = self._draft.search(self._patterns.block, self.position)
+        self._drop_cut_section_end()
+
+    def _block(self, at: int) -> RawCall | None:
+        """The block that begins with a tag; None, with `position` moved on, where no call is meant."""
+        tag, kind = self._tags[at], self._kinds[at]
+        following = self._kind(at + 1)
+        if kind is Tag.SECTION and following not in (Tag.WRAPPER, Tag.CALL):
+            return self._unreadable(at, at + 1, self._no_call())
+        if kind in (Tag.SECTION, Tag.SECTION_END):
+            if kind is Tag.SECTION or self._in_section:
+                self._draft.drop(tag.start(), tag.end())
+            self._in_section = kind is Tag.SECTION
+        elif self._grammar.needs_section and not self._in_section:
+            pass
+        elif kind is Tag.CALL:
+            return self._call(at, at)
+        elif following is Tag.CALL and self._is_blank(tag.end(), self._tags[at + 1].start()):
+            return self._call(at, at + 1)
+        else:
+            return self._unreadable(at, at + 1, self._no_call())
+        self.position = tag.end()
+        return None
+
+    def _call(self, first: int, at: int) -> RawCall:
+        """The call whose block begins with one tag and whose own tag is another."""
+        name, at, position = self._name(at)
+        fault = self._name_fault(name)
+        parameters: list[RawParameter] = []
+        while True:
+            kind = self._kind(at)
+            if kind is None:
+                return self._at_text_end(first, name, parameters, position, fault)
+            tag = self._tags[at]
+            if not self._is_blank(position, tag.start()):
+                return self._unreadable(first, at, self._malformed(name, "There is text between its tags"))
+            if kind in ENDS or (kind in OPENS and parameters):
+                end = self._end(at, position)
+                return RawCall(self._tags[first].start(), end, name, parameters, fault)
+            if kind is not Tag.PARAMETER:
+                return self._unreadable(first, at, self._malformed(name, "A parameter is not complete"))
+            close = self._value_end(at)
+            if close is None:
+                return self._unreadable(first, at + 1, self._malformed(name, "A value is not closed"))
+            value_end, at, position = close
+            key = tag["key"].strip()
+            if fault is None and (not key or any(key == known.key for known in parameters)):
+                problem = f"The parameter {key!r} is given twice" if key else "A parameter has no name"
+                fault = self._malformed(name, problem)
+            parameters.append(self._parameter(tag, key, value_end))
+
+    def _name(self, at: int) -> tuple[str, int, int]:
+        """(a call's name, the first tag of its body, where the body begins)."""
+        tag = self._tags[at]
+        if "name" in tag.re.groupindex:
+            return tag["name"].strip(), at + 1, tag.end()
+        following = self._kind(at + 1)
+        end = self._tags[at + 1].start() if following else len(self._text)
+        name = self._text[tag.end() : end].strip()
+        if following is Tag.NAME_END:
+            return name, at + 2, self._tags[at + 1].end()
+        return name, at + 1, end
+
+    def _value_end(self, at: int) -> tuple[int, int, int] | None:
+        """(a value's end, the tag and the place where the call goes on), for the parameter a tag opens."""
+        if self._counts_nesting:
+            close = self._balanced_close(at)
+            if close is not None:
+                tag = self._tags[close]
+                return tag.start(), close + 1, tag.end()
+            self._counts_nesting = False
+        for index in range(at + 1, len(self._tags)):
+            tag, kind = self._tags[index], self._kinds[index]
+            if kind is Tag.PARAMETER_END:
+                if self._patterns.goes_on.match(self._text, tag.end()):
+                    return tag.start(), index + 1, tag.end()
+            elif kind in OPENS:
+                return None
+            elif kind is Tag.PARAMETER and self._text[tag.start() - 1] == "\n":
+                return (tag.start(), index, tag.start()) if index == at + 1 else None
+        return None
+
+    def _balanced_close(self, at: int) -> int | None:
+        """The tag that closes a parameter, where each parameter opened inside its value is closed there."""
+        depth = 1
+        for index in range(at + 1, len(self._tags)):
+            kind = self._kinds[index]
+            if kind is Tag.PARAMETER:
+                depth += 1
+            elif kind is Tag.PARAMETER_END:
+                if depth > 1:
+                    depth -= 1
+                elif self._patterns.goes_on.match(self._text, self._tags[index].end()):
+                    return index
+        return None
+
+    def _parameter(self, tag: re.Match[str], key: str, end: int) -> RawParameter:
+        value = self._text[tag.end() : end]
+        trim = self._grammar.trim
+        if trim is Trim.ALL:
+            value = value.strip()
+        elif trim is Trim.ONE_NEWLINE:
+            value = value.removeprefix("\n").removesuffix("\n")
+        says = tag["string"] if "string" in tag.re.groupindex else None
+        return RawParameter(key, value, None if says is None else says == "true")
+
+    def _end(self, at: int, position: int) -> int:
+        """Where a call ends whose parameters end at `position`, with a tag behind them."""
+        kind = self._kinds[at]
+        if kind is Tag.CALL_END:
+            position = self._tags[at].end()
+            at += 1
+        if self._kind(at) is Tag.WRAPPER_END and self._is_blank(position, self._tags[at].start()):
+            return self._tags[at].end()
+        return (
+            self._past_cut_tag(position, self._grammar.wrapper_close) if self._kind(at) is None else position
+        )
+
+    def _at_text_end(
+        self, first: int, name: str, parameters: list[RawParameter], position: int, fault: Fault | None
+    ) -> RawCall:
+        """A call behind whose parameters no tag stands: whole only if its closing tag was begun."""
+        end = self._past_cut_tag(position, self._grammar.call_close)
+        if end == position:
+            fault = self._unclosed(name)
+        return RawCall(self._tags[first].start(), len(self._text), name, parameters, fault)
+
+    def _past_cut_tag(self, position: int, closing: str) -> int:
+        """The end of the text where only the beginning of a closing tag stands there; else `position`.
+
+        To be asked only where no tag follows: it reads the rest of the text.
+        """
+        rest = self._text[position:].strip()
+        return len(self._text) if len(rest) > 1 and closing.startswith(rest) else position
+
+    def _drop_cut_section_end(self) -> None:
+        if self._in_section:
+            end = self._past_cut_tag(self.position, self._grammar.section_close)
+            if end > self.position:
+                self._draft.drop(self.position, end)
+
+    def _unreadable(self, first: int, at: int, fault: Fault) -> RawCall:
+        """What was meant as a call and is none: from one tag on, its end looked for from another on.
+
+        Where nothing ends it before the next block or the end of the text, it was cut off.
+        """
+        end = len(self._text)
+        for index in range(at, len(self._tags)):
+            kind = self._kinds[index]
+            if kind in ENDS:
+                whole = self._kinds[first] is Tag.SECTION
+                end = self._tags[index].end() if whole else self._end(index, self._tags[index].start())
+                return RawCall(self._tags[first].start(), end, fault.name, [], fault)
+            if kind in OPENS:
+                end = self._tags[index].start()
+                break
+        return RawCall(self._tags[first].start(), end, fault.name, [], self._unclosed(fault.name))
+
+    def _kind(self, at: int) -> Tag | None:
+        return self._kinds[at] if at < len(self._kinds) else None
+
+    def _is_blank(self, start: int, end: int) -> bool:
+        return start >= end or self._text[start:end].isspace()
+
+    def _name_fault(self, name: str) -> Fault | None:
+        if not name:
+            return Fault(
+                ParseErrorKind.MISSING_NAME, f"The call has no name. Write it as {self._grammar.shape!r}."
+            )
+        if "name" not in self._patterns.any.groupindex and not _NAME.fullmatch(name):
+            return self._no_call()
+        return None
+
+    def _no_call(self) -> Fault:
+        return Fault(
+            ParseErrorKind.MALFORMED, f"There is no call in this block. Write it as {self._grammar.shape!r}."
+        )
+
+    def _malformed(self, name: str, problem: str) -> Fault:
+        return Fault(
+            ParseErrorKind.MALFORMED,
+            f"{problem}, so the call was not made. Write it as {self._grammar.shape!r}.",
+            name,
+        )
+
+    def _unclosed(self, name: str) -> Fault:
+        return Fault(
+            ParseErrorKind.UNCLOSED,
+            f"The call is cut off: {self._grammar.call_close!r} is missing. Write the whole call again.",
+            name,
+        )
