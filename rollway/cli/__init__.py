@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rollway.errors import UserError
 
@@ -16,30 +17,35 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code.
-
-    Raises:
-        SystemExit: only with ``--help`` and the like, from the argument parser.
-    """
-    import click
+    """Run one command. Returns the exit code."""
+    import typer
 
     from rollway.cli.app import build_app
 
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    # typer brings its own click or uses the one that is installed; its errors are found in both like this.
+    usage_error: type[Any] = typer.BadParameter.__mro__[1]
+    click_error: type[Any] = typer.BadParameter.__mro__[2]
     try:
-        result = build_app()(args=arguments, prog_name="rollway", standalone_mode=False)
+        result = build_app(words)(args=words, prog_name="rollway", standalone_mode=False)
     except UserError as error:
         return _complain(str(error))
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "rollway"
-        return _complain(f"{error.format_message()} See '{command} --help'.")
-    except click.ClickException as error:
-        return _complain(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except usage_error as error:
+        return _complain(_usage_complaint(error))
+    except click_error as error:
+        return _complain(str(getattr(error, "message", error)))
+    except (KeyboardInterrupt, typer.Abort):
         print("rollway: interrupted", file=sys.stderr)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
+def _usage_complaint(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx else "rollway"
+    message = error.format_message().rstrip(".")
+    return f"{message}; see {command} --help"
+
+
 def _complain(message: str) -> int:
-    print("rollway: " + " ".join(message.split("\n")), file=sys.stderr)
+    print("rollway: " + " ".join(message.split()), file=sys.stderr)
     return USAGE_ERROR

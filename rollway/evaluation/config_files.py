@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from rollway.environments.loading import is_file_spec, list_environments
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory import read_config
 from rollway.evaluation.yaml_text import parse_yaml
 
 YAML_ENDINGS = (".yaml", ".yml")
@@ -45,6 +46,18 @@ def load_config(target: str, overrides: Mapping[str, Any] | None = None) -> Eval
     for dotted, value in (overrides or {}).items():
         _put(values, dotted, value)
     return validate(values, source, overrides or {})
+
+
+def load_stored_config(path: Path, overrides: Mapping[str, Any] | None = None) -> EvalConfig:
+    """The config of the run in ``path``, to go on with it, with dotted ``overrides`` over it.
+
+    Raises:
+        UserError: ``path`` is no run directory, or as for `load_config`.
+    """
+    values = read_config(path)
+    for dotted, value in (overrides or {}).items():
+        _put(values, dotted, value)
+    return validate({**values, "out": str(path)}, str(path / "config.yaml"), overrides)
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Driver:
         self._closing = False
         self._stop_reason: str | None = None
         self._workers: set[WorkerHandle] = set()
+        self._stops: list[asyncio.Task[None]] = []
         self._new_work = asyncio.Event()
         self._finished = asyncio.Event()
         self._started = asyncio.Event()
@@ -98,19 +99,19 @@ class Driver:
             await self._until_finished(places, others)
         finally:
             self._closing = True
-            for task in places | others:
+            for task in [*places, *others, *self._stops]:
                 task.cancel()
-            await asyncio.gather(*places, *others, return_exceptions=True)
+            await asyncio.gather(*places, *others, *self._stops, return_exceptions=True)
             await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
         if self._stop_reason is not None:
             raise DriverStopped(self._stop_reason)
 
-    async def interrupt(self) -> None:
+    def interrupt(self) -> None:
         """Hand out nothing more and cancel what is in flight; `run` ends soon after."""
         self.interrupted = True
-        await asyncio.gather(*(worker.stop() for worker in self._workers), return_exceptions=True)
-        self._settle()
+        self._stops = [asyncio.create_task(worker.stop()) for worker in self._workers]
         asyncio.get_running_loop().call_later(STOP_SECONDS, self._finished.set)
+        self._settle()
 
     async def _until_finished(self, places: set[asyncio.Task[Any]], others: set[asyncio.Task[Any]]) -> None:
         """Wait for the end, or for the first task that raises. A place that stays empty is not missed."""
@@ -180,11 +181,11 @@ class Driver:
         """One job on one worker. False when the worker died of it, or with it."""
         try:
             outcome = await worker.run(attempt.job)
-        except WorkerDied as death:
-            self._lost(attempt, death)
+        except WorkerDied:
+            self._lost(attempt)
             return False
-        except asyncio.CancelledError as death:  # the place is being cleared
-            self._lost(attempt, death)
+        except asyncio.CancelledError:  # the place is being cleared
+            self._lost(attempt)
             raise
         except Exception as error:
             outcome = self._give_up(attempt.job, error)
@@ -221,15 +222,14 @@ class Driver:
             _log.error("nothing more is handed out: %s", self._stop_reason)
         self._settle()
 
-    def _lost(self, attempt: _Attempt, death: BaseException) -> None:
+    def _lost(self, attempt: _Attempt) -> None:
         if self._closing:
             return
         attempt.deaths += 1
         if attempt.deaths >= MOST_DEATHS:
-            _log.error(
-                "rollout %s is given up: it was in flight at %d deaths", attempt.job.key, attempt.deaths
-            )
-            self._landed(attempt.job, self._give_up(attempt.job, death))
+            why = WorkerDied(f"{attempt.deaths} workers died while they were doing it")
+            _log.error("rollout %s is given up: %s", attempt.job.key, why)
+            self._landed(attempt.job, self._give_up(attempt.job, why))
             return
         self.in_flight -= 1
         (self._suspects if attempt.deaths >= SUSPECT_AFTER else self._again).append(attempt)

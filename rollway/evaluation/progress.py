@@ -68,6 +68,16 @@ class Counts:
             return None
         return (self.asked - self.done) * self._span() / len(self._recent)
 
+    def numbers(self) -> dict[str, float | int | None]:
+        """For a tracker."""
+        return {
+            "progress/done": self.done,
+            "progress/failed": self.failed,
+            "progress/tokens": self.tokens,
+            "progress/tokens_per_second": self.tokens_per_second,
+            "progress/mean_reward": self.mean_reward,
+        }
+
     def _span(self) -> float:
         return max(1e-3, min(SPEED_SECONDS, self._clock() - self._began))
 
@@ -119,10 +129,14 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+        self._print()
+
+    def close(self) -> None:
+        """Give the terminal back."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._print()
 
     def tick(self) -> None:
         """Bring the display up to date."""

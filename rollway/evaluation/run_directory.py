@@ -91,9 +91,13 @@ class RunDirectory:
         if self._part is not None and self._part.tell() >= PART_BYTES:
             self._close_part()
         if self._part is None:
-            self._part = self._next_part().open("xb")
-        self._part.write(line + b"\n")
-        self._part.flush()
+            self._part = self._next_part().open("xb", buffering=0)
+        try:
+            _write_all(self._part, line + b"\n")
+        except OSError:
+            self._part.close()  # nothing may follow half a line
+            self._part = None
+            raise
         self.done.add(key)
 
     def set_aside(self, line: bytes) -> None:
@@ -121,12 +125,12 @@ class RunDirectory:
             self._part.close()
             self._part = None
 
-    def take_stock(self) -> None:
+    def take_stock(self, is_asked: Callable[[Key], bool]) -> None:
         """Read what is there: `done` are the keys that count, everything else is set aside."""
         seen: set[Key] = set()
 
         def keep(line: bytes) -> bytes | None:
-            reason = _reason_to_set_aside(line, seen)
+            reason = _reason_to_set_aside(line, seen, is_asked)
             if reason is None:
                 return line if line.endswith(b"\n") else line + b"\n"
             _log.warning("%s", reason)
@@ -137,7 +141,7 @@ class RunDirectory:
         self.done = seen
 
 
-def _reason_to_set_aside(line: bytes, seen: set[Key]) -> str | None:
+def _reason_to_set_aside(line: bytes, seen: set[Key], is_asked: Callable[[Key], bool]) -> str | None:
     """Why a stored line does not count; a line that does is added to ``seen``."""
     try:
         ending = _ENDING_DECODER.decode(line)
@@ -146,6 +150,8 @@ def _reason_to_set_aside(line: bytes, seen: set[Key]) -> str | None:
     key = (ending.task_id, ending.sample_index)
     if key in seen:
         return f"rollout {key} was on record twice; the later line is set aside"
+    if not is_asked(key):
+        return f"rollout {key} is not asked for any more: have the environment's tasks changed?"
     if is_failed(ending):
         return f"rollout {key} failed ({ending.stop_reason or 'unfinished'}); it is done again"
     seen.add(key)
@@ -179,6 +185,11 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     return run
 
 
+def holds_run(path: Path) -> bool:
+    """Is there a run in ``path``?"""
+    return (path / "config.yaml").exists()
+
+
 def refuse_other_run(path: Path, config: EvalConfig) -> None:
     """Look, without writing anything, whether ``config`` may be run in ``path``.
 
@@ -189,8 +200,7 @@ def refuse_other_run(path: Path, config: EvalConfig) -> None:
         return
     if not path.is_dir():
         raise UserError(f"{path} is a file; give a folder for the run")
-    stored = path / "config.yaml"
-    if not stored.exists():
+    if not holds_run(path):
         left = [
             entry.name for entry in path.iterdir() if entry.name not in ("lock", "log.txt", "trajectories")
         ]
@@ -300,6 +310,11 @@ def _rewrite_part(part: Path, change: Callable[[bytes], bytes | None]) -> None:
         os.fsync(new.fileno())
         new.close()
         temporary.replace(part)
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]
 
 
 def _copy(source: Path, target: IO[bytes], count: int) -> None:

@@ -1,0 +1,87 @@
+"""The end of a run: everything that is made from its records, and whether it did what it was asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from rollway.evaluation.groups import fill_advantages
+from rollway.evaluation.plan import Plan
+from rollway.evaluation.report import write_report
+from rollway.evaluation.run_directory import RunDirectory, part_files, read_trajectories
+from rollway.evaluation.samples import Sample, SampleChooser
+from rollway.evaluation.sitting import Ending
+from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary, write_summary
+from rollway.evaluation.table import print_table
+from rollway.evaluation.tracking import Tracker
+
+
+class RunFailed(Exception):
+    """The run ended without doing what it was asked. What it did do is on disk, ``summary`` included."""
+
+    def __init__(self, message: str, path: Path, summary: RunSummary) -> None:
+        super().__init__(message)
+        self.path = path
+        self.summary = summary
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Everything that had ended is on disk, ``summary`` included."""
+
+    def __init__(self, message: str, path: Path, summary: RunSummary) -> None:
+        super().__init__(message)
+        self.path = path
+        self.summary = summary
+
+
+def conclude(
+    plan: Plan, run: RunDirectory, ending: Ending, console: Console, tracker: Tracker | None
+) -> RunSummary:
+    """Everything that is made from the records: advantages, summary, report, table, and the verdict."""
+    if plan.config.groups:
+        fill_advantages(run, samples=plan.config.samples)
+    summary, samples = _summed_up(plan, ending.seconds)
+    write_summary(run.path / "summary.json", summary)
+    write_report(run.path / "report.html", summary, samples, title=run.path.name)
+    if tracker is not None:
+        tracker.finish(summary, samples)
+    print_table(summary, console)
+    console.print(f"run: {run.path}", highlight=False, soft_wrap=True)
+    _judge(summary, ending, run.path)
+    return summary
+
+
+def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Sample]]:
+    builder = SummaryBuilder(pass_threshold=plan.environment.pass_threshold)
+    chooser = SampleChooser()
+    for trajectory in read_trajectories(plan.path):
+        builder.add(trajectory)
+        chooser.add(trajectory)
+    summary = builder.build(asked=plan.asked, samples=plan.config.samples, wall_seconds=seconds)
+    return summary, chooser.chosen()
+
+
+def _judge(summary: RunSummary, ending: Ending, path: Path) -> None:
+    """Raise unless the run did what it was asked."""
+    done = f"{summary.finished} of {summary.asked} rollouts are on record"
+    go_on = f"{done}; go on with: rollway eval --resume {path}"
+    if ending.interrupted:
+        raise RunInterrupted(f"interrupted; {go_on}", path, summary)
+    if ending.problem is not None:
+        raise RunFailed(f"{ending.problem}; {go_on}", path, summary)
+    unscored = summary.failures.keys() - {"not_scored"}
+    if summary.scored == 0 and unscored:
+        kinds = ", ".join(f"{kind} ({n})" for kind, n in summary.failures.items())
+        raise RunFailed(f"no rollout was scored: {kinds}; see {path / 'log.txt'}", path, summary)
+
+
+def seconds_before(path: Path) -> float | None:
+    """How long the run has taken in earlier sittings; ``None`` when one of them left no summary."""
+    if not part_files(path):
+        return 0.0
+    try:
+        return read_summary(path / "summary.json").wall_seconds
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,66 @@
+"""A run that has been found to be possible: its configuration, environment and tasks, checked.
+
+Everything that can be wrong with the request itself is found here, before a server is asked or a file
+written.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from rollway.environments.base import Environment, environment_name, named_rewards
+from rollway.environments.loading import load_environment
+from rollway.errors import UserError
+from rollway.evaluation.clients import read_api_key
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
+from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.tool_parsers import get_parser, get_reasoning_format
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What there is to do, and where it is to be kept."""
+
+    config: EvalConfig
+    environment: Environment
+    tasks: TaskSet
+    api_key: str | None
+    path: Path
+
+    @property
+    def asked(self) -> int:
+        """Rollouts in all."""
+        return len(self.tasks) * self.config.samples
+
+
+def prepare(config: EvalConfig) -> Plan:
+    """Resolve and check a request.
+
+    Raises:
+        UserError: what is wrong with it, and how to mend it.
+    """
+    config = config.resolved()
+    if config.tool_parser is not None:
+        get_parser(config.tool_parser)
+    if config.reasoning_parser is not None:
+        get_reasoning_format(config.reasoning_parser)
+    environment = load_environment(config.environment, config.environment_args)
+    try:
+        named_rewards(environment)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    tasks = load_tasks(environment, config)
+    now = time.strftime("%Y%m%d-%H%M%S")
+    path = Path(config.out) if config.out else default_path(environment_name(environment), now)
+    refuse_other_run(path, config)
+    if holds_run(path) and config.model.name is None:
+        config = named_model(config, read_config(path)["model"]["name"])
+    return Plan(config, environment, tasks, read_api_key(config), path)
+
+
+def named_model(config: EvalConfig, name: str | None) -> EvalConfig:
+    """``config`` with the model's name filled in."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})

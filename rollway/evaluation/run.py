@@ -1,0 +1,114 @@
+"""One run from its configuration to its summary: what ``rollway eval`` and ``rollway rollout`` do.
+
+Everything that can be wrong with the request is found, and told in one line, before the first rollout; from
+then on every rollout that ends is on disk, and the run ends in its summary, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import msgspec
+from rich.console import Console
+
+from rollway.environments.loading import environment_source
+from rollway.evaluation.backends import Backend, LocalBackend
+from rollway.evaluation.clients import check_server
+from rollway.evaluation.conclusion import conclude, seconds_before
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.model_server import embedded_server
+from rollway.evaluation.plan import Plan, named_model, prepare
+from rollway.evaluation.ray_backend import RayBackend, connected
+from rollway.evaluation.run_directory import RunDirectory, holds_run, open_run
+from rollway.evaluation.run_log import logging_to
+from rollway.evaluation.sitting import Ending, drive
+from rollway.evaluation.summary import RunSummary
+from rollway.evaluation.tracking import Tracker, start_tracking
+from rollway.evaluation.worker import WorkerSpec
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+    """Do a run, or go on with the one in ``config.out``, and return its numbers.
+
+    ``console`` shows progress and the summary; without one nothing is printed.
+
+    Raises:
+        UserError: the run cannot begin; one line says why and how to mend it.
+        RunFailed: it began, and was given up, or no rollout was scored.
+        RunInterrupted: Ctrl-C or SIGTERM.
+    """
+    return asyncio.run(evaluate_async(config, console=console))
+
+
+async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+    """`evaluate` on a loop that runs already."""
+    console = console or Console(quiet=True)
+    plan = prepare(config)
+    async with AsyncExitStack() as held:
+        run = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
+        ending = Ending(seconds=seconds_before(plan.path))
+        tracker: Tracker | None = None
+        if run is None or len(run.done) < plan.asked:
+            async with _reached(plan) as (config, backend):
+                if run is None:
+                    plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
+                    run = held.enter_context(_opened(plan))
+                tracker = held.enter_context(_tracked(plan))
+                ending = await drive(plan, run, backend, console, tracker, ending.seconds)
+        return conclude(plan, run, ending, console, tracker)
+
+
+@contextmanager
+def _opened(plan: Plan) -> Iterator[RunDirectory]:
+    """The run directory, its log attached and its records counted."""
+    with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
+        ids = frozenset(plan.tasks.ids)
+        run.take_stock(lambda key: key[0] in ids and key[1] < plan.config.samples)
+        _log.info("%d of %d rollouts are on record", len(run.done), plan.asked)
+        yield run
+
+
+@asynccontextmanager
+async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend]]:
+    """The model's server, started where it is ours, and workers that talk to it."""
+    config = plan.config
+    if config.model.policy is None:
+        config = named_model(config, await check_server(config, plan.api_key))
+    async with AsyncExitStack() as stack:
+        # Our own server gets ready while Ray starts: both take seconds.
+        server = stack.enter_context(embedded_server(config.model)) if config.model.policy else None
+        if config.workers:
+            stack.enter_context(connected(config))
+        if server is not None:
+            address = await server.ready()
+            model = config.model.model_copy(update={"base_url": address})
+            config = config.model_copy(update={"model": model})
+            config = named_model(config, await check_server(config, plan.api_key))
+        spec = WorkerSpec(config.as_dict(), plan.api_key, environment_source(config.environment))
+        yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec)
+
+
+@contextmanager
+def _tracked(plan: Plan) -> Iterator[Tracker | None]:
+    wandb = plan.config.wandb
+    if not wandb.enabled:
+        yield None
+        return
+    tracker = start_tracking(
+        plan.path,
+        project=wandb.project,
+        config=plan.config.as_dict(),
+        name=wandb.name,
+        entity=wandb.entity,
+        mode=wandb.mode,
+    )
+    try:
+        yield tracker
+    except BaseException:
+        tracker.close(failed=True)
+        raise

@@ -1,0 +1,119 @@
+"""The part of a run in which rollouts are done, from the first job handed out to the last one taken in.
+
+The driver's outcomes meet the run directory, the display and the tracker here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import msgspec
+from rich.console import Console
+
+from rollway.evaluation.backends import Backend
+from rollway.evaluation.driver import Driver, DriverStopped
+from rollway.evaluation.interrupts import interrupts_call
+from rollway.evaluation.plan import Plan
+from rollway.evaluation.progress import Counts, ProgressDisplay
+from rollway.evaluation.rollout import new_trajectory, record_fault
+from rollway.evaluation.run_directory import RunDirectory
+from rollway.evaluation.tasks import Job
+from rollway.evaluation.tracking import Tracker
+from rollway.evaluation.worker import Outcome, outcome_of
+from rollway.trajectory import StopReason
+
+TICK_SECONDS = 0.25
+"""Between two looks at the progress."""
+
+TRACK_SECONDS = 10.0
+"""Between two notes to the run's tracker."""
+
+_log = logging.getLogger(__name__)
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How the rollouts of a run came to an end."""
+
+    seconds: float | None  # of all sittings together; None when not known
+    interrupted: bool = False
+    problem: str | None = None  # why it was given up
+
+
+async def drive(
+    plan: Plan,
+    run: RunDirectory,
+    backend: Backend,
+    console: Console,
+    tracker: Tracker | None,
+    seconds_before: float | None,
+) -> Ending:
+    """Do what is missing."""
+    (plan.path / "summary.json").unlink(missing_ok=True)  # it is about to be out of date
+    config = plan.config
+    counts = Counts(plan.asked, len(run.done))
+    driver = Driver(
+        plan.tasks.jobs(config, set(run.done)),
+        backend,
+        places=max(1, config.workers),
+        concurrency=config.concurrency,
+        keep=lambda job, outcome: _keep(run, counts, job, outcome, driver.interrupted),
+        give_up=lambda job, why: _given_up(plan, job, why),
+        stop_after_failures=config.stop_after_failures,
+    )
+    display = ProgressDisplay(console, counts, lambda: driver.in_flight)
+    began = time.monotonic()
+    problem: str | None = None
+    with display, interrupts_call(lambda: _interrupt(driver, console), display.close):
+        ticker = asyncio.create_task(_tick(display, counts, tracker))
+        try:
+            await driver.run()
+        except DriverStopped as stopped:
+            problem = str(stopped)
+        finally:
+            ticker.cancel()
+    seconds = None if seconds_before is None else seconds_before + time.monotonic() - began
+    return Ending(seconds, driver.interrupted, problem)
+
+
+def _keep(run: RunDirectory, counts: Counts, job: Job, outcome: Outcome, interrupted: bool) -> None:
+    try:
+        if interrupted and outcome.stop_reason is StopReason.CANCELLED:
+            run.set_aside(outcome.line)
+            return
+        run.append(job.key, outcome.line)
+    except OSError as error:
+        raise DriverStopped(f"cannot write to {run.path}: {error.strerror or error}") from error
+    counts.add(outcome)
+    if outcome.failed:
+        _log.warning("rollout %s failed (%s): %s", job.key, outcome.stop_reason, outcome.error)
+
+
+def _given_up(plan: Plan, job: Job, why: BaseException) -> Outcome:
+    record = new_trajectory(
+        plan.environment,
+        job.task,
+        sample_index=job.sample_index,
+        seed=job.seed,
+        group_id=job.task_id if plan.config.groups else None,
+        model=plan.config.model.name or "",
+    )
+    record_fault(record, why, where="worker")
+    return outcome_of(record)
+
+
+def _interrupt(driver: Driver, console: Console) -> None:
+    console.print(f"stopping: {driver.in_flight} rollouts in flight are cancelled; again to end at once")
+    _log.warning("interrupted; %d rollouts in flight are cancelled", driver.in_flight)
+    driver.interrupt()
+
+
+async def _tick(display: ProgressDisplay, counts: Counts, tracker: Tracker | None) -> None:
+    next_note = time.monotonic() + TRACK_SECONDS
+    while True:
+        display.tick()
+        if tracker is not None and time.monotonic() >= next_note:
+            next_note = time.monotonic() + TRACK_SECONDS
+            tracker.log(counts.numbers())
+        await asyncio.sleep(TICK_SECONDS)
