@@ -99,8 +99,15 @@ class Draft:
 
         May come later than the calls behind it: whether a marker counts can depend on what it marks.
         """
-        if start >= self._kept_from:
+        if start >= self._kept_from or (start, end) == (0, self._kept_from):
             self._cuts.append((start, end, False))
+
+    def take_back(self, end: int) -> None:
+        """``text[:end]`` was a thought that the prompt had opened: forget what was found in it."""
+        self._kept_from = end
+        self._calls.clear()
+        self._errors.clear()
+        self._cuts.clear()
 
     @property
     def call_count(self) -> int:
@@ -132,7 +139,7 @@ class Draft:
                 break
             elif not opens:
                 if not self._seen_thought:
-                    self._take_back(tag_end)
+                    self.take_back(tag_end)
                 self._seen_thought = True
                 self._tag += 1
                 position = tag_end
@@ -155,12 +162,6 @@ class Draft:
                 return self._tags[index][1]
         self._tag = len(self._tags)
         return None
-
-    def _take_back(self, end: int) -> None:
-        self._kept_from = end
-        self._calls.clear()
-        self._errors.clear()
-        self._cuts.clear()
 
     def _content(self) -> str | None:
         text = self.text

@@ -43,7 +43,7 @@ class JsonScanner:
     __slots__ = ("_token",)
 
     def __init__(self, tags: Sequence[str] = ()) -> None:
-        tag = "|".join(re.escape(tag) for tag in tags) or r"(?!)"
+        tag = any_of(tags)
         # A string counts as one only if what follows can follow a string: after a quote too many or too
         # few, every later string would be taken for a gap and every gap for a string.
         self._token = re.compile(
@@ -101,6 +101,17 @@ def _escape(match: re.Match[str]) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(match[0]) or f"\\u{ord(match[0]):04x}"
 
 
+def any_of(tags: Sequence[str]) -> str:
+    """A pattern for any of some tags; one that never matches where there are none."""
+    return "|".join(re.escape(tag) for tag in tags) or "(?!)"
+
+
+def is_cut_tag(text: str, position: int, tags: Sequence[str]) -> bool:
+    """Whether the text ends at ``position``, or in the middle of a tag that begins there."""
+    left = len(text) - position
+    return any(left < len(tag) and tag.startswith(text[position:]) for tag in tags)
+
+
 class NextTag:
     """Finds a tag again and again from growing positions, reading the text once over all."""
 
@@ -109,7 +120,7 @@ class NextTag:
     def __init__(self, text: str, tag: str) -> None:
         self._text = text
         self._tag = tag
-        self._found = -1  # where it next stands; len(text) when nowhere
+        self._found = -1  # where it next stands; beyond the text when nowhere
 
     def find(self, position: int) -> int:
         """Like ``str.find``, for positions that never get smaller; -1 when nowhere."""

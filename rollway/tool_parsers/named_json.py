@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_calls import UNCLOSED, Call, Fault, read_arguments
-from rollway.tool_parsers.json_values import NextTag
+from rollway.tool_parsers.json_values import NextTag, is_cut_tag, skip_space
 from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
 from rollway.tool_parsers.tagged_json import BlockReader, ItemReader, JsonTags
 
@@ -55,7 +55,7 @@ class NamedJson:
         self._section_end = section[1]
         self._header = re.compile(header)
         self._read_name = read_name
-        self._tags = JsonTags([opening], closing, fence=fence, others=section)
+        self._tags = JsonTags([opening], [closing], fence=fence, others=section)
         self._marks = re.compile(
             rf"(?P<begin>{re.escape(section[0])})|(?P<end>{re.escape(section[1])})|(?P<call>{re.escape(opening)})"
         )
@@ -77,8 +77,7 @@ class NamedJson:
             else:
                 section.add(*mark.span())
                 section.close()
-        cut = text[position:].strip()
-        if cut and len(cut) < len(self._section_end) and self._section_end.startswith(cut):
+        if is_cut_tag(text, skip_space(text, position), [self._section_end]):
             section.add(position, len(text))
         section.close()
         return draft.finish(position)

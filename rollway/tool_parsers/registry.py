@@ -10,6 +10,7 @@ from rollway.tool_parsers.format import ToolFormat, ToolParser
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "apertus": (),
+    "cohere_command3": (),
     "deepseek_v3": (),
     "deepseek_v31": (),
     "deepseek_v32": (),
@@ -32,6 +33,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "longcat": (),
     "minimax_m2": ("minimax-m2",),
     "mistral": (),
+    "openai": (),
     "phi4_mini_json": (),
     "qwen3_coder": ("qwen3_xml",),
     "seed_oss": (),

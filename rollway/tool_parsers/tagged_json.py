@@ -14,7 +14,15 @@ from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_calls import NOT_JSON, UNCLOSED, Call, Fault, read_call, read_plain_call
 from rollway.tool_parsers.json_lenient import read_lenient
-from rollway.tool_parsers.json_values import Ending, JsonScanner, NextMatch, NextTag, Scan, skip_space
+from rollway.tool_parsers.json_values import (
+    Ending,
+    JsonScanner,
+    NextMatch,
+    Scan,
+    any_of,
+    is_cut_tag,
+    skip_space,
+)
 from rollway.tool_parsers.output import ParsedOutput
 
 ItemReader = Callable[[str, bool], list[Call] | Fault]
@@ -38,7 +46,7 @@ class TaggedJson:
         read_item: ItemReader = read_named,
         thought: re.Pattern[str] | None = THINK,
     ) -> None:
-        self.tags = JsonTags(openings, closing, lookahead=lookahead)
+        self.tags = JsonTags(openings, [closing] if closing else [], lookahead=lookahead)
         self.read_item = read_item
         self.thought = thought
         self._opening = openings[0] if len(openings) == 1 and not lookahead else ""
@@ -77,22 +85,22 @@ class JsonTags:
     JSON holds in strings only. ``lookahead`` is a pattern without which an opening is only a word.
     """
 
-    __slots__ = ("closing", "fence", "opening", "scanner")
+    __slots__ = ("closing", "closings", "fence", "opening", "scanner")
 
     def __init__(
         self,
         openings: Sequence[str],
-        closing: str = "",
+        closings: Sequence[str] = (),
         *,
         fence: str = "",
         others: Sequence[str] = (),
         lookahead: str = "",
     ) -> None:
-        opening = "|".join(re.escape(opening) for opening in openings) or r"(?!)"
-        self.opening = re.compile(f"(?:{opening}){lookahead}")
-        self.closing = closing
+        self.opening = re.compile(f"(?:{any_of(openings)}){lookahead}")
+        self.closing = re.compile(any_of(closings))
+        self.closings = tuple(closings)
         self.fence = fence
-        self.scanner = JsonScanner([tag for tag in (*openings, closing, *others) if tag])
+        self.scanner = JsonScanner([*openings, *closings, *others])
 
 
 class _Item(NamedTuple):
@@ -114,7 +122,7 @@ class BlockReader:
         self._read_item = read_item
         self._lenient = lenient
         self._openings = NextMatch(draft.text, tags.opening)
-        self._closings = NextTag(draft.text, tags.closing)
+        self._closings = NextMatch(draft.text, tags.closing)
 
     def read_plain(self, start: int, body: int) -> int:
         """A short cut for the commonest block: its end, or 0 when it has to be read with care."""
@@ -125,7 +133,7 @@ class BlockReader:
         call = read_plain_call(self._text[body:close])
         if call is None:
             return 0
-        end = close + len(self._tags.closing)
+        end = self._past_closing(close)
         self._draft.call(start, end, call.name, call.arguments, id=call.id)
         return end
 
@@ -162,32 +170,34 @@ class BlockReader:
 
         The closing tag may be missing, or be cut short by the end of the text.
         """
-        closing = self._tags.closing
-        if not closing:
+        if not self._tags.closings:
             return position
         tag = skip_space(self._text, position)
         if self._tags.fence and self._text.startswith(self._tags.fence, tag):
             position = tag + len(self._tags.fence)
             tag = skip_space(self._text, position)
-        if self._text.startswith(closing, tag):
-            return tag + len(closing)
-        if len(self._text) - tag < len(closing) and closing.startswith(self._text[tag:]):
+        if closed := self._tags.closing.match(self._text, tag):
+            return closed.end()
+        if is_cut_tag(self._text, tag, self._tags.closings):
             return len(self._text)
         close, opening = self._closings.find(tag), self._openings.find(tag)
         return position if close < 0 or 0 <= opening < close else None
 
     def _unreadable(self, value: int, scan: Scan) -> tuple[Fault, int]:
         """The fault of something at ``value`` that nobody can read, and where its block ends."""
-        closing = self._tags.closing
-        if scan.ending is Ending.TAG and not (closing and self._text.startswith(closing, scan.end)):
+        if scan.ending is Ending.TAG and not self._tags.closing.match(self._text, scan.end):
             return UNCLOSED, scan.end
         close = self._closings.find(scan.end)
         opening = self._openings.find(scan.end)
         if self._text[value : value + 1] not in ("{", "[", '"') and 0 <= opening < max(close, opening + 1):
             return UNCLOSED, opening  # what is no JSON at all quotes no tags
         if close >= 0:
-            return NOT_JSON, close + len(closing)
+            return NOT_JSON, self._past_closing(close)
         return UNCLOSED, opening if opening >= 0 and scan.ending is Ending.BROKEN else len(self._text)
+
+    def _past_closing(self, position: int) -> int:
+        closed = self._tags.closing.match(self._text, position)
+        return closed.end() if closed else position
 
     def _settle(self, start: int, end: int, found: list[Call] | Fault) -> None:
         if isinstance(found, Fault):
@@ -201,7 +211,7 @@ class BlockReader:
 
     def _read_list(self, start: int, position: int) -> int:
         """A list whose first item is expected at ``position``. Each item counts for itself."""
-        text, closing = self._text, self._tags.closing
+        text = self._text
         items: list[_Item] = []
         while True:
             position = skip_space(text, position)
@@ -211,11 +221,11 @@ class BlockReader:
             elif first == "]":
                 end = self._end_after(position + 1)
                 if end is None:
-                    end = self._closings.find(position + 1) + len(closing)
+                    end = self._past_closing(self._closings.find(position + 1))
                     items.append(_Item(position + 1, end, NOT_JSON))
                 break
-            elif not first or (closing and text.startswith(closing, position)):
-                end = min(position + len(closing), len(text))
+            elif not first or (closed := self._tags.closing.match(text, position)):
+                end = closed.end() if first and closed else position
                 break
             else:
                 items.append(self._list_item(position))
