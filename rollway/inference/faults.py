@@ -37,7 +37,7 @@ _OVERFLOW = re.compile(
     r"|prompt is too long: \d+ tokens",  # Anthropic's endpoint
     re.IGNORECASE | re.DOTALL,
 )
-_ALIASES = re.compile(r"Valid aliases: (.+?)\.?\s*$", re.DOTALL)
+_ALIASES = re.compile(r"Valid aliases: (.+?)\.?(?: \(parameter=.*)?\s*$", re.DOTALL)
 _UNKNOWN_MODEL = re.compile(
     r"\bmodel\b.*(?:does not exist|not found|not exist|unknown)", re.IGNORECASE | re.DOTALL
 )

@@ -27,7 +27,7 @@ OVERFLOWS = [
     "This model's maximum context length is 64 tokens. However, your prompt contains 9000 characters "
     "(more than 4096 characters, which is the upper bound for 64 input tokens). Please reduce the "
     "length of the input prompt.",
-    "max_tokens must be at least 1, got 0.",
+    "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)",
     "The decoder prompt (length 2100) is longer than the maximum model length of 2048. Make sure that "
     "`max_model_len` is no smaller than the number of text tokens.",
     "The decoder prompt (length 2048) plus the number of requested output tokens (at least 1) is longer "
@@ -132,8 +132,9 @@ def test_retry_after_is_read() -> None:
     assert failure(503, b"").retry_after is None
 
 
-def test_an_unknown_model_names_those_that_vllm_serves_and_the_nearest() -> None:
-    message = "The model `qwen` does not exist. Valid aliases: llama, qwen3, tiny."
+@pytest.mark.parametrize("suffix", ["", " (parameter=model, value=qwen)"])
+def test_an_unknown_model_names_those_that_vllm_serves_and_the_nearest(suffix: str) -> None:
+    message = f"The model `qwen` does not exist. Valid aliases: llama, qwen3, tiny.{suffix}"
     missing = error(404, nested(message, code=404, kind="NotFoundError"))
     assert type(missing) is ModelNotFound
     assert str(missing) == (
