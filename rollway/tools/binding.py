@@ -15,6 +15,9 @@ from pydantic import BaseModel, ValidationError
 from rollway.errors import nearest
 from rollway.tools.arguments import InvalidArguments, shown
 
+FAULTS_TOLD = 8  # in one message
+PATH_TOLD = 120  # characters of where a fault lies
+
 
 class SignatureBinder(msgspec.Struct, frozen=True):
     """Turns a dict of arguments into what the function is called with."""
@@ -63,8 +66,10 @@ class SignatureBinder(msgspec.Struct, frozen=True):
 def explain(
     wrong: Mapping[str, Iterable[str]], missing: list[str], unknown: list[str], names: Iterable[str]
 ) -> str:
-    """One message for everything that is wrong with a call's arguments."""
+    """One message for everything that is wrong with a call's arguments, however much that is."""
     parts = [f"{place}: {' or '.join(dict.fromkeys(reasons))}" for place, reasons in wrong.items()]
+    if len(parts) > FAULTS_TOLD:
+        parts[FAULTS_TOLD:] = [f"{len(parts) - FAULTS_TOLD} more"]
     if missing:
         parts.append(f"missing {', '.join(missing)}")
     if unknown:
@@ -86,6 +91,8 @@ def _locate(location: tuple[int | str, ...], arguments: Any) -> tuple[str, Any]:
             value = value.get(step)
         elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             path, value = f"{path}[{step}]", value[step]
+    if len(path) > PATH_TOLD:
+        path = f"{path[: PATH_TOLD // 2]}...{path[-PATH_TOLD // 2 :]}"
     return path, value
 
 

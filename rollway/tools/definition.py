@@ -122,7 +122,8 @@ def _from_function(function: Callable[..., Any], name: str, description: str) ->
         raise TypeError(f"{function.name!r} is a tool already")
     if not callable(function):
         raise TypeError(
-            f"@tool needs a function, got {type(function).__name__}; put @tool below @staticmethod"
+            f"@tool needs a function, got a {type(function).__name__}; of a class method, make the bound one "
+            f"a tool: tool(Class.method)"
         )
     plain = function
     while not hasattr(plain, "__name__") and hasattr(plain, "func"):  # functools.partial

@@ -1,6 +1,7 @@
 """Pydantic's JSON schema of a model, made small: a small policy reads every character of it.
 
-No titles, no definitions apart from where they are used, ``type`` first.
+No titles, no definitions apart from where they are used, ``type`` first. That no unknown properties are
+allowed goes without saying: a call that has some is told so.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(schema_generator=_Generator)
     definitions = schema.pop("$defs", {})
     recursive = {name for name in definitions if _reaches(name, name, definitions)}
-    if schema.get("additionalProperties") is False:
-        del schema["additionalProperties"]  # said again in the error when it matters
     result: dict[str, Any] = _tidy(schema, definitions, recursive)
     if recursive:
         result["$defs"] = {
@@ -33,6 +32,7 @@ class _Generator(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (pydantic's own type)
 
 
+_LEFT_OUT = ("title", "type", "discriminator")  # a discriminator points at definitions that are gone
 _MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties", "not", "propertyNames", "contains")
@@ -41,25 +41,25 @@ _SINGLE = ("items", "additionalProperties", "not", "propertyNames", "contains")
 def _tidy(schema: Any, definitions: Mapping[str, Any], recursive: set[str]) -> Any:
     if not isinstance(schema, dict):
         return schema
-    target = _target(schema)
-    if target is not None and target not in recursive:
+    while (target := _target(schema)) in definitions and target not in recursive:
         schema = {**definitions[target], **{key: value for key, value in schema.items() if key != "$ref"}}
     result: dict[str, Any] = {"type": schema["type"]} if "type" in schema else {}
     for key, value in schema.items():
+        if key in _LEFT_OUT or (key == "additionalProperties" and value is False):
+            continue
         if key in _MAPS:
             result[key] = {name: _tidy(part, definitions, recursive) for name, part in value.items()}
         elif key in _LISTS:
             result[key] = [_tidy(part, definitions, recursive) for part in value]
-        elif key in _SINGLE:
-            result[key] = _tidy(value, definitions, recursive)
-        elif key not in ("title", "type"):
-            result[key] = value
+        else:
+            result[key] = _tidy(value, definitions, recursive) if key in _SINGLE else value
     return result
 
 
-def _target(schema: Mapping[str, Any]) -> str | None:
+def _target(schema: Mapping[str, Any]) -> str:
+    """The definition that a schema refers to, or ``""``."""
     reference = schema.get("$ref")
-    return reference.removeprefix("#/$defs/") if isinstance(reference, str) else None
+    return reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
 
 
 def _reaches(start: str, wanted: str, definitions: Mapping[str, Any]) -> bool:
@@ -74,7 +74,7 @@ def _reaches(start: str, wanted: str, definitions: Mapping[str, Any]) -> bool:
             target = _target(part)
             if target == wanted:
                 return True
-            if target is not None and target not in seen:
+            if target in definitions and target not in seen:
                 seen.add(target)
                 waiting.append(definitions[target])
     return False
