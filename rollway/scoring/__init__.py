@@ -1,5 +1,7 @@
 """Scores: of one trajectory as it ends, and of stored trajectories without the model."""
 
+from rollway.scoring.offline import score_run
+from rollway.scoring.records import ScoreRow, ScoreSummary
 from rollway.scoring.rewards import score_trajectory
 
-__all__ = ["score_trajectory"]
+__all__ = ["ScoreRow", "ScoreSummary", "score_run", "score_trajectory"]

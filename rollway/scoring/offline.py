@@ -1,0 +1,237 @@
+"""Scoring a stored run again, without the model that made it.
+
+What was recorded is never changed. The trajectories are read twice, first for their keys alone; never more
+than a few chunks of them are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from rollway.environments.base import Environment, Reward, Task, environment_name
+from rollway.environments.loading import absolute_spec, environment_source
+from rollway.errors import UserError
+from rollway.scoring.records import Comparison, Pairing, ScoreSummary, Tally
+from rollway.scoring.score_files import ScoreFiles
+from rollway.scoring.sources import (
+    EnvironmentSource,
+    FunctionSource,
+    RewardSource,
+    describe,
+    function_source,
+    load_rewards,
+    needs_tasks,
+    rewards_of,
+)
+from rollway.scoring.stored import StoredRun
+from rollway.scoring.workers import Job, Scored, score_here, score_on_ray
+
+CHUNK_LINES = 64
+CHUNK_BYTES = 8 * 2**20
+"""A chunk is full with so many lines, or with so many bytes of them."""
+
+RECORDED = "recorded"
+"""In comparisons: the rewards that stand in the run itself."""
+
+Progress = Callable[[int, int], None]
+"""Called with (rollouts done, rollouts in all)."""
+
+
+def score_run(
+    run_directory: Path | str,
+    *,
+    reward: str | None = None,
+    name: str | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    environment: str | None = None,
+    compare: str | None = None,
+    ray_address: str | None = None,
+    on_progress: Progress | None = None,
+) -> ScoreSummary:
+    """Score every stored rollout of a run, and write the scores beside it. Not for a running event loop.
+
+    Args:
+        reward: ``path/to/file.py:function`` with ``function(trajectory, task)`` or ``function(trajectory)``;
+            None: the environment's own rewards as they are now.
+        name: of the score; None: the function's name, or ``environment``.
+        workers: Ray processes; 0: this process.
+        overwrite: replace an earlier score of this name.
+        environment: name or file, where the run's own is not to be found any more.
+        compare: an earlier score's name, compared with beside the recorded rewards.
+
+    Raises:
+        UserError: something in the request is wrong; nothing has been written.
+    """
+    run = StoredRun(Path(run_directory))
+    request = _request(run, reward, environment)
+    files = ScoreFiles(run.path, name or _default_name(request.source))
+    if not overwrite:
+        files.refuse_to_overwrite()
+    comparisons = _Comparisons(run.path, compare)
+    task_ids, total = _glance(run)
+    tasks = _tasks(run, request.environment, task_ids) if request.environment is not None else None
+    chunks = _chunks(_jobs(run, tasks))
+    if workers:
+        scored = score_on_ray(request.source, chunks, workers=workers, address=ray_address)
+    else:
+        scored = score_here(request.rewards, chunks)
+    tally = Tally()
+    with files.writing() as file:
+        for rows in scored:
+            for each in rows:
+                file.write(msgspec.json.encode(each.row) + b"\n")
+                tally.add(each.row)
+                comparisons.add(each)
+            if on_progress is not None:
+                on_progress(tally.on_record, total)
+    summary = _summary(run, files.name, request, tally, comparisons)
+    files.write_summary(summary)
+    return summary
+
+
+class _Request(msgspec.Struct, frozen=True):
+    """What is to be asked, loaded."""
+
+    source: RewardSource
+    rewards: list[Reward]
+    environment: Environment | None  # for the tasks' rows; None when no function looks at them
+
+
+def _request(run: StoredRun, reward: str | None, environment: str | None) -> _Request:
+    if reward is None:
+        own, loaded = _run_environment(run, environment)
+        return _Request(own, rewards_of(loaded), loaded)
+    source = function_source(reward)
+    rewards = load_rewards(source)
+    if not needs_tasks(source):
+        return _Request(source, rewards, None)
+    _, loaded = _run_environment(run, environment)
+    return _Request(source, rewards, loaded)
+
+
+def _run_environment(run: StoredRun, environment: str | None) -> tuple[EnvironmentSource, Environment]:
+    """The run's environment, or the one given in its place, loaded."""
+    config = run.config()
+    spec = environment or config.get("environment")
+    if not isinstance(spec, str):
+        raise UserError(f"{run.path / 'config.yaml'} names no environment: give one with --environment")
+    try:
+        source = EnvironmentSource(
+            absolute_spec(spec), config.get("environment_args") or {}, environment_source(spec)
+        )
+        return source, source.load()
+    except UserError as error:
+        hint = "" if environment else "; if the run's environment has moved, say where: --environment"
+        raise UserError(f"{error}{hint}") from error
+
+
+def _default_name(source: RewardSource) -> str:
+    return source.function if isinstance(source, FunctionSource) else "environment"
+
+
+def _glance(run: StoredRun) -> tuple[set[str], int]:
+    """The ids of the tasks that stand in the run, and the number of its lines."""
+    task_ids: set[str] = set()
+    total = 0
+    for stored in run.lines():
+        task_ids.add(stored.task_id)
+        total += 1
+    return task_ids, total
+
+
+def _tasks(run: StoredRun, environment: Environment, wanted: set[str]) -> dict[str, Task]:
+    """The rows of the tasks that stand in the run.
+
+    Raises:
+        UserError: the environment has none of them.
+    """
+    config = run.config()
+    split = config.get("split") or ("train" if config.get("groups") else "test")
+    limit = None if config.get("task_ids") else config.get("tasks")
+    where = f"environment {environment_name(environment)!r}, split {split!r}"
+    found: dict[str, Task] = {}
+    try:
+        for task in islice(environment.tasks(split), limit):
+            if str(task["task_id"]) in wanted:
+                found[str(task["task_id"])] = task
+                if len(found) == len(wanted):
+                    break
+    except Exception as error:
+        raise UserError(f"{where}: its tasks cannot be read: {type(error).__name__}: {error}") from error
+    if wanted and not found:
+        raise UserError(f"{where} has none of the {len(wanted)} tasks of {run.path}, such as {min(wanted)!r}")
+    return found
+
+
+def _jobs(run: StoredRun, tasks: Mapping[str, Task] | None) -> Iterator[Job]:
+    for stored in run.lines():
+        if tasks is None:
+            yield Job(stored, None)
+        else:
+            task = tasks.get(stored.task_id)
+            yield Job(stored, task, task_known=task is not None)
+
+
+def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    chunk: list[Job] = []
+    size = 0
+    for job in jobs:
+        chunk.append(job)
+        size += len(job.stored.line)
+        if len(chunk) == CHUNK_LINES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+class _Comparisons:
+    """The new score against the recorded one, and against an earlier one where it is asked for."""
+
+    def __init__(self, run: Path, compare: str | None) -> None:
+        self._recorded = Pairing(RECORDED)
+        self._earlier: dict[tuple[str, int], float | None] = {}
+        self._pairing: Pairing | None = None
+        if compare is not None:
+            self._earlier = ScoreFiles(run, compare).read_rewards()
+            self._pairing = Pairing(compare)
+
+    def add(self, scored: Scored) -> None:
+        row = scored.row
+        self._recorded.add(row.task_id, scored.recorded, row.reward)
+        if self._pairing is not None:
+            self._pairing.add(row.task_id, self._earlier.get((row.task_id, row.sample_index)), row.reward)
+
+    def all(self) -> list[Comparison]:
+        pairings = [self._recorded] if self._pairing is None else [self._recorded, self._pairing]
+        return [pairing.comparison() for pairing in pairings]
+
+
+def _summary(
+    run: StoredRun, name: str, request: _Request, tally: Tally, comparisons: _Comparisons
+) -> ScoreSummary:
+    asked = run.asked()
+    known = asked is not None and asked.asked >= tally.on_record
+    return ScoreSummary(
+        name=name,
+        rewards_from=describe(request.source),
+        on_record=tally.on_record,
+        scored=tally.scored,
+        failed=tally.on_record - tally.scored,
+        failures=tally.largest_failures(),
+        missing=asked.asked - tally.on_record if asked is not None and known else None,
+        torn_lines=run.torn_lines,
+        mean_reward=tally.mean.estimate(),
+        mean_reward_of_asked=(
+            tally.mean.estimate_of_all(asked.asked // asked.samples, asked.samples)
+            if asked is not None and known
+            else None
+        ),
+        rewards=tally.reward_means(),
+        comparisons=comparisons.all(),
+    )

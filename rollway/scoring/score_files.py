@@ -1,0 +1,101 @@
+"""The files of a score: ``scores/<name>.jsonl`` and ``scores/<name>.summary.json`` beside the run.
+
+Each appears in one step when it is whole; what is unfinished has another name and is taken away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from rollway.errors import UserError, nearest
+from rollway.scoring.records import ScoreRow, ScoreSummary
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class ScoreFiles:
+    """Where the score of one name stands.
+
+    Raises:
+        UserError: the name cannot be that of a file.
+    """
+
+    def __init__(self, run: Path, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise UserError(f"a score's name is letters, digits, '_', '-' and '.', not {name!r}: give --name")
+        self.name = name
+        self.rows = run / "scores" / f"{name}.jsonl"
+        self.summary = run / "scores" / f"{name}.summary.json"
+
+    def refuse_to_overwrite(self) -> None:
+        """Raises `UserError` when there is a score of this name."""
+        if self.rows.exists():
+            raise UserError(
+                f"{self.rows} exists: give the new score another --name, or replace that one with --overwrite"
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[IO[bytes]]:
+        """A file for the rows, which takes its place when the block ends without an exception."""
+        partial = self.rows.with_name(f".{self.rows.name}.{os.getpid()}")
+        try:
+            self.rows.parent.mkdir(exist_ok=True)
+            file = partial.open("wb")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.rows.parent}: {error.strerror or error}") from None
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            self.summary.unlink(missing_ok=True)  # that of the score which is replaced now
+            partial.replace(self.rows)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write_summary(self, summary: ScoreSummary) -> None:
+        partial = self.summary.with_name(f".{self.summary.name}.{os.getpid()}")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        partial.replace(self.summary)
+
+    def read_rewards(self) -> dict[tuple[str, int], float | None]:
+        """(task_id, sample_index) to reward, of a score that is there.
+
+        Raises:
+            UserError: it is not there, or not whole.
+        """
+        decoder = msgspec.json.Decoder(ScoreRow)
+        try:
+            with self.rows.open("rb") as lines:
+                rows = map(decoder.decode, lines)
+                return {(row.task_id, row.sample_index): row.reward for row in rows}
+        except FileNotFoundError:
+            names = list_scores(self.rows.parent.parent)
+            there = f"there are: {', '.join(names)}" if names else "there is none yet"
+            raise UserError(
+                f"the run has no score {self.name!r}{nearest(self.name, names)}; {there}"
+            ) from None
+        except msgspec.DecodeError as error:
+            raise UserError(f"{self.rows} holds a line that is no score: {error}") from None
+
+
+def list_scores(run: Path) -> list[str]:
+    """The names of a run's scores."""
+    return sorted(file.stem for file in (run / "scores").glob("*.jsonl") if not file.name.startswith("."))
+
+
+def read_score_summary(run: Path, name: str) -> ScoreSummary:
+    """The numbers of an earlier score.
+
+    Raises:
+        FileNotFoundError: there is none of this name.
+        msgspec.DecodeError: it is no summary of this version.
+    """
+    return msgspec.json.decode(ScoreFiles(run, name).summary.read_bytes(), type=ScoreSummary)

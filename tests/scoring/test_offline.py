@@ -1,0 +1,259 @@
+"""Scoring a stored run again: what was recorded stays, every rollout has one row, and nothing is made up."""
+
+import os
+
+import pytest
+from sample_trajectories import make_trajectory, unscored_trajectory
+
+from rollway.errors import UserError
+from rollway.scoring import score_run
+from rollway.scoring.offline import CHUNK_BYTES, CHUNK_LINES
+from rollway.scoring.score_files import list_scores, read_score_summary
+from rollway.statistics import clustered_mean
+
+
+def score(run, function=None, **options):
+    reward = None if function is None else f"{run.rewards}:{function}"
+    return score_run(run.path, reward=reward, **options)
+
+
+def test_the_environments_own_rewards_are_asked_again(stored_run):
+    summary = score(stored_run)
+    assert [
+        (row["task_id"], row["sample_index"], row.get("reward")) for row in stored_run.rows("environment")
+    ] == [
+        ("t0", 0, 1.0),
+        ("t0", 1, 1.0),
+        ("t1", 0, 0.0),
+        ("t1", 1, None),
+        ("t2", 0, 1.0),
+        ("t2", 1, 1.0),
+    ]
+    assert summary.mean_reward == clustered_mean([[1, 1], [0], [1, 1]])
+    assert summary.rewards["right"] == summary.mean_reward
+    assert (summary.on_record, summary.scored, summary.failures) == (6, 5, {"rollout: model_error": 1})
+
+
+def test_what_was_recorded_is_not_changed(stored_run):
+    before = stored_run.files()
+    score(stored_run, "twice")
+    score(stored_run, "fussy")
+    assert stored_run.files() == before
+    assert stored_run.scores() == ["fussy.jsonl", "fussy.summary.json", "twice.jsonl", "twice.summary.json"]
+    assert list_scores(stored_run.path) == ["fussy", "twice"]
+
+
+def test_a_function_of_a_file_gets_the_trajectory_and_its_own_task(stored_run):
+    summary = score(stored_run, "twice")
+    assert summary.mean_reward.mean == 2.0 * 4 / 5
+    assert summary.rewards_from == f"{stored_run.rewards}:twice"
+    assert read_score_summary(stored_run.path, "twice") == summary
+
+
+def test_a_function_of_the_trajectory_alone_needs_no_environment(stored_run):
+    stored_run.environment.unlink()
+    assert score(stored_run, "turns").mean_reward.mean == 2.0
+
+
+def test_async_functions_are_awaited(stored_run):
+    assert score(stored_run, "judged").mean_reward.mean == 0.5
+
+
+def test_a_function_that_raises_leaves_a_row_with_the_reason_and_no_zero(stored_run):
+    summary = score(stored_run, "fussy")
+    assert summary.mean_reward.mean == 1.0
+    assert summary.failures == {"reward_error: fussy: LookupError": 1, "rollout: model_error": 1}
+    row = stored_run.rows("fussy")[2]
+    assert "reward" not in row
+    assert row["error"]["where"] == "reward:fussy"
+    assert "no such thing" in row["error"]["traceback"]
+
+
+def test_a_stale_reward_error_in_the_record_does_not_stand_in_the_row(stored_run):
+    score(stored_run, "judged")
+    assert "error" not in stored_run.rows("judged")[4]
+
+
+def test_the_score_is_compared_with_the_recorded_one_pair_by_pair(stored_run):
+    (comparison,) = score(stored_run).comparisons
+    assert comparison.against == "recorded"
+    assert comparison.old.mean == 1.0
+    assert comparison.new.mean == 0.75
+    assert comparison.difference == clustered_mean([[0, 0], [-1], [0]])
+    assert (comparison.only_old, comparison.only_new) == (0, 1)
+
+
+def test_the_score_is_compared_with_an_earlier_one(stored_run):
+    score(stored_run, "fussy")
+    _, comparison = score(stored_run, "twice", compare="fussy").comparisons
+    assert comparison.against == "fussy"
+    assert comparison.difference == clustered_mean([[1, 1], [1, 1]])
+    assert (comparison.only_old, comparison.only_new) == (0, 1)
+
+
+def test_what_was_asked_for_and_is_missing_counts_as_zero_beside_the_mean(stored_run):
+    assert score(stored_run).missing is None
+    stored_run.asked(8, 2)
+    summary = score(stored_run, overwrite=True)
+    assert summary.missing == 2
+    assert summary.mean_reward_of_asked == clustered_mean([[1, 1], [0, 0], [1, 1], [0, 0]])
+
+
+def test_a_torn_last_line_is_left_out_and_counted(stored_run):
+    stored_run.part(2, [make_trajectory("t3", 0)], torn=b'{"schema_version":1,"id":"x","mess')
+    summary = score(stored_run)
+    assert (summary.on_record, summary.torn_lines) == (7, 1)
+
+
+def test_a_broken_line_in_the_middle_is_refused_with_its_place(stored_run):
+    part = stored_run.path / "trajectories" / "part-00002.jsonl"
+    part.write_bytes(b'{"half\n{"id": "x"}\n')
+    with pytest.raises(UserError, match=r"part-00002.jsonl, line 1: no trajectory"):
+        score(stored_run)
+    assert stored_run.scores() == []
+
+
+def test_a_record_of_another_schema_has_a_row_that_says_so(stored_run):
+    part = stored_run.path / "trajectories" / "part-00002.jsonl"
+    part.write_bytes(b'{"schema_version":99,"id":"x","messages":[],"task_id":"t3"}\n')
+    summary = score(stored_run)
+    assert summary.failures["record: ValidationError"] == 1
+    assert "schema version 99" in stored_run.rows("environment")[-1]["error"]["message"]
+
+
+def test_a_score_is_not_overwritten_unless_asked_to(stored_run):
+    first = score(stored_run, "twice", name="mine")
+    with pytest.raises(UserError, match=r"mine.jsonl exists: .*--name.*--overwrite"):
+        score(stored_run, "judged", name="mine")
+    assert read_score_summary(stored_run.path, "mine") == first
+    second = score(stored_run, "judged", name="mine", overwrite=True)
+    assert read_score_summary(stored_run.path, "mine") == second
+
+
+def test_a_scoring_that_is_interrupted_leaves_the_earlier_score_and_no_scraps(stored_run):
+    first = score(stored_run, "twice")
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(stored_run, "judged", name="twice", overwrite=True, on_progress=interrupt)
+    assert read_score_summary(stored_run.path, "twice") == first
+    assert sorted(os.listdir(stored_run.path / "scores")) == ["twice.jsonl", "twice.summary.json"]
+
+
+def test_rows_stand_in_the_order_of_the_run_over_many_chunks(stored_run):
+    count = CHUNK_LINES * 2 + 5
+    stored_run.part(2, [make_trajectory(f"t{i % 6}", 10 + i) for i in range(count)])
+    seen = []
+    score(stored_run, "judged", on_progress=lambda done, total: seen.append((done, total)))
+    assert [row["sample_index"] for row in stored_run.rows("judged")[6:]] == list(range(10, 10 + count))
+    assert seen == [(CHUNK_LINES, count + 6), (2 * CHUNK_LINES, count + 6), (count + 6, count + 6)]
+
+
+def test_big_records_make_small_chunks(stored_run):
+    big = {"role": "tool", "content": "x" * (CHUNK_BYTES // 2)}
+    records = [make_trajectory("t0", 10 + i, messages=[big]) for i in range(4)]
+    stored_run.part(2, records)
+    seen = []
+    score(stored_run, "turns", on_progress=lambda done, total: seen.append(done))
+    assert seen == [8, 10]
+
+
+def test_a_task_that_is_gone_is_no_zero(stored_run):
+    stored_run.part(2, [make_trajectory("t99", 0)])
+    summary = score(stored_run)
+    assert summary.failures["environment: unknown_task"] == 1
+    assert summary.mean_reward.n == 5
+
+
+def test_environment_arguments_of_the_run_are_used(stored_run):
+    stored_run.config(environment=str(stored_run.environment), split="test", environment_args={"offset": 1})
+    assert score(stored_run).mean_reward == clustered_mean([[0, 0], [0], [0, 0]])
+
+
+def test_an_environment_that_has_moved_can_be_pointed_at(stored_run):
+    moved = stored_run.environment.rename(stored_run.environment.with_name("moved.py"))
+    with pytest.raises(UserError, match=r"sums.py.*--environment"):
+        score(stored_run)
+    assert score(stored_run, environment=str(moved)).scored == 5
+
+
+def test_an_endless_split_is_read_no_further_than_needed(stored_run):
+    endless = stored_run.write(
+        "endless.py",
+        """
+        import itertools
+        from rollway import Environment
+
+        class Endless(Environment):
+            rewards = [lambda trajectory, task: float(task["task_id"][1:])]
+
+            def tasks(self, split):
+                return ({"task_id": f"t{i}"} for i in itertools.count())
+        """,
+    )
+    stored_run.config(environment=str(endless))
+    assert score(stored_run).mean_reward.mean == pytest.approx((0 + 0 + 1 + 2 + 2) / 5)
+
+
+MISTAKES = [
+    ({"reward": "{dir}/my_rewards.py:twise"}, r"'twise' is not there \(did you mean 'twice'\?\)"),
+    (
+        {"reward": "{dir}/my_rewards.py:NUMBER"},
+        r"'NUMBER' is no function; it has: fussy, judged, turns, twice",
+    ),
+    ({"reward": "{dir}/my_rewards.py"}, r"say which function, as in .*my_rewards.py:fussy"),
+    ({"reward": "{dir}/none.py:f"}, r"there is no file .*none.py"),
+    ({"reward": "twice"}, r"give it as path/to/file.py:function"),
+    ({"reward": "{dir}/bad.py:f"}, r"bad.py, line 2: the file does not import: .*not_there"),
+    ({"reward": "{dir}/syntax.py:f"}, r"syntax.py, line 1: .*SyntaxError"),
+    ({"reward": "{dir}/empty.py"}, r"has no function\(trajectory, task\)"),
+    ({"name": "a/b"}, r"name is letters.*'a/b'"),
+    ({"compare": "twise"}, r"no score 'twise'.*there is none yet"),
+    ({"environment": "calculater"}, r"no environment named 'calculater'"),
+]
+
+
+@pytest.mark.parametrize(("options", "complaint"), MISTAKES)
+def test_a_mistake_in_the_request_is_one_line_and_writes_nothing(stored_run, options, complaint):
+    stored_run.write("bad.py", "import math\nimport not_there\n")
+    stored_run.write("syntax.py", "def f(:\n")
+    stored_run.write("empty.py", "x = 1\n")
+    options = {name: value.format(dir=stored_run.path.parent) for name, value in options.items()}
+    with pytest.raises(UserError, match=complaint) as caught:
+        score_run(stored_run.path, **options)
+    assert "\n" not in str(caught.value)
+    assert stored_run.scores() == []
+
+
+def test_a_run_that_is_not_there_is_told_with_the_nearest_name(stored_run):
+    with pytest.raises(UserError, match=r"no run directory .*sums-2 \(did you mean 'sums-1'\?\)"):
+        score_run(stored_run.path.with_name("sums-2"))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="has no trajectories"):
+        score_run(tmp_path)
+
+
+def test_an_environment_that_has_none_of_the_tasks_is_refused(stored_run):
+    stored_run.part(0, [make_trajectory("other", 0)])
+    stored_run.part(1, [])
+    with pytest.raises(UserError, match=r"'sums', split 'test' has none of the 1 tasks of .*'other'"):
+        score(stored_run)
+
+
+def test_a_split_that_is_gone_is_refused(stored_run):
+    stored_run.config(environment=str(stored_run.environment), split="dev")
+    with pytest.raises(UserError, match="no split 'dev'"):
+        score(stored_run)
+
+
+def test_a_run_of_which_nothing_can_be_scored_has_no_mean(stored_run):
+    always = stored_run.write("always.py", "def raises(trajectory):\n    raise RuntimeError\n")
+    stored_run.part(0, [unscored_trajectory("t0", 0)])
+    stored_run.part(1, [])
+    summary = score_run(stored_run.path, reward=f"{always}")
+    assert (summary.name, summary.scored, summary.mean_reward) == ("raises", 0, None)
+    assert summary.comparisons[0].difference is None
