@@ -39,6 +39,11 @@ def client(server: ScriptedServer, **options: Any) -> OpenAIClient:
     )
 
 
+async def warm_up(c: OpenAIClient) -> None:
+    """One whole call: the first one loads the package, which no time limit of a test should meet."""
+    await c.generate(ask())
+
+
 async def test_a_reply_is_the_same_record_as_the_chat_clients() -> None:
     answer = reply(
         "7", tool_calls=[("add", '{"a": 3')], reasoning="hm", prompt_token_ids=[1], token_ids=[2, 3]
@@ -133,19 +138,28 @@ async def test_nobody_at_the_address_is_one_line() -> None:
             await c.check()
 
 
-@pytest.mark.parametrize("times", [Timeouts(total=0.1), Timeouts(first_byte=0.1)])
+async def test_a_connection_that_does_not_open_is_tried_again(full_listener: str) -> None:
+    async with OpenAIClient("m", "k", full_listener, timeouts=Timeouts(connect=0.1), retry=FAST) as c:
+        with pytest.raises(ServerUnreachable, match="accepts no connection in time") as raised:
+            await c.generate(ask())
+    assert len(raised.value.attempts) == 3
+
+
+@pytest.mark.parametrize("times", [Timeouts(total=0.3), Timeouts(first_byte=0.3)])
 async def test_a_hanging_provider_is_given_up_and_left_with_nothing_running(times: Timeouts) -> None:
-    async with ScriptedServer([hang()]) as server, client(server, timeouts=times) as c:
+    async with ScriptedServer([reply("7"), hang()]) as server, client(server, timeouts=times) as c:
+        await warm_up(c)
         with pytest.raises(ServerUnreachable, match="timeouts"):
             await c.generate(ask())
         await server.until(lambda s: s.aborted == 1 and s.running == 0)
-        assert len(server.requests) == 1
+        assert len(server.requests) == 2
 
 
 async def test_the_requests_deadline_and_cancelling_abort_the_request() -> None:
-    async with ScriptedServer([hang(), hang()]) as server, client(server) as c:
+    async with ScriptedServer([reply("7"), hang(), hang()]) as server, client(server) as c:
+        await warm_up(c)
         with pytest.raises(ServerUnreachable, match="deadline"):
-            await c.generate(ask(deadline=time.monotonic() + 0.1))
+            await c.generate(ask(deadline=time.monotonic() + 0.3))
         await server.until(lambda s: s.aborted == 1)
         task = asyncio.create_task(c.generate(ask()))
         await server.until(lambda s: s.running == 1)
