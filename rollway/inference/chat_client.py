@@ -7,6 +7,7 @@ the connection, on which the server aborts the request, and cancelling between t
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from rollway.inference.served_models import choose_model, read_model_names
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
 
-_CHECK_TIMEOUTS = Timeouts(connect=10.0, total=30.0)
+_CHECK_TIME = 30.0  # seconds to list the models
 
 
 class ChatClient:
@@ -105,7 +106,9 @@ class ChatClient:
                 attempt, self._retry, server=self.server, deadline=request.deadline, rng=self._rng
             )
         except ModelNotFound as error:
-            raise await self._with_served_names(error) from error
+            if error.served:
+                raise
+            raise await self._with_served_names(error, request.deadline) from error
 
     async def check(self) -> None:
         """Ask once whether the server is there and serves the model; adopt its only model when none is given.
@@ -116,7 +119,7 @@ class ChatClient:
             BadRequest, ServerOverloaded, InvalidReply: it answers, but with no list of models.
         """
         self._transport.open()
-        served = await self._served_models()
+        served = await self._served_models(_CHECK_TIME)
         if served is not None:
             self.model = choose_model(self.model, served, server=self.server)
 
@@ -145,10 +148,10 @@ class ChatClient:
         self._guard.check(completion)
         return completion
 
-    async def _served_models(self) -> list[str] | None:
+    async def _served_models(self, total: float) -> list[str] | None:
         """The names that the server lists; None when it has no list and a model is given."""
         try:
-            reply = await self._transport.get(f"{self._api}/models", _CHECK_TIMEOUTS)
+            reply = await self._transport.get(f"{self._api}/models", Timeouts(connect=total, total=total))
             if reply.status == 404 and self.model:
                 return None
             if not 200 <= reply.status < 300:
@@ -157,10 +160,13 @@ class ChatClient:
             raise failure.error from failure
         return read_model_names(reply.body, server=self.server)
 
-    async def _with_served_names(self, error: ModelNotFound) -> ModelNotFound:
-        """The same error with the names that the server does serve, where it tells them."""
+    async def _with_served_names(self, error: ModelNotFound, deadline: float | None) -> ModelNotFound:
+        """The same error with the names that the server does serve, where it tells them in time."""
+        left = _CHECK_TIME if deadline is None else min(_CHECK_TIME, deadline - time.monotonic())
+        if left <= 0:
+            return error
         try:
-            served = await self._served_models()
+            served = await self._served_models(left)
         except InferenceError:
             return error  # the reason at hand is the better one
         if not served:

@@ -24,7 +24,9 @@ class ContextOverflow(InferenceError):
 
 
 class ModelNotFound(InferenceError):
-    """The server does not serve a model of this name."""
+    """The server does not serve a model of this name. ``served`` has the names that it does, where known."""
+
+    served: Sequence[str] = ()
 
 
 class BadRequest(InferenceError):

@@ -159,14 +159,14 @@ def model_not_found(
     server: str, model: str, served: Sequence[str], *, said: str = "", status: int | None = None
 ) -> ModelNotFound:
     """The error for a model that ``server`` does not serve, with the names that it does where known."""
-    hint = "" if model in served else nearest(model, served)
-    if not served:
-        return ModelNotFound(
-            f"{server} does not serve model {model!r}: {said or 'it serves none'}", status=status
-        )
-    return ModelNotFound(
-        f"{server} does not serve model {model!r}{hint}; it serves {name_list(served)}", status=status
-    )
+    if served:
+        hint = "" if model in served else nearest(model, served)
+        said = f"{hint}; it serves {name_list(served)}"
+    else:
+        said = f": {said or 'it serves none'}"
+    error = ModelNotFound(f"{server} does not serve model {model!r}{said}", status=status)
+    error.served = served
+    return error
 
 
 def name_list(names: Sequence[str]) -> str:

@@ -133,8 +133,11 @@ def _record(error: InferenceError, duration: float) -> Attempt:
 
 
 def _final(error: InferenceError, attempts: list[Attempt]) -> InferenceError:
-    tries = f" (gave up after {len(attempts)} tries)" if len(attempts) > 1 else ""
-    return type(error)(f"{error}{tries}", status=error.status, attempts=attempts)
+    if len(attempts) > 1:
+        message = f"{error} (gave up after {len(attempts)} tries)"
+        return type(error)(message, status=error.status, attempts=attempts)
+    error.attempts = attempts
+    return error
 
 
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:

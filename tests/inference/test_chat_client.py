@@ -240,6 +240,24 @@ async def test_an_unknown_model_names_those_that_are_served() -> None:
     assert len(raised.value.attempts) == 1
 
 
+async def test_the_list_of_models_is_not_asked_for_when_the_error_has_it() -> None:
+    missing = error(404, "The model `qwen` does not exist. Valid aliases: qwen3.")
+    async with ScriptedServer([missing]) as server, client(server, model="qwen") as c:
+        with pytest.raises(ModelNotFound, match="did you mean 'qwen3'") as raised:
+            await c.generate(ask())
+        assert server.gets == []
+    assert raised.value.served == ["qwen3"]
+
+
+async def test_the_list_of_models_is_waited_for_no_longer_than_the_deadline() -> None:
+    missing = error(404, "The model `qwen` does not exist.")
+    async with ScriptedServer([missing], models=hang()) as server, client(server, model="qwen") as c:
+        started = time.monotonic()
+        with pytest.raises(ModelNotFound):
+            await c.generate(ask(deadline=started + 0.5))
+        assert time.monotonic() - started < 10.0
+
+
 async def test_an_unknown_model_stays_one_when_the_list_cannot_be_had() -> None:
     models = Step({"error": "no"}, 500)
     async with ScriptedServer([error(404, "The model `qwen` does not exist.")], models=models) as server:
