@@ -323,7 +323,8 @@ def test_deep_arguments_are_an_error_or_pass_but_never_overflow_the_stack() -> N
         if depth == 10:
             f.bind('{"tree": ' + nested + ', "anything": ' + nested + "}")
         else:
-            assert "depth" in complaint(f, '{"tree": ' + nested + ', "anything": ' + nested + "}")
+            said = complaint(f, '{"tree": ' + nested + ', "anything": ' + nested + "}")
+            assert "too deeply" in said or "maximum validation depth" in said
 
 
 def test_a_complaint_stays_short_however_much_is_wrong() -> None:
