@@ -53,7 +53,8 @@ def judge(text: str, start: int, scanner: JsonScanner) -> Candidate:
     end = max(scan.end, start + 1)
     if not _NAME_FIRST.match(text, start):
         return Candidate(Finding.DATA, end)
-    return Candidate(Finding.BROKEN, end, UNCLOSED if scan.ending is Ending.TEXT_END else _UNREADABLE)
+    cut_off = scan.ending in (Ending.TEXT_END, Ending.STRING)
+    return Candidate(Finding.BROKEN, end, UNCLOSED if cut_off else _UNREADABLE)
 
 
 def _judge_object(source: str) -> Finding:

@@ -27,6 +27,7 @@ class Ending(Enum):
     COMPLETE = "complete"  # at the value's end: brackets are balanced, which is not yet valid JSON
     TAG = "tag"  # at a tag that stands outside strings, inside the value
     BROKEN = "broken"  # at something that no JSON value holds
+    STRING = "string"  # at a string that never ends
     TEXT_END = "text_end"  # the text ran out
 
 
@@ -57,8 +58,8 @@ class JsonScanner:
         first = text[start : start + 1]
         if first == '"':
             end = _STRINGS.match(text, start)
-            return Scan(end.end(), Ending.COMPLETE) if end else Scan(start, Ending.TEXT_END)
-        if first not in ("{", "[") or not first:
+            return Scan(end.end(), Ending.COMPLETE) if end else Scan(start, Ending.STRING)
+        if first not in ("{", "["):
             scalar = _SCALAR.match(text, start)
             if scalar:
                 return Scan(scalar.end(), Ending.COMPLETE)
@@ -79,8 +80,11 @@ class JsonScanner:
                 depth -= 1
                 if depth == 0:
                     return Scan(token.end(), Ending.COMPLETE)
+            elif kind == "tag":
+                return Scan(token.start(), Ending.TAG)
             else:
-                return Scan(token.start(), Ending.TAG if kind == "tag" else Ending.BROKEN)
+                endless = token[0] == '"' and not _STRINGS.match(text, token.start())
+                return Scan(token.start(), Ending.STRING if endless else Ending.BROKEN)
         return Scan(len(text), Ending.TEXT_END)
 
 

@@ -27,6 +27,7 @@ _HEADER_START = re.compile(r"<\|(?:start|channel)\|>")
 _BARE_HEADER = re.compile(r"\s*+(?:assistant\b\s*+)?(?:to=|<\|(?:start|channel)\|>)")
 _RECIPIENT = re.compile(r"\bto=(?P<name>[^\s<]++)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*+(?P<channel>\w++)")
+_LAST_END = re.compile(r"<\|(?:end|call|return)\|>\s*+\Z")
 _NOT_IN_NAMES = "< \t\f\v"
 _BODY_END = re.compile(r"<\|(?:end|call|return)\|>|(?=<\|(?:start|channel)\|>)")
 
@@ -68,8 +69,9 @@ def _read_rest(draft: Draft, position: int) -> None:
     """What stands behind the last whole message: words, or a header that was cut off."""
     text = draft.text
     if not _BARE_HEADER.match(text, position):
-        return
-    if _RECIPIENT.search(text, position):
+        if end := _LAST_END.search(text, position):
+            draft.drop(*end.span())
+    elif _RECIPIENT.search(text, position):
         draft.reject(position, len(text), UNCLOSED.kind, UNCLOSED.message)
     elif position or text.startswith("<|"):
         draft.drop(position, len(text))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
+from rollway.tool_parsers.items import Item, settle, settle_list
 from rollway.tool_parsers.json_calls import NOT_JSON, UNCLOSED, Call, Fault, read_call, read_plain_call
 from rollway.tool_parsers.json_lenient import read_lenient
 from rollway.tool_parsers.json_values import (
@@ -103,15 +103,6 @@ class JsonTags:
         self.scanner = JsonScanner([*openings, *closings, *others])
 
 
-class _Item(NamedTuple):
-    """One item of a list: where it stands and what it says."""
-
-    start: int
-    end: int
-    found: list[Call] | Fault
-    last: bool = False  # nothing behind it can be read
-
-
 class BlockReader:
     """Reads the blocks of one text, in order."""
 
@@ -142,6 +133,11 @@ class BlockReader:
         value = skip_space(self._text, body)
         if self._text.startswith("[", value):
             return self._read_list(start, value + 1)
+        if not self._tags.closings and not self._text.startswith("{", value):
+            end = self._openings.find(value)
+            end = end if end >= 0 else len(self._text)
+            settle(self._draft, start, end, NOT_JSON if value < end else UNCLOSED)
+            return end
         return self.read_one(start, value, self._read_item)
 
     def read_one(self, start: int, value: int, read_item: ItemReader) -> int:
@@ -150,16 +146,16 @@ class BlockReader:
         if scan.ending is Ending.COMPLETE:
             end = self._end_after(scan.end)
             if end is not None:
-                self._settle(start, end, read_item(self._text[value : scan.end], self._lenient))
+                settle(self._draft, start, end, read_item(self._text[value : scan.end], self._lenient))
                 return end
         nearly = read_lenient(self._text, value)
         if nearly is not None:
             end = self._end_after(nearly[1])
             if end is not None:
-                self._settle(start, end, read_item(self._text[value : nearly[1]], self._lenient))
+                settle(self._draft, start, end, read_item(self._text[value : nearly[1]], self._lenient))
                 return end
         fault, end = self._unreadable(value, scan)
-        self._settle(start, end, fault)
+        settle(self._draft, start, end, fault)
         return end
 
     def _item(self, start: int, end: int) -> list[Call] | Fault:
@@ -193,26 +189,18 @@ class BlockReader:
             return UNCLOSED, opening  # what is no JSON at all quotes no tags
         if close >= 0:
             return NOT_JSON, self._past_closing(close)
-        return UNCLOSED, opening if opening >= 0 and scan.ending is Ending.BROKEN else len(self._text)
+        end = len(self._text) if opening < 0 or scan.ending is Ending.TEXT_END else opening
+        never_closed = not self._tags.closings and scan.ending is Ending.BROKEN
+        return NOT_JSON if never_closed else UNCLOSED, end
 
     def _past_closing(self, position: int) -> int:
         closed = self._tags.closing.match(self._text, position)
         return closed.end() if closed else position
 
-    def _settle(self, start: int, end: int, found: list[Call] | Fault) -> None:
-        if isinstance(found, Fault):
-            self._draft.reject(start, end, found.kind, found.message, name=found.name)
-            return
-        for call in found:
-            self._draft.call(start, end, call.name, call.arguments, id=call.id, repaired=call.repaired)
-            start = end
-        if not found:
-            self._draft.drop(start, end)
-
     def _read_list(self, start: int, position: int) -> int:
         """A list whose first item is expected at ``position``. Each item counts for itself."""
         text = self._text
-        items: list[_Item] = []
+        items: list[Item] = []
         while True:
             position = skip_space(text, position)
             first = text[position : position + 1]
@@ -222,7 +210,7 @@ class BlockReader:
                 end = self._end_after(position + 1)
                 if end is None:
                     end = self._past_closing(self._closings.find(position + 1))
-                    items.append(_Item(position + 1, end, NOT_JSON))
+                    items.append(Item(position + 1, end, NOT_JSON))
                 break
             elif not first or (closed := self._tags.closing.match(text, position)):
                 end = closed.end() if first and closed else position
@@ -233,41 +221,21 @@ class BlockReader:
                 if items[-1].last:
                     end = position
                     break
-        self._settle_list(start, end, items)
+        settle_list(self._draft, start, end, items)
         return end
 
-    def _list_item(self, start: int) -> _Item:
+    def _list_item(self, start: int) -> Item:
         """The item at ``start``; the rest of the block where it cannot be told where the item ends."""
         scan = self._tags.scanner.scan(self._text, start)
         if self._text.startswith("{", start):
             if scan.ending is Ending.COMPLETE:
-                return _Item(start, scan.end, self._item(start, scan.end))
+                return Item(start, scan.end, self._item(start, scan.end))
             nearly = read_lenient(self._text, start)
             if nearly is not None:
-                return _Item(start, nearly[1], self._item(start, nearly[1]))
+                return Item(start, nearly[1], self._item(start, nearly[1]))
         elif scan.ending is Ending.COMPLETE:
             found = self._item(start, scan.end)
             if isinstance(found, Fault):
-                return _Item(start, self._unreadable(start, scan)[1], found, last=True)
+                return Item(start, self._unreadable(start, scan)[1], found, last=True)
         fault, end = self._unreadable(start, scan)
-        return _Item(start, end, fault, last=True)
-
-    def _settle_list(self, start: int, end: int, items: list[_Item]) -> None:
-        """Cut out the calls of a list and all that is punctuation; leave what is rejected in its place."""
-        if not any(isinstance(item.found, list) for item in items):
-            if len(items) == 1:
-                self._settle(start, end, items[0].found)
-            elif not items:
-                self._draft.drop(start, end)
-            else:
-                for item in items:
-                    self._settle(item.start, item.end, item.found)
-            return
-        for item in items:
-            if isinstance(item.found, Fault):
-                self._draft.drop(start, item.start)
-                self._settle(item.start, item.end, item.found)
-            else:
-                self._settle(start, item.end, item.found)
-            start = item.end
-        self._draft.drop(start, end)
+        return Item(start, end, fault, last=True)
