@@ -27,7 +27,7 @@ class RunFailed(Exception):
         self.summary = summary
 
 
-class RunInterrupted(KeyboardInterrupt):
+class RunInterrupted(Exception):
     """Ctrl-C or SIGTERM. Everything that had ended is on disk, ``summary`` included."""
 
     def __init__(self, message: str, path: Path, summary: RunSummary) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -67,6 +68,7 @@ class Driver:
     ) -> None:
         self.in_flight = 0
         self.interrupted = False
+        self._began: float | None = None
         self._jobs = jobs
         self._backend = backend
         self._places = places
@@ -105,6 +107,11 @@ class Driver:
             await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
         if self._stop_reason is not None:
             raise DriverStopped(self._stop_reason)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first job was handed out."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
 
     def interrupt(self) -> None:
         """Hand out nothing more and cancel what is in flight; `run` ends soon after."""
@@ -208,6 +215,8 @@ class Driver:
 
     def _out(self, attempt: _Attempt) -> _Attempt:
         self.in_flight += 1
+        if self._began is None:
+            self._began = time.monotonic()
         return attempt
 
     def _landed(self, job: Job, outcome: Outcome) -> None:

@@ -63,7 +63,6 @@ async def drive(
         stop_after_failures=config.stop_after_failures,
     )
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
-    began = time.monotonic()
     problem: str | None = None
     with display, interrupts_call(lambda: _interrupt(driver, console), display.close):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
@@ -73,7 +72,7 @@ async def drive(
             problem = str(stopped)
         finally:
             ticker.cancel()
-    seconds = None if seconds_before is None else seconds_before + time.monotonic() - began
+    seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem)
 
 

@@ -1,0 +1,176 @@
+"""What can be said in a config, and the one line that tells what cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollway.errors import UserError
+from rollway.evaluation.config import EvalConfig, differing_field
+from rollway.evaluation.config_files import list_configs, load_config, parse_overrides
+from rollway.evaluation.yaml_text import parse_yaml, write_yaml
+
+
+def complaint(values: dict[str, Any] | str, tmp_path: Path) -> str:
+    file = tmp_path / "c.yaml"
+    file.write_text(values if isinstance(values, str) else write_yaml(values))
+    with pytest.raises(UserError) as error:
+        load_config(str(file))
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(file), "c.yaml")
+
+
+@pytest.mark.parametrize("name", ["calculator", "calculator-train"])
+def test_every_shipped_config_is_valid(name: str) -> None:
+    assert name in list_configs()
+    assert load_config(name).environment == "calculator"
+
+
+def test_a_config_survives_its_own_file(tmp_path: Path) -> None:
+    config = load_config("calculator").resolved(split="test")
+    file = tmp_path / "config.yaml"
+    file.write_text(write_yaml(config.as_dict()))
+    assert load_config(str(file)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"environment": "calculator", "sample": 3},
+            "c.yaml: sample: unknown field (did you mean 'samples'?)",
+        ),
+        (
+            {"environment": "x", "model": {"base_ulr": "y"}},
+            "model.base_ulr: unknown field (did you mean 'base_url'?)",
+        ),
+        (
+            {"environment": "x", "sampling": {"temprature": 1}},
+            "sampling.temprature: unknown field (did you mean 'temperature'?)",
+        ),
+        (
+            {"environment": "x", "model": {"retry": {"trys": 1}}},
+            "model.retry.trys: unknown field (did you mean 'tries'?)",
+        ),
+        ({"environment": "x", "samples": "many"}, "c.yaml: samples: should be a valid integer, not 'many'"),
+        ({"environment": "x", "samples": 0}, "samples: should be greater than or equal to 1, not 0"),
+        ({"environment": "x", "samples": True}, "samples: should be a valid integer, not True"),
+        ({"environment": "x", "sampling": {"stop": [1]}}, "sampling.stop[0]: Expected str, got int"),
+        (
+            {"environment": "x", "limits": {"max_turns": 0}},
+            "limits.max_turns must be positive or null, got 0",
+        ),
+        ({"environment": "x", "limits": 3}, "limits: Expected object, got int"),
+        (
+            {"environment": "x", "model": "gpt"},
+            "model: should be a section of fields, a ModelConfig, not 'gpt'",
+        ),
+        ({"environment": "x", "sampling": {"seed": 3}}, "sampling.seed: each rollout gets a seed of its own"),
+        (
+            {"environment": "x", "tasks": 3, "task_ids": ["a"]},
+            "give tasks (how many) or task_ids (which), not both",
+        ),
+        ({"environment": "x", "model": {"policy": None}}, "model: give base_url (a server) or policy"),
+        (
+            {"environment": "x", "model": {"base_url": "localhost"}},
+            "model.base_url: base_url must be an address such as",
+        ),
+        ({"samples": 3}, "c.yaml: environment: is missing"),
+        (
+            "environment: calculator\n  tasks: 3\n",
+            "c.yaml, line 2, column 8: mapping values are not allowed here",
+        ),
+        ("tasks: 3\ntasks: 4\n", "c.yaml, line 2, column 1: 'tasks' is given twice"),
+        ("- calculator\n", "c.yaml: a config is fields with values"),
+        ("environment: [\n", "c.yaml, line 2, column 1: expected the node content"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_whole_path(values: Any, expected: str, tmp_path: Path) -> None:
+    assert expected in complaint(values, tmp_path)
+
+
+def test_several_mistakes_are_counted(tmp_path: Path) -> None:
+    assert complaint({"environment": "x", "a": 1, "b": 2, "c": 3}, tmp_path).endswith("(and 2 more)")
+
+
+def test_overrides_are_typed_as_yaml_and_win_over_the_file() -> None:
+    overrides = parse_overrides(
+        [
+            "sampling.temperature=0",
+            "sampling.stop=[a, b]",
+            "limits.timeout=null",
+            "model.retry.first_delay=1e-2",
+        ]
+    )
+    config = load_config("calculator", overrides)
+    assert config.sampling.temperature == 0
+    assert config.sampling.stop == ["a", "b"]
+    assert config.limits.timeout is None
+    assert config.model.retry.first_delay == 0.01
+    assert config.limits.max_turns == load_config("calculator").limits.max_turns
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("samples", "--set 'samples': write it as --set field=value"),
+        ("=3", "write it as --set field=value"),
+        ("samples=[", "--set samples, line 1, column 2"),
+        ("samples.x=3", "--set samples.x: samples is no section of fields"),
+        ("sampels=3", "the command line: sampels: unknown field (did you mean 'samples'?)"),
+    ],
+)
+def test_a_wrong_override_says_so(assignment: str, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_config("calculator", parse_overrides([assignment]))
+    assert expected in str(error.value)
+
+
+def test_an_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(UserError) as error:
+        load_config("calclator")
+    assert "did you mean 'calculator'?" in str(error.value)
+    assert "calculator-train" in str(error.value)
+
+
+def test_a_missing_config_file_says_so() -> None:
+    with pytest.raises(UserError, match=r"no config file nowhere\.yaml"):
+        load_config("nowhere.yaml")
+
+
+def test_a_server_of_ones_own_leaves_the_embedded_policy_out() -> None:
+    config = load_config("calculator", {"model.base_url": "http://127.0.0.1:1"})
+    assert config.model.policy is None
+
+
+def test_a_resolved_config_means_the_same_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = EvalConfig(environment="env.py:Mine", groups=True, out="here").resolved()
+    assert config.environment == f"{tmp_path}/env.py:Mine"
+    assert config.out == f"{tmp_path}/here"
+    assert config.split == "train"
+
+
+def test_no_key_is_ever_part_of_a_config() -> None:
+    assert not [
+        name
+        for name in EvalConfig(environment="x").as_dict()["model"]
+        if "key" in name.replace("_key_env", "")
+    ]
+
+
+def test_fields_that_one_side_lacks_differ() -> None:
+    assert differing_field({"a": 1}, {"a": 1, "b": {"c": 2}}) == "b"
+    assert differing_field({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b"
+    assert differing_field({"workers": 1}, {"workers": 2}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("5", 5), ("0.5", 0.5), ("1E5", 1e5), ("'1e-3'", "1e-3")]
+)
+def test_numbers_are_numbers(text: str, value: object) -> None:
+    assert parse_yaml(text, "x") == value

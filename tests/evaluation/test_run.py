@@ -1,0 +1,202 @@
+"""Whole runs in one process against a scripted policy: what is on disk and what is counted at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from scripted_server import ScriptedServer, error, reply
+
+from rollway.errors import UserError
+from rollway.evaluation import RunFailed, RunInterrupted, evaluate, evaluate_async
+from rollway.evaluation.summary import read_summary
+from rollway.trajectory import StopReason
+
+Config = Callable[..., Any]
+
+
+async def test_every_rollout_is_on_disk_once(policy, config: Config, stored, tmp_path: Path) -> None:
+    summary = await evaluate_async(config(policy, samples=2))
+    run = tmp_path / "run"
+    found = stored(run)
+    assert set(found) == {(f"test-{n}", sample) for n in range(6) for sample in (0, 1)}
+    assert {t.stop_reason for t in found.values()} == {StopReason.COMPLETED}
+    assert {t.reward for t in found.values()} == {1.0}
+    assert (summary.asked, summary.scored, summary.failed, summary.tool_calls) == (12, 12, 0, 12)
+    assert sorted(path.name for path in run.iterdir()) == [
+        *("config.yaml", "lock", "log.txt", "report.html", "summary.json", "trajectories")
+    ]
+    assert read_summary(run / "summary.json") == summary
+
+
+async def test_a_rollout_carries_what_it_takes_to_do_it_again(
+    policy, config: Config, stored, tmp_path: Path
+) -> None:
+    await evaluate_async(config(policy, samples=2, tasks=1))
+    first, second = stored(tmp_path / "run").values()
+    assert first.seed is not None
+    assert first.seed != second.seed
+    assert (first.model, first.environment, first.group_id, first.advantage) == (
+        "scripted",
+        "Sums",
+        None,
+        None,
+    )
+    sent = [request.body["seed"] for request in policy.requests]
+    assert len(set(sent)) == 4, "each turn of each rollout has a seed of its own"
+
+
+async def test_without_a_seed_none_is_sent(policy, config: Config) -> None:
+    await evaluate_async(config(policy, tasks=1, seed=None))
+    assert all("seed" not in request.body for request in policy.requests)
+
+
+async def test_groups_get_ids_and_advantages(config: Config, stored, tmp_path: Path) -> None:
+    def sometimes(request: Any) -> Any:
+        return reply("The answer is 1." if request.index % 2 else "The answer is 99.")
+
+    async with ScriptedServer(sometimes) as server:
+        await evaluate_async(config(server, samples=2, tasks=2, groups=True, concurrency=1))
+    found = stored(tmp_path / "run")
+    assert [(t.task_id, t.group_id) for t in found.values()] == [(k[0], k[0]) for k in found]
+    assert found["train-0", 0].advantage == -0.5
+    assert found["train-0", 1].advantage == 0.5
+
+
+async def test_a_finished_run_is_not_done_again(policy, config: Config, tmp_path: Path) -> None:
+    first = await evaluate_async(config(policy))
+    asked = len(policy.requests)
+    again = await evaluate_async(config("http://127.0.0.1:9"))
+    assert len(policy.requests) == asked
+    assert again == first
+
+
+async def test_failed_rollouts_are_counted_by_kind_and_done_again(
+    config: Config, solver, stored, tmp_path: Path
+) -> None:
+    broken = True
+
+    def sometimes(request: Any) -> Any:
+        ill = broken and request.body["messages"][0]["content"].startswith("What is 3 ")
+        return error(400, "no") if ill else solver(request)
+
+    async with ScriptedServer(sometimes) as server:
+        summary = await evaluate_async(config(server, samples=2))
+        assert summary.failures == {"model_error: BadRequest": 2}
+        assert (summary.asked, summary.scored, summary.missing) == (12, 10, 0)
+        broken = False
+        asked = len(server.requests)
+        summary = await evaluate_async(config(server, samples=2))
+        assert len(server.requests) == asked + 4, "two rollouts of two turns each"
+    assert (summary.asked, summary.scored, summary.failed) == (12, 12, 0)
+    assert len(stored(tmp_path / "run")) == 12
+
+
+async def test_a_server_that_goes_away_stops_the_run_with_a_reason(config: Config, tmp_path: Path) -> None:
+    async with ScriptedServer(
+        lambda r: reply("The answer is 1.") if r.index < 5 else error(400, "no")
+    ) as server:
+        settings = config(server, environment_args={"size": 500}, stop_after_failures=4, concurrency=2)
+        with pytest.raises(
+            RunFailed, match=r"4 rollouts in a row failed, the last with BadRequest.*--resume"
+        ):
+            await evaluate_async(settings)
+        assert len(server.requests) <= 12
+
+
+async def test_a_run_in_which_nothing_was_scored_has_failed(config: Config) -> None:
+    async with ScriptedServer([]) as server:
+        with pytest.raises(RunFailed, match=r"no rollout was scored: model_error: BadRequest \(6\)"):
+            await evaluate_async(config(server))
+
+
+async def test_an_environment_without_rewards_is_no_failure(policy, config: Config, edit_environment) -> None:
+    edit_environment("rewards = [right]", "")
+    summary = await evaluate_async(config(policy))
+    assert summary.failures == {"not_scored": 6}
+
+
+async def test_the_first_interrupt_stops_cleanly_and_the_rest_is_done_later(
+    config: Config, gated, stored, tmp_path: Path
+) -> None:
+    gate = gated(free=6)
+    async with ScriptedServer(gate) as server:
+        settings = config(server, concurrency=3)
+        running = asyncio.create_task(evaluate_async(settings))
+        await server.until(lambda s: s.running == 3 and len(s.requests) == 9)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(
+            RunInterrupted, match=r"\d of 6 rollouts are on record; go on with: "
+        ) as interrupted:
+            await running
+        await server.until(lambda s: s.running == 0)
+        finished = interrupted.value.summary.finished
+        assert 1 <= finished <= 3
+        assert len(stored(tmp_path / "run")) == finished == 6 - interrupted.value.summary.missing
+        assert len((tmp_path / "run" / "set_aside.jsonl").read_bytes().splitlines()) == 3
+        gate.gate.set()
+        summary = await evaluate_async(settings)
+    assert (summary.scored, summary.missing) == (6, 0)
+    assert len(stored(tmp_path / "run")) == 6
+
+
+async def test_a_wrong_model_name_leaves_no_run_behind(policy, config: Config, tmp_path: Path) -> None:
+    settings = config(policy)
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": "gpt-5"})})
+    with pytest.raises(UserError, match=r"gpt-5.*scripted"):
+        await evaluate_async(settings)
+    assert not (tmp_path / "run").exists()
+
+
+async def test_two_rewards_of_one_name_are_told_before_anything_starts(
+    policy, config: Config, edit_environment
+) -> None:
+    edit_environment("[right]", "[right, right]")
+    with pytest.raises(UserError, match="two rewards named 'right'"):
+        await evaluate_async(config(policy))
+    assert not policy.requests
+
+
+async def test_progress_is_plain_lines_where_there_is_no_terminal(policy, config: Config) -> None:
+    out = io.StringIO()
+    await evaluate_async(config(policy), console=Console(file=out, width=80))
+    first = out.getvalue().splitlines()[0]
+    assert first.startswith("6/6 done  0 failed  0 in flight")
+    assert "mean reward 1.000" in first
+    assert "\x1b" not in out.getvalue()
+
+
+async def test_the_log_is_the_runs_alone(policy, config: Config, tmp_path: Path) -> None:
+    logger = logging.getLogger("rollway")
+    before = (list(logger.handlers), logger.level)
+    await evaluate_async(config(policy))
+    assert (list(logger.handlers), logger.level) == before
+    assert "0 of 6 rollouts are on record" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_evaluate_is_for_programs_without_a_loop(config: Config) -> None:
+    with pytest.raises(UserError, match="no server at"):
+        evaluate(config("http://127.0.0.1:9"))
+
+
+async def test_a_record_that_is_no_json_ends_its_own_rollout(
+    policy, config: Config, edit_environment, stored, tmp_path: Path
+) -> None:
+    edit_environment(
+        "    def prompt(self, task):",
+        "    async def teardown(self, task, workspace, trajectory):\n"
+        "        if task['n'] == 2:\n"
+        "            trajectory.metadata['file'] = object()\n\n"
+        "    def prompt(self, task):",
+    )
+    summary = await evaluate_async(config(policy))
+    assert summary.failures == {"environment_error: TypeError": 1}
+    assert len(stored(tmp_path / "run")) == 6
