@@ -41,5 +41,9 @@ class Mailbox(Generic[Item]):
     def _drain(self) -> None:
         self._woken = False
         items = self._items
-        while items:
-            self._read(items.popleft())
+        try:
+            while items:
+                self._read(items.popleft())
+        finally:
+            if items:  # reading one has raised, which is no fault of the others
+                asyncio.get_running_loop().call_soon(self._drain)
