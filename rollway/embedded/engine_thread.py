@@ -46,6 +46,18 @@ class Generation:
             self.left -= 1
         return item
 
+    async def finished(self) -> list[Output]:
+        """The outputs of all samples, in the order of the prompts and within them of the samples.
+
+        For requests that are not streamed, whose samples have one output each.
+
+        Raises:
+            EngineDied: there will be none.
+        """
+        outputs = [await self.next() for _ in range(self.left)]
+        order = {id(request): place for place, request in enumerate(self.requests)}
+        return sorted(outputs, key=lambda output: (order[id(output.request)], output.index))
+
 
 class EngineThread:
     """Owns an `Engine` and runs it while there is work.

@@ -143,10 +143,11 @@ def _part_text(part: Any) -> str:
 
 
 def _normalise_call(call: Any) -> dict[str, Any]:
-    function = call.get("function") if isinstance(call, dict) else None
+    call = call if isinstance(call, dict) else {}
+    function = call.get("function")
     if not isinstance(function, dict) or call.get("type", "function") != "function":
         raise TemplateFailure("chat completions only support assistant tool_calls of type 'function'.")
-    return call | {"function": function | {"arguments": _arguments(function.get("arguments"))}}
+    return {**call, "function": {**function, "arguments": _arguments(function.get("arguments"))}}
 
 
 def _arguments(raw: Any) -> dict[str, Any]:
