@@ -7,16 +7,26 @@ that the model wrote is lost; and no call that stands inside a finished thought 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rollway.tool_parsers.output import ParsedOutput, ParseError, ParseErrorKind
 from rollway.trajectory import ToolCall
 
-THINK = re.compile(r"(<think>)|</think>")
+THINK = re.compile(r"<(?:(think)|/think)>")
 """Tags of a thought; group 1 is the one that opens."""
 
-CALL_ID = "call_{}"
-"""How ids are made from 24 hex digits."""
+
+class IdForm(NamedTuple):
+    """How ids are made for calls that the model gave none."""
+
+    prefix: str = "call_"
+    digits: int = 24  # hexadecimal, 9 to 24
+
+
+CALL_ID = IdForm()
 
 
 class Draft:
@@ -35,7 +45,7 @@ class Draft:
         "_cursor",
         "_cuts",
         "_errors",
-        "_id_format",
+        "_id_form",
         "_kept_from",
         "_seen_thought",
         "_tag",
@@ -44,10 +54,10 @@ class Draft:
     )
 
     def __init__(
-        self, text: str, thought: re.Pattern[str] | None = THINK, *, id_format: str = CALL_ID
+        self, text: str, thought: re.Pattern[str] | None = THINK, *, id_form: IdForm = CALL_ID
     ) -> None:
         self.text = text
-        self._id_format = id_format
+        self._id_form = id_form
         self._calls: list[tuple[str, str, str, bool]] = []  # id, name, arguments, repaired
         self._errors: list[ParseError] = []
         self._cuts: list[tuple[int, int, bool]] = []  # start, end, whether it is a call
@@ -185,15 +195,16 @@ class Draft:
     def _with_ids(self) -> list[ToolCall]:
         if not self._calls:
             return []
-        digest = hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
-        number = int.from_bytes(digest)
+        fresh = _fresh_ids(self.text, self._id_form)
         taken = {call[0] for call in self._calls}
+        if taken == {""}:
+            return [ToolCall(next(fresh), name, arguments) for _, name, arguments, _ in self._calls]
         used: set[str] = set()
         made = []
         for own, name, arguments, _ in self._calls:
             call_id = own
-            if not own or own in used:
-                call_id, number = _fresh_id(number, taken, self._id_format)
+            while not call_id or call_id in used or (call_id in taken and call_id != own):
+                call_id = next(fresh)
             used.add(call_id)
             made.append(ToolCall(call_id, name, arguments))
         return made
@@ -201,17 +212,15 @@ class Draft:
 
 def _thought_tags(text: str, thought: re.Pattern[str] | None) -> list[tuple[int, int, bool]]:
     """Start, end and "opens" of each tag; empty when no thought is finished, as then nothing is hidden."""
-    if thought is None:
+    if thought is None or not thought.search(text):
         return []
     tags = [(match.start(), match.end(), match.lastindex == 1) for match in thought.finditer(text)]
     return [] if all(opens for _, _, opens in tags) else tags
 
 
-def _fresh_id(number: int, taken: set[str], id_format: str) -> tuple[str, int]:
-    """An id that the model did not write itself, and the number that the next one is made from."""
-    while True:
-        digits = f"{number:024x}"
-        number = (number + 1) % (1 << 96)
-        call_id = id_format.format(digits)
-        if call_id not in taken:
-            return call_id, number
+def _fresh_ids(text: str, form: IdForm) -> Iterator[str]:
+    """Ids that depend on the text alone, no two alike."""
+    digits = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    first, rest = int(digits[:9], 16), digits[9 : form.digits]
+    for number in itertools.count(first):
+        yield f"{form.prefix}{number & 0xFFFFFFFFF:09x}{rest}"

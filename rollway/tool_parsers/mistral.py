@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rollway.tool_parsers.draft import Draft
+from rollway.tool_parsers.draft import Draft, IdForm
 from rollway.tool_parsers.format import ToolFormat, Tools
 from rollway.tool_parsers.json_values import skip_space
 from rollway.tool_parsers.named_json import named
@@ -24,11 +24,11 @@ _THOUGHT = re.compile(r"(\[THINK\]|<think>)|\[/THINK\]|</think>")
 _HEADER = re.compile(
     r"\s*+(?P<name>[^\[\]{}\"'\n]++)(?:\[CALL_ID\](?P<id>[^\[{\n]*+))?(?:\[ARGS\]\s*+(?=\S)|(?=\{))"
 )
-_SHORT_ID = "{:.9}"
+_SHORT_ID = IdForm(prefix="", digits=9)
 
 
 def _parse(text: str, tools: Tools, lenient: bool) -> ParsedOutput:
-    draft = Draft(text, _THOUGHT, id_format=_SHORT_ID)
+    draft = Draft(text, _THOUGHT, id_form=_SHORT_ID)
     reader = BlockReader(_TAGS, draft, read_named, lenient)
     position = 0
     while (start := draft.find(_OPENING, position)) >= 0:

@@ -59,7 +59,7 @@ class TaggedJson:
 
     def read_blocks(self, draft: Draft, lenient: bool) -> int:
         """Tell the draft of every block; return the end of the last."""
-        position = 0
+        position = self._read_plain_blocks(draft) if self._plain else 0
         reader: BlockReader | None = None
         while (span := self._next_opening(draft, position)) is not None:
             start, body = span
@@ -67,7 +67,23 @@ class TaggedJson:
                 reader = BlockReader(self.tags, draft, self.read_item, lenient)
             while again := self.tags.opening.match(draft.text, skip_space(draft.text, body)):
                 body = again.end()  # a tag written twice opens one block
-            position = (self._plain and reader.read_plain(start, body)) or reader.read(start, body)
+            position = reader.read(start, body)
+        return position
+
+    def _read_plain_blocks(self, draft: Draft) -> int:
+        """A short cut for texts that hold nothing but the commonest block, up to the first other one."""
+        text, opening, closing = draft.text, self._opening, self.tags.closings[0]
+        position = 0
+        while (start := draft.find(opening, position)) >= 0:
+            body = start + len(opening)
+            close = text.find(closing, body)
+            if close < 0 or 0 <= text.find(opening, body) < close:
+                break
+            call = read_plain_call(text[body:close])
+            if call is None:
+                break
+            position = close + len(closing)
+            draft.call(start, position, call.name, call.arguments, id=call.id)
         return position
 
     def _next_opening(self, draft: Draft, position: int) -> tuple[int, int] | None:
@@ -114,19 +130,6 @@ class BlockReader:
         self._lenient = lenient
         self._openings = NextMatch(draft.text, tags.opening)
         self._closings = NextMatch(draft.text, tags.closing)
-
-    def read_plain(self, start: int, body: int) -> int:
-        """A short cut for the commonest block: its end, or 0 when it has to be read with care."""
-        close = self._closings.find(body)
-        opening = self._openings.find(body)
-        if close < 0 or 0 <= opening < close:
-            return 0
-        call = read_plain_call(self._text[body:close])
-        if call is None:
-            return 0
-        end = self._past_closing(close)
-        self._draft.call(start, end, call.name, call.arguments, id=call.id)
-        return end
 
     def read(self, start: int, body: int) -> int:
         """The block that opens at ``start`` and whose JSON stands from ``body`` on: its end."""
