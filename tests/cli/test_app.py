@@ -1,0 +1,68 @@
+"""The list of commands: quick to show, and one line for what is not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rollway.cli import main
+from rollway.cli.app import COMMANDS
+
+
+def cpu_seconds(*words: str) -> float:
+    process = subprocess.Popen([sys.executable, "-m", "rollway.cli", *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_help_answers_at_once() -> None:
+    assert min(cpu_seconds("--help") for _ in range(3)) < 0.5
+
+
+def test_help_imports_no_command() -> None:
+    code = """
+import sys
+from rollway.cli import main
+main(["--help"])
+heavy = {"ray", "pydantic", "aiohttp", "numpy", "rich", "wandb", "datasets", "rollway.evaluation.run"}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_command_stands_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert name in out
+        assert command.help in out
+
+
+def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "rollway eval calculator" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["eval", "rollout"])
+def test_help_of_a_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"  rollway {name} " in out
+    assert "--set" in out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip().count(".") == 2
+
+
+def test_unknown_commands_and_options_are_one_line(complaint) -> None:
+    assert complaint("evil") == "No such command 'evil'. Did you mean 'eval'?; see rollway --help"
+    assert complaint("eval", "--bogus").endswith("see rollway eval --help")
+    assert complaint("eval", "calculator", "--tasks", "x").startswith("Invalid value for '--tasks'")

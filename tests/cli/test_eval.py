@@ -1,0 +1,108 @@
+"""``rollway eval``: a run by a user's own file, and one helpful line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rollway.cli import main
+
+
+def run(*arguments: str) -> int:
+    return main(["eval", *arguments, "--workers", "0"])
+
+
+def test_a_users_own_file_is_evaluated(
+    environment_file: str, server_url: str, capsys, tmp_path: Path
+) -> None:
+    assert run(environment_file, "--base-url", server_url, "--samples", "2", "--temperature", "0.5") == 0
+    out = capsys.readouterr().out
+    assert "6 asked" in out
+    (path,) = (tmp_path / "runs").iterdir()
+    assert path.name.startswith("Greeting-")
+    assert f"run: runs/{path.name}" in out
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    assert config["sampling"]["temperature"] == 0.5
+    assert config["model"]["name"] == "scripted"
+    assert config["environment"] == str(tmp_path / "greeting.py")
+
+
+def test_a_key_is_sent_and_never_stored(
+    environment_file: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    assert run(environment_file, "--base-url", server_url, "--api-key-env", "MY_KEY", "--out", "run") == 0
+    texts = [path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [text for text in texts if b"sk-very-secret" in text]
+
+
+def test_a_run_is_gone_on_with_by_its_directory_alone(
+    environment_file: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
+    part = tmp_path / "run" / "trajectories" / "part-00000.jsonl"
+    part.write_bytes(part.read_bytes()[:-10])
+    monkeypatch.chdir("/")
+    capsys.readouterr()
+    assert main(["eval", "--resume", str(tmp_path / "run")]) == 0
+    assert "3 scored" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_exit_code_1(environment_file: str, server_url: str, capsys) -> None:
+    text = Path(environment_file).read_text().replace('return "hello" in', 'return 1 / 0 and "hello" in')
+    Path(environment_file).write_text(text)
+    assert run(environment_file, "--base-url", server_url, "--out", "run") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("rollway: no rollout was scored: reward_error: polite: ZeroDivisionError (3)")
+    assert err.count("\n") == 1
+
+
+def test_mistakes_in_what_to_run(complaint, environment_file: str, tmp_path: Path) -> None:
+    assert "(did you mean 'calculator'?)" in complaint("eval", "calculater")
+    assert "give an environment or a config, as in: rollway eval calculator" in complaint("eval")
+    assert "nowhere.py: give an environment's file as" in complaint("eval", "nowhere.py")
+    assert "no config file nowhere.yaml" in complaint("eval", "nowhere.yaml")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    assert "empty.py has no Environment" in complaint("eval", "empty.py")
+    (tmp_path / "broken.py").write_text("import nothing_like_it\n")
+    assert "broken.py, line 1: the file does not import: ModuleNotFoundError" in complaint(
+        "eval", "broken.py"
+    )
+    assert "no split 'tset'" in complaint("eval", "calculator", "--split", "tset")
+
+
+def test_mistakes_in_the_configuration(complaint, tmp_path: Path, environment_file: str) -> None:
+    (tmp_path / "bad.yaml").write_text("environment: calculator\n  samples: 3\n")
+    assert complaint("eval", "bad.yaml").startswith("bad.yaml, line 2, column 10: ")
+    (tmp_path / "unknown.yaml").write_text("environment: calculator\nlimits:\n  max_turn: 3\n")
+    assert "limits.max_turn: unknown field (did you mean 'max_turns'?)" in complaint("eval", "unknown.yaml")
+    assert "(did you mean 'samples'?)" in complaint("eval", "calculator", "--set", "sample=3")
+    assert "samples: should be a valid integer" in complaint("eval", "calculator", "--set", "samples=lots")
+    assert "(did you mean 'hermes'?)" in complaint("eval", "calculator", "--tool-parser", "hermse")
+    assert "variable NO_SUCH_KEY is not set" in complaint(
+        "eval", "calculator", "--api-key-env", "NO_SUCH_KEY"
+    )
+
+
+def test_mistakes_about_the_server(complaint, environment_file: str, server_url: str) -> None:
+    nobody = complaint("eval", environment_file, "--base-url", "http://127.0.0.1:9")
+    assert nobody.startswith("no server at http://127.0.0.1:9")
+    assert "rollway serve" in nobody
+    wrong = complaint("eval", environment_file, "--base-url", server_url, "--model", "scriptde")
+    assert "scriptde" in wrong
+    assert "scripted" in wrong
+    assert "must be an address such as" in complaint("eval", environment_file, "--base-url", "localhost:80")
+
+
+def test_mistakes_about_the_run_directory(
+    complaint, environment_file: str, server_url: str, tmp_path: Path, capsys
+) -> None:
+    assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
+    capsys.readouterr()
+    other = complaint("eval", environment_file, "--base-url", server_url, "--out", "run", "--samples", "3")
+    assert "run of another configuration: samples was 1 and is now 3" in other
+    assert "not empty and no run directory" in complaint("eval", environment_file, "--out", ".")
+    assert "no run directory" in complaint("eval", "--resume", "nowhere")
+    assert "--resume DIR is the whole of it" in complaint("eval", environment_file, "--resume", "run")
