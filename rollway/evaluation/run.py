@@ -19,7 +19,7 @@ from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.model_server import embedded_server
+from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_directory import RunDirectory, holds_run, open_run
@@ -81,12 +81,13 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend]]:
         config = named_model(config, await check_server(config, plan.api_key))
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
-        server = stack.enter_context(embedded_server(config.model)) if config.model.policy else None
+        starting = (
+            await stack.enter_async_context(starting_server(config.model)) if config.model.policy else None
+        )
         if config.workers:
             stack.enter_context(connected(config))
-        if server is not None:
-            address = await server.ready()
-            model = config.model.model_copy(update={"base_url": address})
+        if starting is not None:
+            model = config.model.model_copy(update={"base_url": await starting})
             config = config.model_copy(update={"model": model})
             config = named_model(config, await check_server(config, plan.api_key))
         spec = WorkerSpec(config.as_dict(), plan.api_key, environment_source(config.environment))
