@@ -5,6 +5,8 @@ What weakens the score (failures, missing rollouts, tasks without enough samples
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,37 +15,43 @@ from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tallies import Spread
 from rollway.statistics import Estimate, PassRate
 
+Block = tuple[str, list[str]]
+"""A label, and the lines that stand beside it."""
+
 MOST_ROWS = 8
 """Kinds of a list that are shown one by one; the rest are told as a number."""
 
 
 def print_table(summary: RunSummary, console: Console) -> None:
-    """Print the summary, 80 columns wide at most."""
+    """Print the summary."""
+    print_blocks(summary_blocks(summary), console)
+
+
+def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+    """Print blocks of lines beside their labels, 80 columns wide at most. Empty blocks are left out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, value in summary_rows(summary):
-        table.add_row(escape(label), escape(value))
+    for label, lines in blocks:
+        for place, line in enumerate(lines):
+            table.add_row("" if place else escape(label), escape(line))
     console.print(table, width=min(console.width, 80), highlight=False)
 
 
-def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
-    """The lines of the table as (label, text); a label is empty where its lines go on."""
-    blocks = [
+def summary_blocks(summary: RunSummary) -> list[Block]:
+    """The table's lines, by label."""
+    return [
         ("run", [" · ".join([*summary.environments, *summary.models]) or "nothing on record"]),
         ("rollouts", _rollouts(summary)),
         ("score", _score(summary)),
         ("rewards", _rewards(summary)),
         ("pass", _passes(summary)),
-        ("stopped", _counts(summary.stop_reasons)),
+        ("stopped", count_lines(summary.stop_reasons)),
         ("tools", _tools(summary)),
         ("model", _model(summary)),
         ("tokens", _tokens(summary)),
         ("seconds", _seconds(summary)),
-        ("weights", _counts(summary.weight_versions, "turns of ")),
-    ]
-    return [
-        (label if place == 0 else "", line) for label, lines in blocks for place, line in enumerate(lines)
+        ("weights", count_lines(summary.weight_versions, "turns of ")),
     ]
 
 
@@ -54,17 +62,17 @@ def _rollouts(summary: RunSummary) -> list[str]:
     parts += [f"{summary.failed:,} failed"] if summary.failed else []
     parts += [f"{summary.missing:,} missing"] if summary.missing else []
     lines.append(", ".join(parts))
-    return lines + _counts(summary.failures, "failed: ")
+    return lines + count_lines(summary.failures, "failed: ")
 
 
 def _score(summary: RunSummary) -> list[str]:
     if summary.mean_reward is None:
         return ["none: no rollout was scored"]
     told = "mean reward" if summary.mean_reward.low is None else "mean reward, 95% interval"
-    lines = [f"{_estimate(summary.mean_reward)}  {told}"]
+    lines = [f"{estimate_text(summary.mean_reward)}  {told}"]
     if summary.mean_reward_of_asked and summary.scored < summary.asked:
         lines.append(
-            f"{_estimate(summary.mean_reward_of_asked)}  "
+            f"{estimate_text(summary.mean_reward_of_asked)}  "
             f"with all {summary.asked - summary.scored:,} failed or missing as 0"
         )
     return lines
@@ -73,7 +81,7 @@ def _score(summary: RunSummary) -> list[str]:
 def _rewards(summary: RunSummary) -> list[str]:
     width = max((len(name) for name in summary.rewards), default=0)
     return [
-        f"{name:<{width}}  {_estimate(mean)}" + (f"  of {mean.n:,}" if mean.n != summary.scored else "")
+        f"{name:<{width}}  {estimate_text(mean)}" + (f"  of {mean.n:,}" if mean.n != summary.scored else "")
         for name, mean in summary.rewards.items()
     ]
 
@@ -107,7 +115,7 @@ def _tools(summary: RunSummary) -> list[str]:
         for kind, n in kinds.items()
     }
     by_size = dict(sorted(flat.items(), key=lambda item: -item[1]))
-    return [f"{_number(summary.tool_calls, 'call')}, {_number(errors, 'error')}", *_counts(by_size)]
+    return [f"{_number(summary.tool_calls, 'call')}, {_number(errors, 'error')}", *count_lines(by_size)]
 
 
 def _model(summary: RunSummary) -> list[str]:
@@ -116,7 +124,7 @@ def _model(summary: RunSummary) -> list[str]:
     each = summary.turns / summary.finished if summary.finished else 0.0
     tries = f", tried again {_number(summary.retries, 'time')}" if summary.retries else ""
     lines = [f"{_number(summary.turns, 'turn')} ({each:.1f} a rollout){tries}"]
-    return lines + _counts(summary.retries_by_error)
+    return lines + count_lines(summary.retries_by_error)
 
 
 def _tokens(summary: RunSummary) -> list[str]:
@@ -148,8 +156,8 @@ def _spread(name: str, spread: Spread) -> str:
     return f"{name:<11}" + "".join(f"{value:>9.2f}" if value < 100 else f"{value:>9,.0f}" for value in values)
 
 
-def _counts(counts: dict[str, int], prefix: str = "") -> list[str]:
-    """One line per kind, largest first, the smallest told together."""
+def count_lines(counts: Mapping[str, int], prefix: str = "") -> list[str]:
+    """One line per kind in the order given, those past `MOST_ROWS` told together."""
     shown = list(counts.items())[:MOST_ROWS]
     rest = list(counts.values())[MOST_ROWS:]
     shown += [(f"of {len(rest)} other kinds", sum(rest))] if rest else []
@@ -157,7 +165,8 @@ def _counts(counts: dict[str, int], prefix: str = "") -> list[str]:
     return [f"{n:>{width},} {prefix}{name}" for name, n in shown]
 
 
-def _estimate(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate) -> str:
+    """``0.713 (0.681 to 0.745)``."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.3f} (no interval: one task)"
     return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -15,6 +15,8 @@ import msgspec
 from rollway.environments.base import Environment, Reward, Task, environment_name
 from rollway.environments.loading import absolute_spec, environment_source
 from rollway.errors import UserError
+from rollway.scoring.lines import Job, Scored, score_here
+from rollway.scoring.ray_workers import score_on_ray
 from rollway.scoring.records import Comparison, Pairing, ScoreSummary, Tally
 from rollway.scoring.score_files import ScoreFiles
 from rollway.scoring.sources import (
@@ -28,7 +30,6 @@ from rollway.scoring.sources import (
     rewards_of,
 )
 from rollway.scoring.stored import StoredRun
-from rollway.scoring.workers import Job, Scored, score_here, score_on_ray
 
 CHUNK_LINES = 64
 CHUNK_BYTES = 8 * 2**20

@@ -1,54 +1,30 @@
-"""Scoring stored lines, in this process or on Ray, in the order in which they are stored.
+"""Scoring on Ray: chunks go to actors and come back in their order; this process is the only writer.
 
-The invariant: every line that goes in comes out as exactly one row, whatever the reward functions do; one
-that kills its worker costs that line its score and no other.
+A reward function that kills its worker costs the line that it was called on its score, and no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-
-from rollway.environments.base import Reward, Task
 from rollway.errors import UserError
-from rollway.scoring.records import ScoreRow
-from rollway.scoring.rewards import score_with
+from rollway.scoring.lines import Job, Scored, row_of, score_chunk
 from rollway.scoring.sources import RewardSource, load_rewards
-from rollway.scoring.stored import StoredLine
-from rollway.trajectory import FAILURES, ErrorRecord, Trajectory, decode_trajectory
+from rollway.trajectory import ErrorRecord
 
-IN_FLIGHT = 64
-"""Lines that async reward functions work on at a time, in one process."""
+OBJECT_STORE_BYTES = 256 * 2**20
+"""For a Ray of our own: chunks pass through it and are not kept there."""
+
+CONNECT_SECONDS = 5.0
+"""How long the head of a cluster may take to take a connection."""
 
 START_SECONDS = 120.0
 """How long the first worker may take to start."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One line to be scored."""
-
-    stored: StoredLine
-    task: Task | None  # None when no reward function looks at it
-    task_known: bool = True  # False: the environment has no such task any more
-
-
-class Scored(msgspec.Struct, frozen=True):
-    """The row that came of a line, and the reward that stood in it."""
-
-    row: ScoreRow
-    recorded: float | None
-
-
-def score_here(rewards: Sequence[Reward], chunks: Iterable[Sequence[Job]]) -> Iterator[list[Scored]]:
-    """Score chunk by chunk in this process, on one event loop."""
-    with asyncio.Runner() as runner:
-        for jobs in chunks:
-            yield runner.run(_score_all(rewards, jobs))
 
 
 class ChunkScorer:
@@ -59,52 +35,7 @@ class ChunkScorer:
         self._runner = asyncio.Runner()
 
     def score(self, jobs: Sequence[Job]) -> list[Scored]:
-        return self._runner.run(_score_all(self._rewards, jobs))
-
-
-async def _score_all(rewards: Sequence[Reward], jobs: Sequence[Job]) -> list[Scored]:
-    free = asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(job: Job) -> Scored:
-        async with free:
-            return await score_line(rewards, job)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(job)) for job in jobs]
-    return [task.result() for task in tasks]
-
-
-async def score_line(rewards: Sequence[Reward], job: Job) -> Scored:
-    """Score one stored line. Whatever keeps it from a reward stands in the row."""
-    try:
-        trajectory = decode_trajectory(job.stored.line)
-    except msgspec.DecodeError as error:
-        return Scored(_row(job, "", error=ErrorRecord(type(error).__name__, str(error), "record")), None)
-    recorded = None if trajectory.stop_reason in FAILURES else trajectory.reward
-    refusal = _refusal(job, trajectory)
-    if refusal is not None:
-        return Scored(_row(job, trajectory.id, error=refusal), recorded)
-    await score_with(rewards, job.task or {}, trajectory)
-    reason = trajectory.error if trajectory.reward is None else None
-    row = _row(job, trajectory.id, rewards=trajectory.rewards, reward=trajectory.reward, error=reason)
-    return Scored(row, recorded)
-
-
-def _refusal(job: Job, trajectory: Trajectory) -> ErrorRecord | None:
-    """Why a rollout is not handed to the reward functions."""
-    if trajectory.stop_reason in FAILURES:
-        told = f"the rollout ended with {trajectory.stop_reason}"
-        if trajectory.error:
-            told += f": {trajectory.error.kind}: {trajectory.error.message}"
-        return ErrorRecord(kind=str(trajectory.stop_reason), message=told, where="rollout")
-    if not job.task_known:
-        told = f"the environment has no task {job.stored.task_id!r} now"
-        return ErrorRecord(kind="unknown_task", message=told, where="environment")
-    return None
-
-
-def _row(job: Job, trajectory_id: str, **fields: Any) -> ScoreRow:
-    return ScoreRow(job.stored.task_id, job.stored.sample_index, trajectory_id, **fields)
+        return self._runner.run(score_chunk(self._rewards, jobs))
 
 
 def score_on_ray(
@@ -173,7 +104,7 @@ class _Fleet:
                 rows += self._ray.get(alone.score.remote([job]))
             except self._deaths:
                 told = "the process that called the reward functions died of it"
-                rows.append(Scored(_row(job, "", error=ErrorRecord("WorkerDied", told, "reward:")), None))
+                rows.append(Scored(row_of(job, "", error=ErrorRecord("WorkerDied", told, "reward:")), None))
                 alone = self._class.remote(self._source)
         self._ray.kill(alone)
         return rows
@@ -190,13 +121,33 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
 
     ours = not ray.is_initialized()
     if ours:
-        local = {"num_cpus": workers + 1, "include_dashboard": False} if address is None else {}
+        if address is not None:
+            _knock(address)
+        local: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
+        local["object_store_memory"] = OBJECT_STORE_BYTES
         try:
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"cannot connect to Ray at {address!r}: {error}") from None
+            ray.init(
+                address=address or "local",
+                logging_level="ERROR",
+                log_to_driver=False,
+                **({} if address else local),
+            )
+        except ConnectionError as error:
+            told = " ".join(str(error).split())
+            raise UserError(f"no Ray cluster at {address!r}: {told}") from None
     try:
         yield ray
     finally:
         if ours:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether anything listens at ``host:port``; Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", "local": Ray knows at once
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster at {address!r}: {error.strerror or error}") from None

@@ -1,0 +1,181 @@
+"""``rollway score``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rollway.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rollway.scoring import ScoreSummary
+    from rollway.scoring.records import Comparison
+
+FAILED = 1
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
+
+
+def score(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)],
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="function(trajectory, task) or function(trajectory); without: the environment's rewards.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The score's name; without: the function's, or 'environment'.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes under Ray; 0: in this process, without Ray.")
+    ] = 0,
+    compare: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare with this earlier score, too.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a score of this name.")] = False,
+    environment: Annotated[
+        str | None, typer.Option(help="Name or file, where the run's own has moved.", show_default=False)
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster; without: a Ray on this machine.")
+    ] = None,
+) -> int:
+    """Score a stored run again, without the model, and compare it with what was recorded.
+
+    \b
+    Examples:
+      rollway score runs/calculator-20260101-120000
+      rollway score runs/calculator-20260101-120000 --reward my_rewards.py:short_answer
+      rollway score runs/calculator-20260101-120000 --reward my_rewards.py:judge --workers 8
+
+    The scores are written to RUN/scores/NAME.jsonl and NAME.summary.json; what the run recorded is not
+    changed. Exit codes: 0 done, 1 nothing could be scored, 2 wrong usage, 130 interrupted.
+    """
+    from rich.console import Console
+
+    from rollway.scoring import score_run
+
+    if ray_address is not None and not workers:
+        raise UserError("--ray-address needs --workers: say how many")
+    with _Progress(Console(stderr=True)) as progress:
+        summary = score_run(
+            run,
+            reward=reward,
+            name=name,
+            workers=workers,
+            overwrite=overwrite,
+            environment=environment,
+            compare=compare,
+            ray_address=ray_address,
+            on_progress=progress,
+        )
+    _print(summary, Console())
+    print(f"scores: {run / 'scores' / summary.name}.jsonl")
+    return FAILED if summary.on_record and not summary.scored else 0
+
+
+class _Progress:
+    """How far it is: a bar on a terminal that goes away in the end, else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("scoring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+        self._next_line = time.monotonic() + LINE_SECONDS
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+        if not self._console.is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_SECONDS
+            self._console.print(f"scored {done:,} of {total:,} rollouts", highlight=False)
+
+
+def _print(summary: ScoreSummary, console: Console) -> None:
+    from rollway.evaluation.table import count_lines, estimate_text, print_blocks
+
+    width = max((len(name) for name in summary.rewards), default=0)
+    means = [f"{name:<{width}}  {estimate_text(mean)}" for name, mean in summary.rewards.items()]
+    print_blocks(
+        [
+            ("score", [f"{summary.name}, from {summary.rewards_from}"]),
+            ("rollouts", [*_rollouts(summary), *count_lines(summary.failures, "failed: ")]),
+            ("reward", _reward(summary)),
+            ("functions", means if len(means) > 1 else []),
+            *(
+                ("" if place else "compared", _comparison(comparison))
+                for place, comparison in enumerate(summary.comparisons)
+            ),
+        ],
+        console,
+    )
+
+
+def _rollouts(summary: ScoreSummary) -> list[str]:
+    told = f"{summary.on_record:,} on record, {summary.scored:,} scored"
+    if summary.missing:
+        told += f", {summary.missing:,} missing"
+    if summary.torn_lines:
+        return [told, f"{summary.torn_lines:,} torn last line left out: is the run still going on?"]
+    return [told]
+
+
+def _reward(summary: ScoreSummary) -> list[str]:
+    from rollway.evaluation.table import estimate_text
+
+    if summary.mean_reward is None:
+        return ["none: no rollout was scored"]
+    lines = [f"{estimate_text(summary.mean_reward)}  mean reward, 95% interval"]
+    absent = summary.failed + (summary.missing or 0)
+    if summary.mean_reward_of_asked is not None and absent:
+        lines.append(
+            f"{estimate_text(summary.mean_reward_of_asked)}  with all {absent:,} failed or missing as 0"
+        )
+    return lines
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    from rollway.evaluation.table import estimate_text
+
+    old, new, difference = comparison.old, comparison.new, comparison.difference
+    if old is None or new is None or difference is None:
+        return [f"no rollout has both this score and {comparison.against!r}"]
+    width = max(len(comparison.against), len("difference"))
+    lines = [
+        f"{comparison.against:<{width}}  {estimate_text(old)}",
+        f"{'this':<{width}}  {estimate_text(new)}",
+        f"{'difference':<{width}}  {estimate_text(difference)}  over {difference.n:,} pairs",
+    ]
+    alone = [
+        f"{n:,} only {whose}"
+        for n, whose in ((comparison.only_old, comparison.against), (comparison.only_new, "this"))
+        if n
+    ]
+    return [*lines, f"scored in one of the two: {', '.join(alone)}"] if alone else lines
