@@ -71,6 +71,20 @@ async def test_a_call_that_goes_well_is_answered_with_its_times(pool: ToolPool) 
     assert result.truncated_from is None
 
 
+async def test_a_call_runs_its_tool_once(pool: ToolPool) -> None:
+    runs: list[str] = []
+
+    def note() -> None:
+        runs.append("sync")
+
+    async def note_async() -> None:
+        runs.append("async")
+
+    for function in (note, note_async):
+        assert (await ran(pool, tool(function))).result.content == ""
+    assert runs == ["sync", "async"]
+
+
 async def test_an_unknown_tool_is_answered_with_the_names_that_exist(pool: ToolPool) -> None:
     executed = await execute_call(call("Add", '{"a": 1}'), registry=ToolRegistry([add]), pool=pool, turn=2)
     assert failed(executed, ToolErrorKind.UNKNOWN_TOOL) == (

@@ -290,7 +290,7 @@ async def test_2000_sleeping_calls_on_a_pool_grown_live_lose_no_result_and_use_a
         took = time.monotonic() - started
     assert [result.value for result in results] == list(range(2000))
     assert all(result.ok for result in results)
-    assert took < 2.0  # 16 workers would take 6.25 seconds, 512 take 0.4 after the first 64 calls
+    assert took < 4.0  # 16 workers would take 6.25 seconds, 512 take 0.4 after the first 64 calls
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -76,9 +76,9 @@ async def test_a_result_after_the_deadline_is_late_even_when_the_event_loop_was_
 
 async def test_a_result_before_the_deadline_counts_even_when_the_event_loop_was_busy() -> None:
     with ToolPool(1) as pool:
-        call = asyncio.create_task(pool.call(int, timeout=0.05))
+        call = asyncio.create_task(pool.call(int, timeout=0.2))
         await asyncio.sleep(0)
-        time.sleep(0.2)  # noqa: ASYNC251
+        time.sleep(0.3)  # noqa: ASYNC251
         assert (await call).ok
 
 
@@ -153,9 +153,9 @@ async def test_300_hung_calls_on_8_threads_are_all_answered_and_a_quick_one_at_o
         took = time.monotonic() - started
         quick = await pool.call(int)
     assert all(result.timed_out for result in results)
-    assert all(0.2 <= result.duration < 0.7 for result in results)
+    assert all(0.2 <= result.duration < 1.2 for result in results)
     # 38 rounds of 8; a call is answered at its deadline plus its time in the queue
-    assert 38 * 0.2 <= took < 38 * 0.2 + 4
+    assert 38 * 0.2 <= took < 38 * 0.2 + 6
     assert max(result.queued + result.duration for result in results) <= took
     assert quick.ok
     assert quick.queued + quick.duration < 0.5
@@ -185,4 +185,4 @@ def test_a_process_with_300_hung_tools_exits_at_once() -> None:
         [sys.executable, "-c", HUNG_PROCESS], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.time() - float(done.stdout) < 2.0
+    assert time.time() - float(done.stdout) < 3.0
