@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from random import Random
-from typing import Any
 
 import msgspec
-from jinja2 import Template
 from tokenizers import Tokenizer
 
-from rollway.embedded.training.conversations import draw_conversations
-from rollway.embedded.training.rendering import render
-from rollway.embedded.training.tokenizer import END, END_OF_TEXT, START
+from rollway.embedded.templates import ChatTemplate
+from rollway.embedded.training.conversations import Conversation, draw_conversations
+from rollway.embedded.training.tokenizer import END, END_OF_TEXT, START, token_id
+from rollway.tools import Tool
 
 IGNORED = -100
 
@@ -33,18 +32,23 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def draw_batches(
-    seed: int, template: Template, tokenizer: Tokenizer, tools: Sequence[dict[str, Any]], *, tokens: int
+    seed: int, template: ChatTemplate, tokenizer: Tokenizer, tools: Sequence[Tool], *, tokens: int
 ) -> Iterator[Batch]:
     """Batches of at most ``tokens`` tokens without end, conversations of like length together."""
     rng = Random(seed)
     conversations = draw_conversations(seed, tools)
     while True:
-        texts = [render(template, c.messages, c.tools) for c in islice(conversations, _POOL)]
+        texts = [text_of(template, conversation) for conversation in islice(conversations, _POOL)]
         rows = sorted((encoding.ids for encoding in tokenizer.encode_batch(texts)), key=len)
         batches = list(_cut(rows, tokens))
         batches.sort(key=lambda _: rng.random())
         for batch in batches:
             yield _pad(batch, tokenizer)
+
+
+def text_of(template: ChatTemplate, conversation: Conversation) -> str:
+    """A whole conversation as the policy reads and writes it."""
+    return template.render(conversation.messages, conversation.tools, add_generation_prompt=False)
 
 
 def _cut(rows: list[list[int]], tokens: int) -> Iterator[list[list[int]]]:
@@ -62,7 +66,7 @@ def _padded(length: int) -> int:
 
 
 def _pad(rows: list[list[int]], tokenizer: Tokenizer) -> Batch:
-    padding = tokenizer.token_to_id(END_OF_TEXT)
+    padding = token_id(tokenizer, END_OF_TEXT)
     width = _padded(max(map(len, rows)))
     return Batch(
         [row + [padding] * (width - len(row)) for row in rows],
@@ -73,7 +77,7 @@ def _pad(rows: list[list[int]], tokenizer: Tokenizer) -> Batch:
 def labels(ids: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """The ids that the policy would have sampled, `IGNORED` elsewhere."""
     header = tokenizer.encode(f"{START}assistant\n").ids
-    end = tokenizer.token_to_id(END)
+    end = token_id(tokenizer, END)
     marked = [IGNORED] * len(ids)
     inside = False
     for place, token in enumerate(ids):

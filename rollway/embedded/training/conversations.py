@@ -1,8 +1,8 @@
-"""Worked conversations for the policy to learn from: a question, a thought and calls each turn, an answer.
+"""Worked conversations for the policy to learn from: a thought and calls each turn, and an answer.
 
 Some calls are spoilt on purpose, so that a policy sampled at temperature 1 makes real mistakes: a wrong
 call is not noticed and leads to a wrong answer; a call that cannot run is reported, and made again.
-Everything the policy reads in training comes from the ``train`` split's stream.
+Every question is of the ``train`` split's stream.
 """
 
 from __future__ import annotations
@@ -14,17 +14,11 @@ from typing import Any
 
 import msgspec
 
+from rollway.embedded.training.replies import follow
 from rollway.environments.calculator.environment import ANSWER_FORM
-from rollway.environments.calculator.expressions import (
-    SYMBOLS,
-    Operation,
-    apply,
-    choose,
-    fill_in,
-    ready,
-    write,
-)
+from rollway.environments.calculator.expressions import SYMBOLS, Operation, choose, fill_in, ready, write
 from rollway.environments.calculator.tasks import Question, draw_questions
+from rollway.tools import Tool, ToolRegistry
 from rollway.trajectory import Message
 
 SPOILT_SHARE = 0.05
@@ -32,13 +26,14 @@ SPOILT_SHARE = 0.05
 
 _SYSTEM_SHARE = 0.05
 _EXTRA_TOOL_SHARE = 0.1
+_SHUFFLED_SHARE = 0.5
 _SYSTEM_TEXTS = (
     "You are a calculator.",
     "You are a helpful assistant.",
     "Use the tools to work out the answer.",
 )
-_EXTRA_TOOLS = ("divide", "power", "negate", "remainder", "search", "double")
-_UNKNOWN_TOOLS = ("plus", "minus", "times", "divide", "sum", "calculate")
+_EXTRA_TOOLS = ("divide", "power", "remainder", "search", "double")
+_WRONG_NAMES = ("plus", "minus", "times", "sum", "calculate")
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -49,150 +44,130 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class _Call(msgspec.Struct, frozen=True):
-    """What the model writes between the tags, and what comes of it."""
+    """What the policy writes between the tags."""
 
-    name: str
-    arguments: str
-    value: int | None  # None when the call cannot run
-    complaint: str = ""  # what the model is told when it cannot run
-    readable: bool = True  # False when the text is no call at all
+    tool: str
+    left: int
+    right: int
+    fault: str = ""  # "" for a call that runs, or what is wrong: "missing" argument, "unclosed" object
 
 
-def draw_conversations(seed: int, tools: Sequence[dict[str, Any]]) -> Iterator[Conversation]:
-    """Conversations without end. ``tools`` are the environment's tool definitions."""
+def draw_conversations(seed: int, tools: Sequence[Tool]) -> Iterator[Conversation]:
+    """Conversations without end. ``tools`` are the environment's."""
     rng = Random(seed)
     for question in draw_questions("train", seed):
-        offered = _draw_tools(rng, tools)
+        registry = ToolRegistry(_draw_tools(rng, tools))
         messages: list[Message] = []
         if rng.random() < _SYSTEM_SHARE:
             messages.append({"role": "system", "content": choose(rng, _SYSTEM_TEXTS)})
         messages.append({"role": "user", "content": question.text})
-        names = sorted(tool["function"]["name"] for tool in offered)
-        yield Conversation(messages + _solve(rng, question, names), offered)
+        yield Conversation(messages + _solve(rng, question, registry), registry.definitions())
 
 
-def thought_and(thought: str, rest: str) -> str:
-    """The text of a turn. No white space around the thought, so none can be lost by a parser that strips."""
-    return f"<think>{thought}</think>{rest}"
-
-
-def _draw_tools(rng: Random, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tools in some order, the environment's own half of the time, now and then with another."""
+def _draw_tools(rng: Random, tools: Sequence[Tool]) -> list[Tool]:
+    """The environment's tools, often in another order, now and then with one more."""
     offered = list(tools)
     if rng.random() < _EXTRA_TOOL_SHARE:
-        offered.append(_definition(choose(rng, _EXTRA_TOOLS)))
-    if rng.random() < 0.5:
+        offered.append(msgspec.structs.replace(offered[0], name=choose(rng, _EXTRA_TOOLS)))
+    if rng.random() < _SHUFFLED_SHARE:
         offered.sort(key=lambda _: rng.random())
     return offered
 
 
-def _definition(name: str) -> dict[str, Any]:
-    properties = {"a": {"type": "integer"}, "b": {"type": "integer"}}
-    parameters = {"type": "object", "properties": properties, "required": ["a", "b"]}
-    return {"type": "function", "function": {"name": name, "parameters": parameters}}
-
-
-def _solve(rng: Random, question: Question, names: list[str]) -> list[Message]:
+def _solve(rng: Random, question: Question, registry: ToolRegistry) -> list[Message]:
     messages: list[Message] = []
     state: int | Operation = question.expression
     while isinstance(state, Operation):
-        calls = [_draw_call(rng, operation, names) for operation in ready(state)]
-        if not all(call.readable for call in calls):
-            messages += _unreadable_turn(write(state), calls[0])
+        calls = [_draw_call(rng, operation) for operation in ready(state)]
+        unreadable = next((call for call in calls if call.fault == "unclosed"), None)
+        if unreadable is not None:  # it stands alone, so that the rendered turn is the one that was written
+            messages += follow(_turn(state, [unreadable]), registry)
             continue
-        messages += _turn(write(state), calls)
-        state = fill_in(state, iter([call.value for call in calls]))
-    answer = thought_and(str(state), ANSWER_FORM.format(state))
-    return [*messages, {"role": "assistant", "content": answer}]
+        turn = follow(_turn(state, calls), registry)
+        state = fill_in(state, map(_number, turn[1:]))
+        messages += turn
+    return messages + follow(_thought(state) + ANSWER_FORM.format(state), registry)
 
 
-def _turn(thought: str, calls: Sequence[_Call]) -> list[Message]:
-    written = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]
-    results = [
-        {"role": "tool", "content": call.complaint if call.value is None else str(call.value)}
-        for call in calls
-    ]
-    return [{"role": "assistant", "content": thought_and(thought, ""), "tool_calls": written}, *results]
+def _number(result: Message) -> int | None:
+    """The value that a tool message tells; None when it tells of an error."""
+    try:
+        return int(result["content"])
+    except ValueError:
+        return None
 
 
-def _unreadable_turn(thought: str, call: _Call) -> list[Message]:
-    block = f'<tool_call>\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n</tool_call>'
-    return [
-        {"role": "assistant", "content": thought_and(thought, block)},
-        {"role": "user", "name": "rollway", "content": call.complaint},
-    ]
+def _turn(state: Operation, calls: Sequence[_Call]) -> str:
+    return _thought(state) + "".join(map(_written, calls))
 
 
-def _draw_call(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    if rng.random() < SPOILT_SHARE:
-        return choose(rng, _WAYS_TO_SPOIL)(rng, operation, names)
-    return _call(operation)
+def _thought(state: int | Operation) -> str:
+    """What is left to compute. No white space around it, so that a parser that strips loses nothing."""
+    return f"<think>{write(state)}</think>"
 
 
-def _call(operation: Operation) -> _Call:
+def _written(call: _Call) -> str:
+    arguments = json.dumps({"a": call.left} if call.fault == "missing" else {"a": call.left, "b": call.right})
+    if call.fault == "unclosed":
+        arguments = arguments.removesuffix("}")
+    return f'<tool_call>\n{{"name": "{call.tool}", "arguments": {arguments}}}\n</tool_call>'
+
+
+def _draw_call(rng: Random, operation: Operation) -> _Call:
     left, right = operation.left, operation.right
     assert isinstance(left, int)  # a ready operation
     assert isinstance(right, int)
-    return _Call(operation.tool, _arguments(left, right), apply(operation.tool, left, right))
+    call = _Call(operation.tool, left, right)
+    return choose(rng, _WAYS_TO_SPOIL)(rng, call) if rng.random() < SPOILT_SHARE else call
 
 
-def _arguments(left: Any, right: Any) -> str:
-    return json.dumps({"a": left, "b": right})
+def _other_tool(rng: Random, call: _Call) -> _Call:
+    return msgspec.structs.replace(call, tool=choose(rng, [tool for tool in SYMBOLS if tool != call.tool]))
 
 
-def _wrong_tool(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    others = [tool for tool in SYMBOLS if tool != operation.tool]
-    return _call(Operation(choose(rng, others), operation.left, operation.right))
+def _wrong_digit(rng: Random, call: _Call) -> _Call:
+    return _spoil_operand(rng, call, _change_digit)
 
 
-def _wrong_digit(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    sides = [operation.left, operation.right]
-    place = int(rng.random() * 2)
-    digits = list(str(sides[place]))
-    at = len(digits) - 1 - int(rng.random() * sum(digit.isdigit() for digit in digits))
-    digits[at] = choose(rng, "123456789".replace(digits[at], ""))
-    sides[place] = int("".join(digits))
-    return _call(Operation(operation.tool, sides[0], sides[1]))
+def _lost_digit(rng: Random, call: _Call) -> _Call:
+    return _spoil_operand(rng, call, _drop_or_add_digit)
 
 
-def _lost_digit(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    sides = [operation.left, operation.right]
-    place = int(rng.random() * 2)
-    value = sides[place]
-    assert isinstance(value, int)
-    sides[place] = value // 10 if abs(value) > 9 else value * 10 + int(rng.random() * 10)
-    return _call(Operation(operation.tool, sides[0], sides[1]))
+def _spoil_operand(rng: Random, call: _Call, spoil: Any) -> _Call:
+    if rng.random() < 0.5:
+        return msgspec.structs.replace(call, left=spoil(rng, call.left))
+    return msgspec.structs.replace(call, right=spoil(rng, call.right))
 
 
-def _unknown_tool(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    name = choose(rng, [name for name in _UNKNOWN_TOOLS if name not in names])
-    told = f"Error: there is no tool named '{name}'. The tools are: {', '.join(names)}."
-    return _Call(name, _call(operation).arguments, None, told)
+def _change_digit(rng: Random, value: int) -> int:
+    sign, digits = (-1 if value < 0 else 1), list(str(abs(value)))
+    place = int(rng.random() * len(digits))
+    digits[place] = choose(rng, "123456789".replace(digits[place], ""))
+    return sign * int("".join(digits))
 
 
-def _missing_argument(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    told = "Error: invalid arguments: 'b' is a required property."
-    return _Call(operation.tool, json.dumps({"a": operation.left}), None, told)
+def _drop_or_add_digit(rng: Random, value: int) -> int:
+    sign, digits = (-1 if value < 0 else 1), str(abs(value))
+    return sign * int(digits[:-1] if len(digits) > 1 else digits + choose(rng, "0123456789"))
 
 
-def _broken_json(rng: Random, operation: Operation, names: list[str]) -> _Call:
-    told = (
-        "Your reply held a tool call that could not be read and did not run:\n- invalid JSON\n"
-        "Write the call again, whole and in the right format, or answer without it."
-    )
-    arguments = _call(operation).arguments.removesuffix("}")
-    return _Call(operation.tool, arguments, None, told, readable=False)
+def _unknown_tool(rng: Random, call: _Call) -> _Call:
+    return msgspec.structs.replace(call, tool=choose(rng, _WRONG_NAMES))
+
+
+def _missing_argument(rng: Random, call: _Call) -> _Call:
+    return msgspec.structs.replace(call, fault="missing")
+
+
+def _unclosed_object(rng: Random, call: _Call) -> _Call:
+    return msgspec.structs.replace(call, fault="unclosed")
 
 
 _WAYS_TO_SPOIL = (
-    _wrong_tool,
-    _wrong_tool,
-    _wrong_digit,
-    _wrong_digit,
-    _lost_digit,
-    _lost_digit,
-    _lost_digit,
+    *[_other_tool] * 2,
+    *[_wrong_digit] * 2,
+    *[_lost_digit] * 3,
     _unknown_tool,
     _missing_argument,
-    _broken_json,
+    _unclosed_object,
 )

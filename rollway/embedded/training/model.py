@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from rollway.embedded.training.tokenizer import END, END_OF_TEXT, VOCABULARY, save_tokenizer
+from rollway.embedded.training.tokenizer import END, END_OF_TEXT, VOCABULARY, save_tokenizer, token_id
 
 CONTEXT = 2048
 ROPE_THETA = 10000.0
@@ -25,7 +25,7 @@ def build_model(tokenizer: Tokenizer, seed: int) -> Any:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    end, padding = tokenizer.token_to_id(END), tokenizer.token_to_id(END_OF_TEXT)
+    end, padding = token_id(tokenizer, END), token_id(tokenizer, END_OF_TEXT)
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=VOCABULARY,

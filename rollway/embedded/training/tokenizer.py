@@ -48,6 +48,14 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
+def token_id(tokenizer: Tokenizer, text: str) -> int:
+    """The id of a special token or a tag."""
+    identity = tokenizer.token_to_id(text)
+    if identity is None:
+        raise KeyError(f"the tokenizer has no token {text!r}")
+    return identity
+
+
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` as transformers reads them."""
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import rollway
-from rollway.embedded.training.batches import IGNORED, Batch, draw_batches
+from rollway.embedded.templates import ChatTemplate
+from rollway.embedded.training.batches import IGNORED, Batch, draw_batches, text_of
 from rollway.embedded.training.conversations import draw_conversations
 from rollway.embedded.training.model import build_model, save_policy
 from rollway.embedded.training.optimizer import build_optimizer, schedule, update
-from rollway.embedded.training.rendering import load_template, render
 from rollway.embedded.training.tokenizer import train_tokenizer
 from rollway.environments.calculator.environment import CalculatorEnvironment
 
-TEMPLATE = Path(rollway.__file__).parent / "embedded/policies/calculator/chat_template.jinja"
+SHIPPED = Path(rollway.__file__).parent / "embedded" / "policies" / "calculator"
+"""Where the chat template comes from; it is written by hand."""
+
 TOKENIZER_TEXTS = 4000
 REPORT_EVERY = 50
 
@@ -31,11 +33,12 @@ def train(*, out: Path, steps: int, keep: list[int], seed: int, tokens: int, thr
     import torch
 
     torch.set_num_threads(threads)
-    template = load_template(TEMPLATE)
-    tools = [tool.definition() for tool in CalculatorEnvironment.tools]
+    template = ChatTemplate(SHIPPED)
+    tools = CalculatorEnvironment.tools
     corpus = islice(draw_conversations(seed, tools), TOKENIZER_TEXTS)
-    tokenizer = train_tokenizer(render(template, c.messages, c.tools) for c in corpus)
+    tokenizer = train_tokenizer(text_of(template, conversation) for conversation in corpus)
     model = build_model(tokenizer, seed)
+    source = (SHIPPED / "chat_template.jinja").read_text(encoding="utf-8")
     optimizer = build_optimizer(model)
     batches = draw_batches(seed + 1, template, tokenizer, tools, tokens=tokens)
     meter = _Meter(steps)
@@ -45,8 +48,8 @@ def train(*, out: Path, steps: int, keep: list[int], seed: int, tokens: int, thr
         update(optimizer, schedule(step, steps))
         meter.add(step + 1, batch, loss)
         if step + 1 in keep:
-            save_policy(model, tokenizer, TEMPLATE.read_text(encoding="utf-8"), Path(f"{out}-{step + 1}"))
-    save_policy(model, tokenizer, TEMPLATE.read_text(encoding="utf-8"), out)
+            save_policy(model, tokenizer, source, Path(f"{out}-{step + 1}"))
+    save_policy(model, tokenizer, source, out)
 
 
 def _loss(model: Any, ids: Any, labels: Any) -> Any:
@@ -98,7 +101,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch, at most")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     train(**vars(options))
 
