@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.arguments import InvalidArguments, parse_arguments, shown
@@ -61,6 +61,7 @@ def test_arguments_that_are_no_text_are_an_error() -> None:
         parse_arguments({"a": 1})  # type: ignore[arg-type]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
     with contextlib.suppress(InvalidArguments):
@@ -70,15 +71,17 @@ def test_no_text_raises_anything_else(text: str) -> None:
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), json_values))
 def test_every_json_object_is_read_back_equal(value: dict[str, Any]) -> None:
     assert parse_arguments(json.dumps(value)) == value
 
 
+@settings(max_examples=50, deadline=None)
 @given(json_values)
 def test_a_value_is_shown_in_one_short_line(value: Any) -> None:
     assert "\n" not in shown(value)

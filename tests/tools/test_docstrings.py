@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.docstrings import parse_docstring
@@ -88,6 +88,7 @@ pieces = st.sampled_from(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(pieces).map("".join))
 def test_no_text_crashes_the_parser(text: str) -> None:
     parse_docstring(text)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -97,6 +97,7 @@ def test_every_text_can_be_written_as_utf8() -> None:
     json.dumps(printable(read_output({"a": "\udfff"}).content)).encode()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(), st.integers(0, 200))
 def test_cutting_keeps_both_ends_and_says_how_much_is_gone(text: str, limit: int) -> None:
     text = text * 20
