@@ -26,7 +26,7 @@ $(VLLM_STAMP): pyproject.toml constraints.txt constraints-vllm.txt tests/vllm/re
 	touch $@
 
 demo: $(STAMP)
-	$(VENV)/bin/rollway eval demo
+	$(VENV)/bin/rollway eval calculator
 
 test: lint
 	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
