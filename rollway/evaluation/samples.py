@@ -6,8 +6,8 @@ than could be chosen.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
-import zlib
 from enum import StrEnum
 
 import msgspec
@@ -55,7 +55,8 @@ class SampleChooser:
 
     def _offer(self, why: Why, worth: float, trajectory: Trajectory) -> None:
         key = _key(trajectory)
-        lot = zlib.crc32(f"{key[0]}\0{key[1]}".encode())  # equals are drawn evenly over the tasks
+        # Equals are drawn by lot, so that the first tasks are not all that is seen.
+        lot = int.from_bytes(hashlib.blake2b(f"{key[0]}\0{key[1]}".encode(), digest_size=8).digest())
         heap, entry = self._heaps[why], (worth, lot, *key, trajectory)
         if len(heap) < self._most:
             heapq.heappush(heap, entry)

@@ -15,7 +15,6 @@ from sample_trajectories import (
     unscored_trajectory,
 )
 
-from rollway.evaluation.statistics import clustered_mean
 from rollway.evaluation.summary import (
     RunSummary,
     SummaryBuilder,
@@ -25,6 +24,7 @@ from rollway.evaluation.summary import (
     write_summary,
 )
 from rollway.evaluation.tallies import MOST_NAMES, OTHER, Numbers
+from rollway.statistics import clustered_mean
 from rollway.trajectory import (
     StopReason,
     ToolCall,

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from rollway.evaluation.statistics import (
+from rollway.statistics import (
     clustered_mean,
     clustered_mean_of_sums,
     group_advantages,
