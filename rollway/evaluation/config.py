@@ -119,7 +119,6 @@ class WandbConfig(_Section):
     entity: str | None = None
     name: str | None = None  # null: the run directory's name
     mode: Literal["online", "offline"] | None = None  # null: what wandb is set to
-    samples: _Natural = 50  # trajectories in the logged table
 
 
 class EvalConfig(_Section):

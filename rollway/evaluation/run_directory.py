@@ -239,13 +239,13 @@ def part_files(path: Path) -> list[Path]:
     return sorted((path / "trajectories").glob("part-*.jsonl"))
 
 
-def read_trajectories(path: Path) -> Iterator[Trajectory]:
+def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
     """The trajectories of a run directory, one at a time. A torn last line is left out.
 
     Raises:
         UserError: another line is no trajectory.
     """
-    for part in part_files(path):
+    for part in part_files(Path(path)):
         with part.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:

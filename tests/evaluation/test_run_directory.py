@@ -75,7 +75,7 @@ def test_a_key_cannot_be_written_twice(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 400))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_part_cut_at_any_byte_loses_only_the_line_that_was_cut(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
