@@ -90,7 +90,7 @@ class Model:
 
     def _feed_forward(self, layer: LayerWeights, hidden: Array) -> Array:
         gate_up = self._normalise(hidden) @ layer.gate_up
-        gate, up = np.split(gate_up, 2, axis=1)
+        gate, up = gate_up[:, : self.config.intermediate_size], gate_up[:, self.config.intermediate_size :]
         weight = np.negative(gate)
         np.exp(weight, out=weight)
         weight += np.float32(1)

@@ -1,14 +1,22 @@
-"""A model folder with random weights and the shape of the embedded policy, made without any training."""
+"""A model folder with random weights and the shape of the embedded policy, and a server that runs it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from rollway.embedded.engine import Engine
+from rollway.embedded.policy import Policy, load_policy
+from rollway.inference.launch import launch_embedded_sync
 
 CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -88,7 +96,7 @@ def random_tensors(config: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     def norm(size: int) -> np.ndarray:
         return rng.uniform(0.5, 1.5, size).astype(np.float32)
 
-    tensors = {"model.embed_tokens.weight": rng.normal(0, 0.3, (config["vocab_size"], hidden))}
+    tensors = {"model.embed_tokens.weight": rng.normal(0, 0.1, (config["vocab_size"], hidden))}
     for index in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{index}."
         tensors |= {
@@ -139,6 +147,100 @@ def write_policy(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """As in the server: with more threads than free cores, small products crawl."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_policy(tmp_path_factory.mktemp("policies") / "random")
+
+
+@pytest.fixture(scope="session")
+def make_policy_folder() -> Callable[..., Path]:
+    return write_policy
+
+
+@pytest.fixture(scope="session")
+def policy(policy_folder: Path) -> Policy:
+    return load_policy(policy_folder)
+
+
+@pytest.fixture
+def make_engine(policy: Policy) -> Callable[..., Engine]:
+    def make(*, max_concurrency: int = 16, max_length: int = 512, prefix_tokens: int = 4096) -> Engine:
+        return Engine(
+            policy.model,
+            policy.tokenizer,
+            max_concurrency=max_concurrency,
+            max_length=max_length,
+            prefix_tokens=prefix_tokens,
+        )
+
+    return make
+
+
+class Api:
+    """A client of one server, no more than tests need."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
+        self.session = session
+        self.base_url = base_url
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        async with self.session.post(self.base_url + path, json=body, headers=headers) as reply:
+            return reply.status, await reply.json()
+
+    async def ok(self, path: str, **body: Any) -> Any:
+        status, reply = await self.post(path, body)
+        assert status == 200, reply
+        return reply
+
+    async def error(self, path: str, **body: Any) -> dict[str, Any]:
+        status, reply = await self.post(path, body)
+        assert status == reply["error"]["code"]
+        return reply["error"]
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self.session.get(self.base_url + path) as reply:
+            return reply.status, await reply.text()
+
+    async def events(self, path: str, **body: Any) -> list[Any]:
+        """All events of a stream but the closing ``[DONE]``."""
+        async with self.session.post(self.base_url + path, json={**body, "stream": True}) as reply:
+            assert reply.status == 200, await reply.text()
+            lines = [line for line in (await reply.text()).split("\n\n") if line]
+        assert lines[-1] == "data: [DONE]"
+        return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+    async def metric(self, name: str) -> float:
+        _, text = await self.get("/metrics")
+        line = next(line for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
+        return float(line.split()[-1])
+
+    async def until(self, name: str, wanted: float, *, seconds: float = 10.0) -> None:
+        """Wait until a metric has a value."""
+        async with asyncio.timeout(seconds):
+            while await self.metric(name) != wanted:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def base_url(policy_folder: Path) -> Iterator[str]:
+    """A real server of its own process, with random weights, shared by all tests."""
+    with launch_embedded_sync(str(policy_folder), max_concurrency=32) as url:
+        yield url
+
+
+@pytest.fixture
+async def api(base_url: str) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        yield Api(session, base_url)
+
+
+@pytest.fixture(scope="session")
+def make_api() -> type[Api]:
+    return Api
