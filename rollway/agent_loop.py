@@ -13,10 +13,10 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from rollway.inference.errors import ContextOverflow, InferenceError
-from rollway.inference.protocol import Client, Completion, CompletionRequest, Sampling
+from rollway.inference.protocol import Client, Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.limits import Limits
 from rollway.replies import Reply, history_message, read_reply, repair_request
-from rollway.sequences import build_sequences, shared_prefix, untrainable_reason
+from rollway.sequences import Decode, PromptChain, build_sequences, count_fits, untrainable_reason
 from rollway.tool_parsers import ToolParser, get_parser
 from rollway.tools import ExecutedCall, Tool, ToolPool, ToolRegistry, answer_without_running, execute_call
 from rollway.trajectory import (
@@ -47,6 +47,8 @@ class AgentLoop:
     ``tool_parser`` names the format in which calls are read from the text when the server did not parse
     them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
     text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
+    ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
+    same text otherwise.
 
     Raises:
         UserError: there is no such parser, or two tools have one name.
@@ -62,6 +64,7 @@ class AgentLoop:
         sampling: Sampling | None = None,
         tool_parser: str | None = "hermes",
         reasoning_parser: str | None = None,
+        decode: Decode | None = None,
     ) -> None:
         self.client = client
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
@@ -69,6 +72,7 @@ class AgentLoop:
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
         self.reasoning_parser = reasoning_parser
+        self.decode = decode
         self._parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
         if len(self.tools) and pool is None:
             raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
@@ -100,6 +104,7 @@ class AgentLoop:
             raise
         finally:
             trajectory.sequences = build_sequences(trajectory.turns)
+            trajectory.metrics |= count_fits(trajectory.turns)
             trajectory.timing = TrajectoryTiming(
                 started=started,
                 total=time.monotonic() - wall,
@@ -122,7 +127,8 @@ class _Rollout:
         self.completion_tokens = 0
         self.tool_calls = 0
         self.call_ids: set[str] = set()
-        self.ids_so_far: list[int] = []  # the last turn's whole prompt and its sampled ids
+        self.chain = PromptChain(loop.decode)
+        self.covered = 0  # messages that the chain's ids stand for
 
     async def run(self) -> StopReason:
         while True:
@@ -174,11 +180,18 @@ class _Rollout:
         sampling = self.loop.sampling
         return CompletionRequest(
             messages=self.trajectory.messages,
+            prefix=self._prefix(),
             tools=self.definitions,
             sampling=_with(sampling, changes) if changes else sampling,
             request_id=f"{self.trajectory.id}-{index}",
             deadline=self.deadline,
         )
+
+    def _prefix(self) -> PromptPrefix | None:
+        chain = self.chain
+        if chain.sampled is None:
+            return None
+        return PromptPrefix(chain.token_ids, chain.sampled, self.covered)
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -186,6 +199,8 @@ class _Rollout:
 
     def _keep(self, completion: Completion, reply: Reply, total: float) -> Turn:
         """Enter the reply into the record, in the shape in which the model is shown it again."""
+        if completion.dropped_stop:
+            self.chain.drop_stop(self.trajectory.turns[-1])
         turn = Turn(
             index=len(self.trajectory.turns),
             token_ids=completion.token_ids,
@@ -198,27 +213,22 @@ class _Rollout:
             usage=completion.usage,
             server=completion.server,
             weight_version=completion.weight_version,
+            weight_versions=completion.weight_versions,
+            resumes=completion.resumes,
             attempts=completion.attempts,
             timing=TurnTiming(
                 queued=completion.timing.queued, first_token=completion.timing.first_token, total=total
             ),
         )
-        self._place_prompt(turn, completion.prompt_token_ids)
+        self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
         turn.untrainable = untrainable_reason(turn)
         sampled = completion.usage.completion_tokens
         self.completion_tokens += len(turn.token_ids) if turn.token_ids is not None else sampled
         self.trajectory.model = completion.model or self.trajectory.model
         self.trajectory.turns.append(turn)
         self.trajectory.messages.append(history_message(reply))
+        self.covered = len(self.trajectory.messages)
         return turn
-
-    def _place_prompt(self, turn: Turn, prompt: list[int] | None) -> None:
-        if prompt is None:
-            self.ids_so_far = []
-            return
-        turn.prompt_shared = shared_prefix(self.ids_so_far, prompt)
-        turn.prompt_token_ids = prompt[turn.prompt_shared :]
-        self.ids_so_far = prompt + (turn.token_ids or [])
 
     async def _act(self, turn: Turn, reply: Reply) -> StopReason | None:
         reason = self._reason_to_stop(turn, reply)

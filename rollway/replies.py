@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rollway.inference.protocol import Completion
-from rollway.tool_parsers import ParseError, ToolParser, split_reasoning
+from rollway.tool_parsers import ParseError, ToolParser, opened_by_prompt, split_reasoning
 from rollway.trajectory import ENGINE_NAME, Message, ToolCall
 
 
@@ -38,7 +38,9 @@ def read_reply(
     """Take a completion apart. ``used_ids`` grows by the ids of its calls."""
     reasoning, content = completion.reasoning, completion.content
     if reasoning is None and content and reasoning_format is not None:
-        reasoning, content = split_reasoning(content, reasoning_format)
+        end = completion.prompt_end
+        opened = opened_by_prompt(end, reasoning_format) if end else None
+        reasoning, content = split_reasoning(content, reasoning_format, opened)
     if completion.tool_calls or parser is None or not content:
         calls = _unique(completion.tool_calls, used_ids, turn)
         return Reply(reasoning, content, calls, [], "server")

@@ -6,9 +6,20 @@ the very context it was sampled in. Text is never tokenised here; only ids that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from rollway.trajectory import TokenSequence, Turn, Untrainable
+from rollway.trajectory import (
+    DroppedToken,
+    FitReason,
+    PromptFit,
+    TokenSequence,
+    Turn,
+    Untrainable,
+    VersionSpan,
+)
+
+Decode = Callable[[Sequence[int]], str]
+"""Ids to text, special tokens included."""
 
 
 def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -47,6 +58,108 @@ def whole_prompts(turns: Sequence[Turn]) -> Iterator[list[int] | None]:
         before = prompt + (turn.token_ids or [])
 
 
+class PromptChain:
+    """The ids of one conversation while turns are added to it: what the next prompt should begin with.
+
+    ``decode`` tells prompts that only split the same text otherwise from those whose text is another.
+    """
+
+    def __init__(self, decode: Decode | None = None) -> None:
+        self.token_ids: list[
+            int
+        ] = []  # the last turn's whole prompt and sampled ids; replaced, never changed
+        self.sampled: int | None = None  # how many of them, at the end, were sampled; None: not known
+        self._decode = decode
+
+    def add(self, turn: Turn, prompt: list[int] | None, *, rerendered: bool = False) -> None:
+        """Enter a turn whose sampled ids are set: fill in its prompt and how that follows the turn before.
+
+        ``rerendered``: the client made this prompt anew from the messages.
+        """
+        if prompt is None:
+            self.token_ids, self.sampled = [], None
+            return
+        turn.prompt_shared = shared_prefix(self.token_ids, prompt)
+        turn.prompt_token_ids = prompt[turn.prompt_shared :]
+        if self.sampled is not None:
+            fit, reason = fit_of_prompt(
+                self.token_ids, self.sampled, prompt, turn.prompt_shared, self._decode
+            )
+            if rerendered and fit is not PromptFit.EXTENDED:
+                fit, reason = PromptFit.FORKED, FitReason.RERENDERED
+            turn.prompt_fit, turn.prompt_fit_reason = fit, reason
+        self.token_ids = prompt + (turn.token_ids or [])
+        self.sampled = None if turn.token_ids is None else len(turn.token_ids)
+
+    def drop_stop(self, turn: Turn) -> None:
+        """Take the last sampled id off the turn that was added last: ids, logprobs and versions together.
+
+        Raises:
+            ValueError: the turn has no sampled id.
+        """
+        ids = turn.token_ids
+        if not ids or not self.sampled:
+            raise ValueError(f"turn {turn.index} has no sampled token to take off")
+        paired = turn.logprobs is not None and len(turn.logprobs) == len(ids)
+        turn.dropped_stop = DroppedToken(ids[-1], turn.logprobs[-1] if turn.logprobs and paired else None)
+        turn.token_ids = ids[:-1]
+        if turn.logprobs is not None and paired:
+            turn.logprobs = turn.logprobs[:-1]
+        turn.weight_versions = clamp_spans(turn.weight_versions, len(turn.token_ids))
+        self.token_ids = self.token_ids[:-1]
+        self.sampled -= 1
+
+
+def fit_of_prompt(
+    before: Sequence[int], sampled: int, prompt: Sequence[int], shared: int, decode: Decode | None = None
+) -> tuple[PromptFit, FitReason | None]:
+    """How ``prompt`` follows ``before``, whose last ``sampled`` ids were sampled; ``shared`` lead both.
+
+    Without ``decode`` texts cannot be compared, and a prompt that parts before the last id is forked. So is
+    one whose text cannot be told, because a character is split where the two part.
+    """
+    if shared == len(before):
+        return PromptFit.EXTENDED, None
+    old, new = before[shared:], prompt[shared:]
+    if decode is not None and _spells_on(decode(new), decode(old)):
+        return PromptFit.REALIGNED, FitReason.OTHER_SPLIT
+    if sampled and shared == len(before) - 1:
+        return PromptFit.REALIGNED, FitReason.OTHER_END
+    if sampled and decode is not None and _spells_on(decode(new), decode(old[:-1])):
+        return PromptFit.REALIGNED, FitReason.OTHER_END
+    changed = FitReason.HISTORY_CHANGED if shared < len(before) - sampled else FitReason.REPLY_REWRITTEN
+    return PromptFit.FORKED, changed
+
+
+def _spells_on(text: str, beginning: str) -> bool:
+    return bool(beginning) and text.startswith(beginning) and "\ufffd" not in beginning
+
+
+def count_fits(turns: Sequence[Turn]) -> dict[str, float]:
+    """How many turns follow the one before in which way, and how many have an uncertain weight version.
+
+    Empty where nothing is known.
+    """
+    counts: dict[str, float] = {}
+    fits = [turn.prompt_fit for turn in turns if turn.prompt_fit is not None]
+    if fits:
+        counts |= {f"turns_{fit.value}": float(fits.count(fit)) for fit in PromptFit}
+    versions = [turn.weight_versions for turn in turns if turn.weight_versions]
+    if versions:
+        uncertain = sum(any(span.until is not None for span in spans) for spans in versions)
+        counts["turns_version_uncertain"] = float(uncertain)
+    return counts
+
+
+def clamp_spans(spans: Sequence[VersionSpan], length: int) -> list[VersionSpan]:
+    """The spans of the first ``length`` tokens."""
+    return [
+        VersionSpan(span.version, span.start, min(span.end, length), span.until)
+        for span in spans
+        if span.start < length
+    ]
+
+
 def untrainable_reason(turn: Turn) -> Untrainable | None:
     """Why a turn's tokens can stand in no sequence, or ``None`` when they can."""
     if turn.token_ids is None:
@@ -81,7 +194,7 @@ def build_sequences(turns: Sequence[Turn]) -> list[TokenSequence]:
 
 def _stitch(run: Sequence[tuple[Turn, list[int]]]) -> TokenSequence:
     has_logprobs = all(turn.logprobs is not None for turn, _ in run)
-    has_versions = any(turn.weight_version is not None for turn, _ in run)
+    has_versions = any(turn.weight_version is not None or turn.weight_versions for turn, _ in run)
     sequence = TokenSequence(
         token_ids=[],
         loss_mask=[],
@@ -100,5 +213,18 @@ def _stitch(run: Sequence[tuple[Turn, list[int]]]) -> TokenSequence:
             sequence.logprobs += [0.0] * len(context)
             sequence.logprobs += turn.logprobs or []
         if sequence.weight_versions is not None:
-            sequence.weight_versions += [turn.weight_version] * size
+            sequence.weight_versions += _versions(turn, len(context))
     return sequence
+
+
+def _versions(turn: Turn, context: int) -> list[str | None]:
+    """The version of each of a turn's new tokens; its context counts as read by the first of them."""
+    sampled = len(turn.token_ids or [])
+    if not turn.weight_versions:
+        return [turn.weight_version] * (context + sampled)
+    versions: list[str | None] = [None] * sampled
+    for span in clamp_spans(turn.weight_versions, sampled):
+        if span.until is None:
+            versions[span.start : span.end] = [span.version] * (span.end - span.start)
+    first = turn.weight_versions[0]
+    return [None if first.until is not None else first.version] * context + versions

@@ -68,6 +68,28 @@ class Untrainable(StrEnum):
     LENGTH_MISMATCH = "length_mismatch"
 
 
+class PromptFit(StrEnum):
+    """How a turn's prompt follows the turn before it: the ids of that prompt and of what was sampled then.
+
+    Only an extended turn goes on in the same sequence. The others begin a new one, because the model saw
+    other ids than those that were sampled, even where they spell the same text.
+    """
+
+    EXTENDED = "extended"  # it begins with those very ids
+    REALIGNED = "realigned"  # the same text in other ids, or another end of the reply
+    FORKED = "forked"  # another text
+
+
+class FitReason(StrEnum):
+    """Where a prompt that does not extend the turn before parts from it."""
+
+    OTHER_SPLIT = "other_split"  # realigned: the same text, split into other tokens
+    OTHER_END = "other_end"  # realigned: all sampled ids but the last, then something else
+    HISTORY_CHANGED = "history_changed"  # forked: something before the last reply is not as it was
+    REPLY_REWRITTEN = "reply_rewritten"  # forked: the last reply is not as it was sampled
+    RERENDERED = "rerendered"  # forked: the client was told to render the conversation again
+
+
 class ToolCall(msgspec.Struct, frozen=True):
     """A call that the model wrote."""
 
@@ -116,6 +138,22 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float = 0.0  # seconds
 
 
+class VersionSpan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which weights sampled the tokens ``start`` (included) to ``end`` (not included) of a turn."""
+
+    version: str
+    start: int
+    end: int
+    until: str | None = None  # set: somewhere within, the weights became these; nobody knows where
+
+
+class DroppedToken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sampled token that stands in no sequence."""
+
+    token_id: int
+    logprob: float | None = None
+
+
 class TurnTiming(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds, from the moment the loop asked for the turn."""
 
@@ -145,7 +183,14 @@ class Turn(msgspec.Struct, omit_defaults=True):
     finish_reason: str = ""  # the server's word
     usage: Usage = Usage()
     server: str = ""  # base URL that answered
-    weight_version: str | None = None  # as the reply named it
+    weight_version: str | None = None  # as the reply named it; the last one where there are several
+    weight_versions: list[VersionSpan] = []  # over all of token_ids where versions are known, else empty
+    resumes: int = 0  # times that the server aborted the generation and it went on from what it had
+    dropped_stop: DroppedToken | None = None
+    """The stop token that ended the reply, taken off token_ids and logprobs because it opens another message
+    than the one that followed. None: nothing was taken off."""
+    prompt_fit: PromptFit | None = None  # None for a first turn, and where ids are missing
+    prompt_fit_reason: FitReason | None = None  # None when it extends
     attempts: list[Attempt] = []  # failed tries before the kept one
     timing: TurnTiming = TurnTiming()
     tool_results: list[ToolResult] = []  # in the order of tool_calls
@@ -162,7 +207,8 @@ class TokenSequence(msgspec.Struct, omit_defaults=True):
     loss_mask: list[int]  # 1: sampled by the policy
     turn_index: list[int]  # the turn that sampled the token, or in whose prompt it first stood
     logprobs: list[float] | None = None  # None when a turn in it has none
-    weight_versions: list[str | None] | None = None  # per token; None when no turn named one
+    weight_versions: list[str | None] | None = None
+    """Per token; None when no turn named one. The entry of a token whose version is uncertain is None."""
 
 
 class Parent(msgspec.Struct, frozen=True):

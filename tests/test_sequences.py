@@ -1,13 +1,22 @@
 """Every sampled token stands in exactly one sequence, in the context it was sampled in."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollway.sequences import build_sequences, shared_prefix, untrainable_reason, whole_prompts
-from rollway.trajectory import Turn, Untrainable
+from rollway.sequences import (
+    PromptChain,
+    build_sequences,
+    count_fits,
+    fit_of_prompt,
+    shared_prefix,
+    untrainable_reason,
+    whole_prompts,
+)
+from rollway.trajectory import DroppedToken, FitReason, PromptFit, Turn, Untrainable, VersionSpan
 
 ids = st.lists(st.integers(0, 3), max_size=6)  # few distinct ids, so that prefixes meet by chance
 
@@ -129,3 +138,93 @@ def test_a_long_history_is_kept_in_size_linear_in_its_length() -> None:
     turns = turns_from(history)
     assert all(len(turn.prompt_token_ids or []) == 1 for turn in turns)
     assert all(later.prompt_shared > earlier.prompt_shared for earlier, later in pairwise(turns))
+
+
+# Chains of prompts
+
+TEXTS = {1: "?", 2: " Pan", 3: "tom", 4: " Pantom", 5: "<end>", 6: "\n", 7: "<think>", 8: "!", 9: "<next>"}
+
+
+def spell(ids: Sequence[int]) -> str:
+    return "".join(TEXTS[token] for token in ids)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fit", "reason"),
+    [
+        ([1, 7, 2, 3, 5, 6], PromptFit.EXTENDED, None),
+        ([1, 7, 4, 5, 6], PromptFit.REALIGNED, FitReason.OTHER_SPLIT),
+        ([1, 7, 4, 9, 6], PromptFit.REALIGNED, FitReason.OTHER_END),
+        ([1, 7, 2, 3, 9], PromptFit.REALIGNED, FitReason.OTHER_END),
+        ([1, 7, 2, 3], PromptFit.REALIGNED, FitReason.OTHER_END),
+        ([1, 2, 3, 5, 6], PromptFit.FORKED, FitReason.REPLY_REWRITTEN),
+        ([1], PromptFit.FORKED, FitReason.REPLY_REWRITTEN),
+        ([8, 7, 2, 3, 5, 6], PromptFit.FORKED, FitReason.HISTORY_CHANGED),
+    ],
+)
+def test_how_a_prompt_follows_is_told_by_its_text(
+    prompt: list[int], fit: PromptFit, reason: FitReason | None
+) -> None:
+    chain = PromptChain(spell)
+    first, second = Turn(index=0, token_ids=[7, 2, 3, 5]), Turn(index=1, token_ids=[8])
+    chain.add(first, [1])
+    chain.add(second, prompt)
+    assert (second.prompt_fit, second.prompt_fit_reason) == (fit, reason)
+    assert first.prompt_fit is None
+    assert len(build_sequences([first, second])) == (1 if fit is PromptFit.EXTENDED else 2)
+    assert list(whole_prompts([first, second])) == [[1], prompt]
+
+
+def test_without_a_decoder_only_the_end_can_be_told_from_a_fork() -> None:
+    assert fit_of_prompt([1, 2, 3, 5], 3, [1, 4, 5], 1) == (PromptFit.FORKED, FitReason.REPLY_REWRITTEN)
+    assert fit_of_prompt([1, 2, 3, 5], 3, [1, 2, 3, 9], 3) == (PromptFit.REALIGNED, FitReason.OTHER_END)
+
+
+def test_a_text_that_cannot_be_told_is_forked() -> None:
+    broken = {2: "\ufffd", 4: "\ufffd"}
+    fit, reason = fit_of_prompt(
+        [1, 2, 5], 2, [1, 4, 5], 1, lambda ids: "".join(broken.get(i, "x") for i in ids)
+    )
+    assert (fit, reason) == (PromptFit.FORKED, FitReason.REPLY_REWRITTEN)
+
+
+def test_a_rendered_prompt_that_does_not_extend_names_its_reason() -> None:
+    chain = PromptChain()
+    turns = [Turn(index=0, token_ids=[2]), Turn(index=1, token_ids=[3])]
+    chain.add(turns[0], [1])
+    chain.add(turns[1], [1, 8, 2], rerendered=True)
+    assert turns[1].prompt_fit_reason is FitReason.RERENDERED
+
+
+def test_a_dropped_stop_leaves_ids_logprobs_and_versions_together() -> None:
+    chain = PromptChain()
+    turn = Turn(index=0, token_ids=[2, 9], logprobs=[-0.5, -1.5], weight_versions=[VersionSpan("7", 0, 2)])
+    chain.add(turn, [1])
+    chain.drop_stop(turn)
+    assert (turn.token_ids, turn.logprobs, turn.dropped_stop) == ([2], [-0.5], DroppedToken(9, -1.5))
+    assert turn.weight_versions == [VersionSpan("7", 0, 1)]
+    assert (chain.token_ids, chain.sampled) == ([1, 2], 1)
+    following = Turn(index=1, token_ids=[3], logprobs=[-0.1])
+    chain.add(following, [1, 2, 5])
+    (sequence,) = build_sequences([turn, following])
+    assert (sequence.token_ids, sequence.loss_mask) == ([1, 2, 5, 3], [0, 1, 0, 1])
+
+
+def test_an_empty_reply_has_no_stop_to_drop() -> None:
+    chain = PromptChain()
+    turn = Turn(index=0, token_ids=[], logprobs=[])
+    chain.add(turn, [1, 2])
+    with pytest.raises(ValueError, match="no sampled token"):
+        chain.drop_stop(turn)
+    assert chain.token_ids == [1, 2]
+
+
+def test_spans_give_each_token_its_version_and_an_uncertain_one_gives_none() -> None:
+    turns = turns_from([([1], [2, 3, 4]), ([1, 2, 3, 4, 6], [5, 6]), ([1, 2, 3, 4, 6, 5, 6], [7])])
+    turns[0].weight_versions = [VersionSpan("a", 0, 1), VersionSpan("b", 1, 3)]
+    turns[1].weight_versions = [VersionSpan("b", 0, 2, until="c")]
+    turns[2].weight_version = "c"
+    (sequence,) = build_sequences(turns)
+    assert sequence.weight_versions == ["a", "a", "b", "b", None, None, None, "c"]
+    counts = count_fits(turns)
+    assert counts["turns_version_uncertain"] == 1.0

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 
 from rollway.trajectory import (
     Attempt,
+    DroppedToken,
     ErrorRecord,
+    FitReason,
     Parent,
+    PromptFit,
     StopReason,
     TokenSequence,
     ToolCall,
@@ -21,6 +24,7 @@ from rollway.trajectory import (
     TurnTiming,
     Untrainable,
     Usage,
+    VersionSpan,
     decode_trajectory,
     encode_trajectory,
 )
@@ -29,7 +33,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 seconds = st.floats(0, 1e6)
 counts = st.integers(0, 10**6)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | text,
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
@@ -55,6 +59,11 @@ turns = st.builds(
     usage=st.builds(Usage, counts, counts, st.none() | counts),
     server=text,
     weight_version=st.none() | text,
+    weight_versions=st.lists(st.builds(VersionSpan, text, counts, counts, st.none() | text), max_size=2),
+    resumes=counts,
+    dropped_stop=st.none() | st.builds(DroppedToken, counts, st.none() | st.floats(-50, 0)),
+    prompt_fit=st.none() | st.sampled_from(PromptFit),
+    prompt_fit_reason=st.none() | st.sampled_from(FitReason),
     attempts=st.lists(attempts, max_size=2),
     timing=st.builds(TurnTiming, seconds, st.none() | seconds, seconds, seconds),
     tool_results=st.lists(results, max_size=2),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage
+from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage, VersionSpan
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,10 +33,19 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"sampling.max_tokens must be at least 1 or null, got {self.max_tokens}")
 
 
+class PromptPrefix(msgspec.Struct, frozen=True):
+    """The ids that the next prompt should begin with: the last turn's whole prompt and what it sampled."""
+
+    token_ids: list[int]  # never changed by a client
+    sampled: int  # how many of them, at the end, were sampled
+    messages: int  # messages of the request that they stand for, the last one being the sampled reply
+
+
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One model call."""
 
     messages: list[Message]  # never changed by a client
+    prefix: PromptPrefix | None = None  # for clients that send ids; None: nothing was sampled yet, or unknown
     tools: list[dict[str, Any]] = []  # OpenAI tool definitions
     sampling: Sampling = Sampling()
     request_id: str = ""  # unique per call; lets the server abort it
@@ -56,7 +65,12 @@ class Completion(msgspec.Struct, kw_only=True):
     usage: Usage = Usage()
     model: str = ""
     server: str = ""
-    weight_version: str | None = None
+    weight_version: str | None = None  # the last one, where there are several
+    weight_versions: list[VersionSpan] = []  # over all of token_ids, or empty
+    resumes: int = 0  # times that an aborted generation went on from what it had
+    prompt_end: str = ""  # the last characters of the prompt, where the client rendered it
+    rerendered: bool = False  # the prompt was made anew from the messages, although there was a prefix
+    dropped_stop: bool = False  # the prompt leaves out the prefix's last id; see `Turn.dropped_stop`
     attempts: list[Attempt] = []
     timing: TurnTiming = TurnTiming()
 
