@@ -13,6 +13,8 @@ from enum import Enum, StrEnum
 import msgspec
 
 from rollway.tool_parsers.draft import THINK
+from rollway.tool_parsers.json_calls import Fault
+from rollway.tool_parsers.output import ParseErrorKind
 
 _NEVER = r"(?!)"
 _SUFFIX = r"(?::[\w-]{1,64})?>"
@@ -60,12 +62,31 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     trim: Trim = Trim.NOTHING
     written: Written
 
-    @property
-    def shape(self) -> str:
-        """A call as it should be written, for advice to the model."""
-        opening, closing = self.written.call
-        parameter = self.written.parameter.format(key="KEY", value="VALUE", string="true")
-        return opening.format(name="NAME") + parameter + closing
+
+class Advice:
+    """What is told to the model when a block of a format is no call. Made once, as a text may hold many."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        opening, closing = grammar.written.call
+        parameter = grammar.written.parameter.format(key="KEY", value="VALUE", string="true")
+        shape = opening.format(name="NAME") + parameter + closing
+        self.unclosed = Fault(
+            ParseErrorKind.UNCLOSED,
+            f"The call is cut off: {grammar.call_close!r} is missing. Write the whole call again.",
+        )
+        self.no_name = Fault(
+            ParseErrorKind.MISSING_NAME, f"The call has no name, so it was not made. Write it as {shape!r}."
+        )
+
+        def malformed(problem: str) -> Fault:
+            return Fault(ParseErrorKind.MALFORMED, f"{problem}, so no call was made. Write it as {shape!r}.")
+
+        self.no_call = malformed("There is no call in this block")
+        self.stray_text = malformed("There is text between the tags of the call")
+        self.half_parameter = malformed("A parameter of the call is not complete")
+        self.open_value = malformed("A value of the call is not closed")
+        self.no_key = malformed("A parameter of the call has no name")
+        self.repeated_key = malformed("A parameter of the call is given twice")
 
 
 class Tag(StrEnum):
@@ -93,10 +114,9 @@ ENDS = frozenset({Tag.CALL_END, Tag.WRAPPER_END, Tag.SECTION_END})
 class Patterns:
     """A grammar, compiled. ``any`` gives every tag of a text; its group names are the values of `Tag`."""
 
-    __slots__ = ("any", "block", "goes_on", "grammar")
-
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
+        self.advice = Advice(grammar)
         tags = {
             Tag.SECTION: grammar.section,
             Tag.SECTION_END: _literal(grammar.section_close),

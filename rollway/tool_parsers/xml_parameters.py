@@ -14,7 +14,7 @@ from typing import NamedTuple
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_calls import Fault
-from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
+from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.schema_types import (
     Encoded,
     ToolSchemas,
@@ -110,7 +110,7 @@ class _Reader:
         self._patterns = patterns
         self._grammar = patterns.grammar
         self._tags: list[re.Match[str]] = []
-        self._kinds: list[Tag] = []
+        self._kinds: list[Tag | None] = []  # of the tags, and None for the end of the text
         self._in_section = False
         self._counts_nesting = True
 
@@ -119,7 +119,7 @@ class _Reader:
         if found is None:
             return
         self._tags = list(self._patterns.any.finditer(self._text))
-        self._kinds = [_KINDS[tag.lastgroup] for tag in self._tags]
+        self._kinds = [*(_KINDS[tag.lastgroup] for tag in self._tags), None]
         at = 0
         while found is not None:
             while self._tags[at].start() < found.start():
@@ -133,50 +133,64 @@ class _Reader:
 
     def _block(self, at: int) -> RawCall | None:
         """The block that begins with a tag; None, with `position` moved on, where no call is meant."""
+        first, at = at, self._last_repeat(at)
         tag, kind = self._tags[at], self._kinds[at]
-        following = self._kind(at + 1)
+        following = self._kinds[at + 1]
         if kind is Tag.SECTION and following not in (Tag.WRAPPER, Tag.CALL):
-            return self._unreadable(at, at + 1, self._no_call())
+            return self._unreadable(first, at + 1, self._patterns.advice.no_call)
         if kind in (Tag.SECTION, Tag.SECTION_END):
             if kind is Tag.SECTION or self._in_section:
-                self._draft.drop(tag.start(), tag.end())
+                self._draft.drop(self._tags[first].start(), tag.end())
             self._in_section = kind is Tag.SECTION
         elif self._grammar.needs_section and not self._in_section:
             pass
         elif kind is Tag.CALL:
-            return self._call(at, at)
+            return self._call(first, at)
         elif following is Tag.CALL and self._is_blank(tag.end(), self._tags[at + 1].start()):
-            return self._call(at, at + 1)
+            return self._call(first, at + 1)
         else:
-            return self._unreadable(at, at + 1, self._no_call())
+            return self._unreadable(first, at + 1, self._patterns.advice.no_call)
         self.position = tag.end()
         return None
 
+    def _last_repeat(self, at: int) -> int:
+        """The last of the tags with which a block opens: one that is written several times opens it once."""
+        kind, named = self._kinds[at], "name" in self._patterns.any.groupindex
+        if kind is Tag.SECTION_END or (kind is Tag.CALL and named):
+            return at
+        while self._kinds[at + 1] is kind and self._is_blank(
+            self._tags[at].end(), self._tags[at + 1].start()
+        ):
+            at += 1
+        return at
+
     def _call(self, first: int, at: int) -> RawCall:
         """The call whose block begins with one tag and whose own tag is another."""
+        advice = self._patterns.advice
         name, at, position = self._name(at)
         fault = self._name_fault(name)
         parameters: list[RawParameter] = []
+        keys: set[str] = set()
         while True:
-            kind = self._kind(at)
+            kind = self._kinds[at]
             if kind is None:
                 return self._at_text_end(first, name, parameters, position, fault)
             tag = self._tags[at]
             if not self._is_blank(position, tag.start()):
-                return self._unreadable(first, at, self._malformed(name, "There is text between its tags"))
+                return self._unreadable(first, at, advice.stray_text, name)
             if kind in ENDS or (kind in OPENS and parameters):
                 end = self._end(at, position)
                 return RawCall(self._tags[first].start(), end, name, parameters, fault)
             if kind is not Tag.PARAMETER:
-                return self._unreadable(first, at, self._malformed(name, "A parameter is not complete"))
+                return self._unreadable(first, at, advice.half_parameter, name)
             close = self._value_end(at)
             if close is None:
-                return self._unreadable(first, at + 1, self._malformed(name, "A value is not closed"))
+                return self._unreadable(first, at + 1, advice.open_value, name)
             value_end, at, position = close
             key = tag["key"].strip()
-            if fault is None and (not key or any(key == known.key for known in parameters)):
-                problem = f"The parameter {key!r} is given twice" if key else "A parameter has no name"
-                fault = self._malformed(name, problem)
+            if fault is None and (not key or key in keys):
+                fault = advice.repeated_key if key else advice.no_key
+            keys.add(key)
             parameters.append(self._parameter(tag, key, value_end))
 
     def _name(self, at: int) -> tuple[str, int, int]:
@@ -184,7 +198,7 @@ class _Reader:
         tag = self._tags[at]
         if "name" in tag.re.groupindex:
             return tag["name"].strip(), at + 1, tag.end()
-        following = self._kind(at + 1)
+        following = self._kinds[at + 1]
         end = self._tags[at + 1].start() if following else len(self._text)
         name = self._text[tag.end() : end].strip()
         if following is Tag.NAME_END:
@@ -240,10 +254,10 @@ class _Reader:
         if kind is Tag.CALL_END:
             position = self._tags[at].end()
             at += 1
-        if self._kind(at) is Tag.WRAPPER_END and self._is_blank(position, self._tags[at].start()):
+        if self._kinds[at] is Tag.WRAPPER_END and self._is_blank(position, self._tags[at].start()):
             return self._tags[at].end()
         return (
-            self._past_cut_tag(position, self._grammar.wrapper_close) if self._kind(at) is None else position
+            self._past_cut_tag(position, self._grammar.wrapper_close) if self._kinds[at] is None else position
         )
 
     def _at_text_end(
@@ -252,7 +266,7 @@ class _Reader:
         """A call behind whose parameters no tag stands: whole only if its closing tag was begun."""
         end = self._past_cut_tag(position, self._grammar.call_close)
         if end == position:
-            fault = self._unclosed(name)
+            fault = self._patterns.advice.unclosed
         return RawCall(self._tags[first].start(), len(self._text), name, parameters, fault)
 
     def _past_cut_tag(self, position: int, closing: str) -> int:
@@ -269,7 +283,7 @@ class _Reader:
             if end > self.position:
                 self._draft.drop(self.position, end)
 
-    def _unreadable(self, first: int, at: int, fault: Fault) -> RawCall:
+    def _unreadable(self, first: int, at: int, fault: Fault, name: str = "") -> RawCall:
         """What was meant as a call and is none: from one tag on, its end looked for from another on.
 
         Where nothing ends it before the next block or the end of the text, it was cut off.
@@ -280,42 +294,18 @@ class _Reader:
             if kind in ENDS:
                 whole = self._kinds[first] is Tag.SECTION
                 end = self._tags[index].end() if whole else self._end(index, self._tags[index].start())
-                return RawCall(self._tags[first].start(), end, fault.name, [], fault)
+                return RawCall(self._tags[first].start(), end, name, [], fault)
             if kind in OPENS:
                 end = self._tags[index].start()
                 break
-        return RawCall(self._tags[first].start(), end, fault.name, [], self._unclosed(fault.name))
-
-    def _kind(self, at: int) -> Tag | None:
-        return self._kinds[at] if at < len(self._kinds) else None
+        return RawCall(self._tags[first].start(), end, name, [], self._patterns.advice.unclosed)
 
     def _is_blank(self, start: int, end: int) -> bool:
         return start >= end or self._text[start:end].isspace()
 
     def _name_fault(self, name: str) -> Fault | None:
         if not name:
-            return Fault(
-                ParseErrorKind.MISSING_NAME, f"The call has no name. Write it as {self._grammar.shape!r}."
-            )
+            return self._patterns.advice.no_name
         if "name" not in self._patterns.any.groupindex and not _NAME.fullmatch(name):
-            return self._no_call()
+            return self._patterns.advice.no_call
         return None
-
-    def _no_call(self) -> Fault:
-        return Fault(
-            ParseErrorKind.MALFORMED, f"There is no call in this block. Write it as {self._grammar.shape!r}."
-        )
-
-    def _malformed(self, name: str, problem: str) -> Fault:
-        return Fault(
-            ParseErrorKind.MALFORMED,
-            f"{problem}, so the call was not made. Write it as {self._grammar.shape!r}.",
-            name,
-        )
-
-    def _unclosed(self, name: str) -> Fault:
-        return Fault(
-            ParseErrorKind.UNCLOSED,
-            f"The call is cut off: {self._grammar.call_close!r} is missing. Write the whole call again.",
-            name,
-        )
