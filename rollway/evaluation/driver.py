@@ -1,8 +1,9 @@
 """The driver: hands out jobs, a bounded number at a time, and takes in every outcome exactly once.
 
 The invariant: each job ends in exactly one call of ``keep``, whatever dies. What a dead worker was doing is
-done again by another; a job that was in flight at two deaths runs alone, and one that kills its worker
-again is recorded as failed. The driver never waits for a worker that is gone.
+done again by another. Jobs that were in flight at two deaths are suspects: they run apart from the others, in
+groups that halve with each death, until the one that kills its worker is alone and recorded as failed. The
+driver never waits for a worker that is gone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,10 +23,7 @@ from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
 
 SUSPECT_AFTER = 2
-"""A job that was in flight at so many deaths runs alone: either it is innocent, or it is found out."""
-
-MOST_DEATHS = 3
-"""A job that was in flight at so many deaths, the last time alone, is given up."""
+"""A job that was in flight at so many deaths runs apart from those that were not."""
 
 MOST_FAILED_STARTS = 3
 """A place whose worker died so often in a row while starting stays empty."""
@@ -46,6 +44,7 @@ class DriverStopped(Exception):
 class _Attempt(msgspec.Struct):
     job: Job
     deaths: int = 0  # of workers that were doing it
+    group: int | None = None  # suspects that it runs together with, itself included; None: any jobs
 
 
 class Driver:
@@ -161,28 +160,31 @@ class Driver:
             self._workers.discard(worker)
             _log.warning("worker %d (%s) died; what it was doing is done again", number, worker.name)
             await worker.close()
-        self._again.extend(self._suspects)
-        self._suspects.clear()
+        while self._suspects:  # nobody may start here any more, and the other places must not wait
+            suspect = self._suspects.popleft()
+            suspect.group = None
+            self._again.append(suspect)
         self._new_work.set()
 
     async def _feed(self, worker: WorkerHandle) -> None:
-        """Keep a worker busy until it dies: first the suspects, one by one, then ``concurrency`` lanes."""
+        """Keep a worker busy until it dies: first with the suspects, then in ``concurrency`` lanes."""
         while self._suspects and not self._stopping:
-            if not await self._fly(worker, self._out(self._suspects.popleft())):
+            group = self._next_suspects()
+            if not await _all_alive([self._fly(worker, attempt) for attempt in group]):
                 return
-        lanes = [asyncio.create_task(self._lane(worker)) for _ in range(self._concurrency)]
-        try:
-            ended, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
-            for lane in ended:
-                lane.result()
-        finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+        await _all_alive([self._lane(worker) for _ in range(self._concurrency)])
 
-    async def _lane(self, worker: WorkerHandle) -> None:
+    async def _lane(self, worker: WorkerHandle) -> bool:
         while await self._fly(worker, await self._take()):
             pass
+        return False
+
+    def _next_suspects(self) -> list[_Attempt]:
+        size = min(self._suspects[0].group or 1, len(self._suspects))
+        group = [self._out(self._suspects.popleft()) for _ in range(size)]
+        for attempt in group:
+            attempt.group = size
+        return group
 
     async def _fly(self, worker: WorkerHandle, attempt: _Attempt) -> bool:
         """One job on one worker. False when the worker died of it, or with it."""
@@ -235,13 +237,17 @@ class Driver:
         if self._closing:
             return
         attempt.deaths += 1
-        if attempt.deaths >= MOST_DEATHS:
-            why = WorkerDied(f"{attempt.deaths} workers died while they were doing it")
+        if attempt.group == 1:
+            why = WorkerDied(f"{attempt.deaths} workers died of it, the last when it ran alone")
             _log.error("rollout %s is given up: %s", attempt.job.key, why)
             self._landed(attempt.job, self._give_up(attempt.job, why))
             return
         self.in_flight -= 1
-        (self._suspects if attempt.deaths >= SUSPECT_AFTER else self._again).append(attempt)
+        if attempt.deaths >= SUSPECT_AFTER:
+            attempt.group = max(1, (attempt.group or self._concurrency) // 2)
+            self._suspects.append(attempt)
+        else:
+            self._again.append(attempt)
         self._new_work.set()
         self._settle()
 
@@ -254,3 +260,21 @@ class Driver:
         nothing_left = self._exhausted and not self._again and not self._suspects
         if self.in_flight == 0 and (nothing_left or self._stopping):
             self._finished.set()
+
+
+async def _all_alive(flights: Sequence[Coroutine[Any, Any, bool]]) -> bool:
+    """Run ``flights`` at the same time until all have ended. When one ends with False, or an exception, the
+    others are cancelled."""
+    tasks = {asyncio.create_task(flight) for flight in flights}
+    running = set(tasks)
+    try:
+        while running:
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            results = [task.result() for task in ended]
+            if not all(results):
+                return False
+        return True
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -148,17 +148,47 @@ def test_no_job_is_lost_or_doubled_however_many_workers_die(
     assert run.driver.in_flight == 0
 
 
-async def test_a_job_that_kills_its_worker_is_found_out_and_costs_no_other_job() -> None:
+@given(
+    poison=st.sets(st.integers(0, 29), max_size=5),
+    places=st.integers(1, 3),
+    concurrency=st.integers(1, 16),
+    delay=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_jobs_that_kill_their_worker_are_found_out_and_cost_no_other_job(
+    poison: set[int], places: int, concurrency: int, delay: int
+) -> None:
     async def act(worker: SimulatedWorker, job: Job) -> Outcome:
-        if job.task_id == "3":
+        for _ in range(delay):
+            await asyncio.sleep(0)
+        if int(job.task_id) in poison:
+            worker.die()
+        await asyncio.sleep(0)
+        return outcome()
+
+    async def main() -> Run:
+        run = Run(SimulatedBackend(act), 30, places=places, concurrency=concurrency)
+        async with asyncio.timeout(10):
+            await run.driver.run()
+        return run
+
+    run = asyncio.run(main())
+    assert run.kept_once(30)
+    assert sorted(run.given_up) == sorted(str(n) for n in poison)
+
+
+async def test_one_bad_job_among_many_is_found_in_few_deaths() -> None:
+    async def act(worker: SimulatedWorker, job: Job) -> Outcome:
+        if job.task_id == "30":
             worker.die()
         await asyncio.sleep(0.001)
         return outcome()
 
-    run = Run(SimulatedBackend(act), 30, places=2, concurrency=8)
+    backend = SimulatedBackend(act)
+    run = Run(backend, 64, places=1, concurrency=64)
     await run.driver.run()
-    assert run.kept_once(30)
-    assert run.given_up == ["3"]
+    assert (run.given_up, run.kept_once(64)) == (["30"], True)
+    assert len(backend.workers) <= 2 + 7, "two deaths, and then groups of 32, 16, 8, 4, 2, 1"
 
 
 async def test_no_more_jobs_are_in_flight_on_a_worker_than_asked_for() -> None:
