@@ -36,5 +36,5 @@ FORMAT = ToolFormat(
         fence="```",
     ).parse,
     render=_render,
-    cannot_say="names with a line break, '<', '{' or a backtick",
+    cannot_say="A name with a line break, '<', '{' or a backtick.",
 )

@@ -29,5 +29,5 @@ FORMAT = ToolFormat(
         closing=_CALL_END,
     ).parse,
     render=_render,
-    cannot_say="names with a line break or '<'",
+    cannot_say="A name with a line break or '<'.",
 )

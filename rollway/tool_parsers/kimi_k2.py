@@ -51,5 +51,5 @@ FORMAT = ToolFormat(
         read_name=_read_name,
     ).parse,
     render=_render,
-    cannot_say="names with a line break or '<'",
+    cannot_say="A name with a line break or '<'.",
 )

@@ -57,5 +57,5 @@ FORMAT = ToolFormat(
     example='[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}',
     parse=_parse,
     render=_render,
-    cannot_say="names with a line break, a bracket, a brace or a quote",
+    cannot_say="A name with a line break, a bracket, a brace or a quote.",
 )

@@ -97,5 +97,5 @@ FORMAT = ToolFormat(
     ),
     parse=_parse,
     render=_render,
-    cannot_say="names with white space or '<'",
+    cannot_say="A name with white space or '<'.",
 )
