@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import rollway
-from rollway.embedded.templates import ChatTemplate
 from rollway.embedded.training.batches import IGNORED, draw_batches, labels, text_of
 from rollway.embedded.training.conversations import draw_conversations
 from rollway.embedded.training.replies import follow
 from rollway.embedded.training.tokenizer import VOCABULARY, token_id, train_tokenizer
 from rollway.environments.calculator import CalculatorEnvironment
 from rollway.environments.calculator.tasks import make_tasks
+from rollway.inference.chat_template import ChatTemplate
 from rollway.tools import ToolRegistry
 
 FOLDER = Path(rollway.__file__).parent / "embedded" / "policies" / "calculator"

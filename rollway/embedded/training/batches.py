@@ -13,9 +13,9 @@ from random import Random
 import msgspec
 from tokenizers import Tokenizer
 
-from rollway.embedded.templates import ChatTemplate
 from rollway.embedded.training.conversations import Conversation, draw_conversations
 from rollway.embedded.training.tokenizer import END, END_OF_TEXT, START, token_id
+from rollway.inference.chat_template import ChatTemplate
 from rollway.tools import Tool
 
 IGNORED = -100

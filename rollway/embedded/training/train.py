@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import rollway
-from rollway.embedded.templates import ChatTemplate
 from rollway.embedded.training.batches import IGNORED, Batch, draw_batches, text_of
 from rollway.embedded.training.conversations import draw_conversations
 from rollway.embedded.training.model import build_model, save_policy
 from rollway.embedded.training.optimizer import build_optimizer, schedule, update
 from rollway.embedded.training.tokenizer import train_tokenizer
 from rollway.environments.calculator.environment import CalculatorEnvironment
+from rollway.inference.chat_template import ChatTemplate
 
 SHIPPED = Path(rollway.__file__).parent / "embedded" / "policies" / "calculator"
 """Where the chat template comes from; it is written by hand."""
