@@ -19,7 +19,7 @@ def dsml_grammar(section: str, other_sections: str = "") -> Grammar:
             r'<｜DSML｜parameter\s++name="(?P<key>[^"<>\n]*+)"(?:\s++string="(?P<string>true|false)")?\s*+>'
         ),
         parameter_close="</｜DSML｜parameter>",
-        fragment=r"<｜DSML｜parameter\b|<｜DSML｜invoke\b",
+        fragments=(r"<｜DSML｜parameter\b", r"<｜DSML｜invoke\b"),
         written=Written(
             section=(f"<｜DSML｜{section}>\n", f"\n</｜DSML｜{section}>"),
             call=('<｜DSML｜invoke name="{name}">\n', "</｜DSML｜invoke>"),

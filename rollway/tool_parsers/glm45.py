@@ -15,7 +15,7 @@ def pairs_grammar(newline: str) -> Grammar:
         call_close="</tool_call>",
         parameter=r"<arg_key>(?P<key>[^<]*+)</arg_key>\s*+<arg_value>",
         parameter_close="</arg_value>",
-        fragment="<arg_key>|<arg_value>",
+        fragments=("<arg_key>", "<arg_value>"),
         written=Written(
             call=(f"<tool_call>{{name}}{newline}", "</tool_call>"),
             parameter=f"<arg_key>{{key}}</arg_key>{newline}<arg_value>{{value}}</arg_value>{newline}",

@@ -18,7 +18,7 @@ def invoke_grammar(section: str, trim: Trim) -> Grammar:
         call_close="</invoke>",
         parameter=r"""<parameter\s++name\s*+=\s*+["']?(?P<key>[^"'<>\n]*+)["']?\s*+>""",
         parameter_close="</parameter>",
-        fragment=r"<parameter\b|<invoke\b",
+        fragments=(r"<parameter\b", r"<invoke\b"),
         trim=trim,
         written=Written(
             section=(f"<{section}>\n", f"\n</{section}>"),

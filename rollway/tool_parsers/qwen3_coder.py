@@ -21,7 +21,7 @@ def function_grammar(wrapper: str, thought: re.Pattern[str] = THINK) -> Grammar:
         call_close="</function>",
         parameter=r"<parameter=(?P<key>[^<>\n]*+)>",
         parameter_close="</parameter>",
-        fragment=r"<parameter=|<function=",
+        fragments=(r"<parameter=", r"<function="),
         trim=Trim.ONE_NEWLINE,
         written=Written(
             call=(f"<{wrapper}>\n<function={{name}}>\n", f"</function>\n</{wrapper}>"),

@@ -29,6 +29,8 @@ _ALIASES = {
     "bool": "boolean", "list": "array", "tuple": "array", "dict": "object", "none": "null",
 }  # fmt: skip
 _KNOWN = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
+_COMBINING = frozenset({"$ref", "allOf", "oneOf", "anyOf"})
+_MAPPINGS = (dict, Mapping)  # the first is what nearly every schema is, and quick to tell
 
 
 class Encoded(NamedTuple):
@@ -41,34 +43,35 @@ class Encoded(NamedTuple):
 class Schema:
     """A JSON schema with its alternatives (`anyOf`, `oneOf`, `allOf`, local `$ref`) laid side by side."""
 
-    __slots__ = ("_nodes", "_root", "types")
+    __slots__ = ("_nodes", "_properties", "_root", "types")
 
     def __init__(self, node: object, root: Node) -> None:
         self._root = root
         self._nodes = _alternatives(node, root)
+        self._properties: dict[str, Schema | None] = {}
         self.types = frozenset(kind for each in self._nodes for kind in _types(each))
         """JSON types that the value may have; empty when the schema does not say."""
 
     def property(self, name: str) -> Schema | None:
         """What is declared for a key of an object; None when nothing is."""
-        for node in self._nodes:
-            properties = node.get("properties")
-            if isinstance(properties, Mapping) and name in properties:
-                return Schema(properties[name], self._root)
-        return self._child("additionalProperties")
+        if name not in self._properties:
+            self._properties[name] = self._declared(name) or self._child("additionalProperties")
+        return self._properties[name]
 
     def items(self) -> Schema | None:
         """What is declared for the items of a list; None when nothing is."""
         return self._child("items")
 
-    def declares(self, name: str) -> bool:
-        """Whether an object of this schema names the property itself."""
-        found = (node.get("properties") for node in self._nodes)
-        return any(isinstance(properties, Mapping) and name in properties for properties in found)
+    def _declared(self, name: str) -> Schema | None:
+        for node in self._nodes:
+            properties = node.get("properties")
+            if isinstance(properties, _MAPPINGS) and name in properties:
+                return Schema(properties[name], self._root)
+        return None
 
     def _child(self, keyword: str) -> Schema | None:
         for node in self._nodes:
-            if isinstance(node.get(keyword), Mapping):
+            if isinstance(node.get(keyword), _MAPPINGS):
                 return Schema(node[keyword], self._root)
         return None
 
@@ -80,13 +83,14 @@ class ToolSchemas:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._found: dict[str, Schema | None] | None = None
+        self._found: dict[str, Schema | None] = {}
 
     def tool(self, name: str) -> Schema | None:
         """The schema of a tool's arguments; None when the tool is not offered or declares none."""
-        if self._found is None:
-            self._found = dict(_parameters(self._tools))
-        return self._found.get(name)
+        if name not in self._found:
+            parameters = _parameters(self._tools, name)
+            self._found[name] = Schema(parameters, parameters) if parameters is not None else None
+        return self._found[name]
 
     def parameter(self, tool: str, key: str) -> Schema | None:
         """The schema of one parameter; None when it is not declared."""
@@ -144,11 +148,14 @@ def _scalar(text: str, types: frozenset[str]) -> str | None:
         word = text if "string" in types else text.lower()
         if word in ("true", "false"):
             return word
-    if not types & {"integer", "number"} or not _NUMBER.fullmatch(text) or _is_unsound_number(text):
+    if "integer" not in types and "number" not in types:
         return None
-    if "number" in types or _INTEGER.fullmatch(text):
+    if _INTEGER.fullmatch(text):
+        return text if len(text) <= _MAX_DIGITS else None
+    if not _NUMBER.fullmatch(text) or not math.isfinite(number := float(text)):
+        return None
+    if "number" in types:
         return text
-    number = float(text)
     if number.is_integer():
         return str(int(number))
     return None if "string" in types else text
@@ -161,26 +168,26 @@ def _is_unsound_number(text: str) -> bool:
     return len(text) > _MAX_DIGITS if _INTEGER.fullmatch(text) else not math.isfinite(float(text))
 
 
-def _parameters(tools: Tools) -> list[tuple[str, Schema | None]]:
-    found: list[tuple[str, Schema | None]] = []
-    for tool in tools:
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if isinstance(function, Mapping) and isinstance(name, str):
+def _parameters(tools: Tools, name: str) -> Node | None:
+    """What the last tool of this name declares for its arguments."""
+    for tool in reversed(tools):
+        function = tool.get("function", tool) if isinstance(tool, _MAPPINGS) else None
+        if isinstance(function, _MAPPINGS) and function.get("name") == name:
             parameters = function.get("parameters")
-            schema = Schema(parameters, parameters) if isinstance(parameters, Mapping) else None
-            found.append((name, schema))
-    return found
+            return parameters if isinstance(parameters, _MAPPINGS) else None
+    return None
 
 
 def _alternatives(node: object, root: Node) -> list[Node]:
     """The node and what it refers to or offers as alternatives, each once."""
+    if type(node) is dict and not _COMBINING.intersection(node):
+        return [node]
     found: list[Node] = []
     seen: set[int] = set()
     waiting = [node]
     while waiting:
         current = waiting.pop()
-        if not isinstance(current, Mapping) or id(current) in seen:
+        if not isinstance(current, _MAPPINGS) or id(current) in seen:
             continue
         seen.add(id(current))
         found.append(current)
@@ -199,12 +206,14 @@ def _referred(reference: object, root: Node) -> object:
     target: object = root
     for step in reference[1:].split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
-        target = target.get(step) if isinstance(target, Mapping) else None
+        target = target.get(step) if isinstance(target, _MAPPINGS) else None
     return target
 
 
 def _types(node: Node) -> list[str]:
     declared = node.get("type")
+    if isinstance(declared, str) and declared in _KNOWN and "nullable" not in node:
+        return [declared]
     names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
     types = [_ALIASES.get(name.lower(), name.lower()) for name in names if isinstance(name, str)]
     if node.get("nullable") is True and types:

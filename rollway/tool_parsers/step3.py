@@ -17,7 +17,7 @@ _FORMAT = XmlFormat(
         call_close="</steptml:invoke>",
         parameter=r'<steptml:parameter\s++name="(?P<key>[^"<>\n]*+)"\s*+>',
         parameter_close="</steptml:parameter>",
-        fragment=r"<steptml:parameter\b|<steptml:invoke\b",
+        fragments=(r"<steptml:parameter\b", r"<steptml:invoke\b"),
         trim=Trim.ALL,
         written=Written(
             section=("<｜tool_calls_begin｜>\n", "\n<｜tool_calls_end｜>"),

@@ -16,8 +16,8 @@ from rollway.tool_parsers.draft import THINK
 from rollway.tool_parsers.json_calls import Fault
 from rollway.tool_parsers.output import ParseErrorKind
 
-_NEVER = r"(?!)"
 _SUFFIX = r"(?::[\w-]{1,64})?>"
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")
 _TAG_END = re.compile(r"(?<!P<key)>")  # in a pattern: the end of a tag, not of a group's name
 
 
@@ -41,18 +41,19 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     """The tags of a format: those that open are patterns, those that close are literal.
 
-    Every pattern must match in time linear in the text: what stands for a name stops at the next ``<``.
+    Every tag begins with ``<``. Every pattern must match in time linear in the text: what stands for a name
+    stops at the next ``<``. "" is for tags that the format has not.
     """
 
     call: str  # group ``name``; without it the name is the text that follows
     call_close: str
     parameter: str  # group ``key``; group ``string`` where the tag says whether the value is text
     parameter_close: str
-    fragment: str = _NEVER  # a tag that begins a parameter and stands alone
-    name_close: str = _NEVER  # ends a name that is text
-    wrapper: str = _NEVER
+    fragments: tuple[str, ...] = ()  # what begins a parameter or a call, and is none if it stands alone
+    name_close: str = ""  # ends a name that is text
+    wrapper: str = ""
     wrapper_close: str = ""
-    section: str = _NEVER
+    section: str = ""
     section_close: str = ""
     needs_section: bool = False  # a call outside a section is only text
     suffixes: bool = (
@@ -117,32 +118,29 @@ class Patterns:
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
         self.advice = Advice(grammar)
-        tags = {
-            Tag.SECTION: grammar.section,
-            Tag.SECTION_END: _literal(grammar.section_close),
-            Tag.WRAPPER: grammar.wrapper,
-            Tag.WRAPPER_END: _literal(grammar.wrapper_close),
-            Tag.CALL: grammar.call,
-            Tag.CALL_END: _literal(grammar.call_close),
-            Tag.NAME_END: grammar.name_close,
-            Tag.PARAMETER: grammar.parameter,
-            Tag.PARAMETER_END: _literal(grammar.parameter_close),
-            Tag.FRAGMENT: grammar.fragment,
+        patterns = {
+            Tag.SECTION: (grammar.section,),
+            Tag.SECTION_END: (re.escape(grammar.section_close),),
+            Tag.WRAPPER: (grammar.wrapper,),
+            Tag.WRAPPER_END: (re.escape(grammar.wrapper_close),),
+            Tag.CALL: (grammar.call,),
+            Tag.CALL_END: (re.escape(grammar.call_close),),
+            Tag.NAME_END: (grammar.name_close,),
+            Tag.PARAMETER: (grammar.parameter,),
+            Tag.PARAMETER_END: (re.escape(grammar.parameter_close),),
+            Tag.FRAGMENT: grammar.fragments,
         }
-        if grammar.suffixes:
-            tags = {tag: _TAG_END.sub(lambda _: _SUFFIX, pattern) for tag, pattern in tags.items()}
-        self.any = re.compile("|".join(f"(?P<{tag.value}>{pattern})" for tag, pattern in tags.items()))
-        self.block = re.compile(_either(tags[tag] for tag in (*OPENS, Tag.SECTION_END)))
+        tails = {tag: _tails(given, grammar.suffixes) for tag, given in patterns.items()}
+        named = "|".join(f"(?P<{tag.value}>{tail})" for tag, tail in tails.items() if tail)
+        self.any = re.compile(f"<(?:{named})")
+        at_top = "|".join(tails[tag] for tag in (*OPENS, Tag.SECTION_END) if tails[tag])
+        self.block = re.compile(f"<(?:{_GROUP_NAME.sub('(?:', at_top)})")
         """What can stand where no block is open."""
-        following = _either(tags[tag] for tag in tags if tag not in (Tag.PARAMETER_END, Tag.NAME_END))
-        self.goes_on = re.compile(rf"\s*+(?:{following}|<[^<>]{{0,60}}\Z|\Z)")
-        """What stands behind a closing tag that really ends a value: the call goes on, or the text ends."""
+        self.has_names = "name" in self.any.groupindex
+        """Whether the tag of a call holds its name."""
 
 
-def _literal(tag: str) -> str:
-    return re.escape(tag) if tag else _NEVER
-
-
-def _either(patterns: Iterable[str]) -> str:
-    """One pattern for any of several, without their group names."""
-    return "|".join(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns)
+def _tails(patterns: Iterable[str], suffixes: bool) -> str:
+    """What may follow the ``<`` of tags. All begin with it, so that most of a text is passed over quickly."""
+    tails = "|".join(pattern.removeprefix("<") for pattern in patterns if pattern)
+    return _TAG_END.sub(lambda _: _SUFFIX, tails) if suffixes else tails

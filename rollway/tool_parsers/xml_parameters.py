@@ -26,6 +26,8 @@ from rollway.tool_parsers.schema_types import (
 from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag, Trim
 
 _NAME = re.compile(r"[^\s<>{}\"']+")
+_LONGEST_CUT_TAG = 60
+_IN_VALUES = frozenset({Tag.PARAMETER_END, Tag.NAME_END})
 _KINDS: dict[str | None, Tag] = {tag.value: tag for tag in Tag}
 
 
@@ -111,6 +113,7 @@ class _Reader:
         self._grammar = patterns.grammar
         self._tags: list[re.Match[str]] = []
         self._kinds: list[Tag | None] = []  # of the tags, and None for the end of the text
+        self._seen = 0  # tags before this one stand before `position`
         self._in_section = False
         self._counts_nesting = True
 
@@ -120,11 +123,11 @@ class _Reader:
             return
         self._tags = list(self._patterns.any.finditer(self._text))
         self._kinds = [*(_KINDS[tag.lastgroup] for tag in self._tags), None]
-        at = 0
         while found is not None:
-            while self._tags[at].start() < found.start():
-                at += 1
-            block = self._block(at)
+            start = found.start()
+            while self._tags[self._seen].start() < start:
+                self._seen += 1
+            block = self._block(self._seen)
             if block is not None:
                 self.position = block.end
                 yield block
@@ -155,7 +158,7 @@ class _Reader:
 
     def _last_repeat(self, at: int) -> int:
         """The last of the tags with which a block opens: one that is written several times opens it once."""
-        kind, named = self._kinds[at], "name" in self._patterns.any.groupindex
+        kind, named = self._kinds[at], self._patterns.has_names
         if kind is Tag.SECTION_END or (kind is Tag.CALL and named):
             return at
         while self._kinds[at + 1] is kind and self._is_blank(
@@ -187,6 +190,7 @@ class _Reader:
             if close is None:
                 return self._unreadable(first, at + 1, advice.open_value, name)
             value_end, at, position = close
+            self._seen = at - 1
             key = tag["key"].strip()
             if fault is None and (not key or key in keys):
                 fault = advice.repeated_key if key else advice.no_key
@@ -196,7 +200,7 @@ class _Reader:
     def _name(self, at: int) -> tuple[str, int, int]:
         """(a call's name, the first tag of its body, where the body begins)."""
         tag = self._tags[at]
-        if "name" in tag.re.groupindex:
+        if self._patterns.has_names:
             return tag["name"].strip(), at + 1, tag.end()
         following = self._kinds[at + 1]
         end = self._tags[at + 1].start() if following else len(self._text)
@@ -208,7 +212,8 @@ class _Reader:
     def _value_end(self, at: int) -> tuple[int, int, int] | None:
         """(a value's end, the tag and the place where the call goes on), for the parameter a tag opens."""
         if self._counts_nesting:
-            close = self._balanced_close(at)
+            plain = self._kinds[at + 1] is Tag.PARAMETER_END and self._goes_on(at + 1)
+            close = at + 1 if plain else self._balanced_close(at)
             if close is not None:
                 tag = self._tags[close]
                 return tag.start(), close + 1, tag.end()
@@ -216,7 +221,7 @@ class _Reader:
         for index in range(at + 1, len(self._tags)):
             tag, kind = self._tags[index], self._kinds[index]
             if kind is Tag.PARAMETER_END:
-                if self._patterns.goes_on.match(self._text, tag.end()):
+                if self._goes_on(index):
                     return tag.start(), index + 1, tag.end()
             elif kind in OPENS:
                 return None
@@ -234,9 +239,17 @@ class _Reader:
             elif kind is Tag.PARAMETER_END:
                 if depth > 1:
                     depth -= 1
-                elif self._patterns.goes_on.match(self._text, self._tags[index].end()):
+                elif self._goes_on(index):
                     return index
         return None
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether behind a closing tag stands what does behind one that ends a value: a tag or nothing."""
+        end, following = self._tags[at].end(), self._kinds[at + 1]
+        if following is None:
+            rest = self._text[end:].strip()
+            return not rest or (rest[0] == "<" and len(rest) < _LONGEST_CUT_TAG)
+        return following not in _IN_VALUES and self._is_blank(end, self._tags[at + 1].start())
 
     def _parameter(self, tag: re.Match[str], key: str, end: int) -> RawParameter:
         value = self._text[tag.end() : end]
@@ -306,6 +319,6 @@ class _Reader:
     def _name_fault(self, name: str) -> Fault | None:
         if not name:
             return self._patterns.advice.no_name
-        if "name" not in self._patterns.any.groupindex and not _NAME.fullmatch(name):
+        if not self._patterns.has_names and not _NAME.fullmatch(name):
             return self._patterns.advice.no_call
         return None
