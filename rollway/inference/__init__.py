@@ -13,6 +13,7 @@ from rollway.inference.errors import (
 from rollway.inference.openai_client import OpenAIClient
 from rollway.inference.protocol import Client, Completion, CompletionRequest, Sampling
 from rollway.inference.retry import RetryPolicy
+from rollway.inference.token_client import TokenClient
 from rollway.inference.transport import Timeouts
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "ServerOverloaded",
     "ServerUnreachable",
     "Timeouts",
+    "TokenClient",
 ]

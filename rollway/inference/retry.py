@@ -12,12 +12,15 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import msgspec
 
 from rollway.inference.errors import InferenceError, ServerUnreachable
 from rollway.inference.protocol import Completion
 from rollway.trajectory import Attempt, TurnTiming
+
+_Reply = TypeVar("_Reply", bound=Completion)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,14 +61,14 @@ class TryFailed(Exception):
 
 
 async def with_retries(
-    attempt: Callable[[int], Awaitable[Completion]],
+    attempt: Callable[[int], Awaitable[_Reply]],
     policy: RetryPolicy,
     *,
     server: str,
     deadline: float | None = None,
     rng: random.Random,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Completion:
+) -> _Reply:
     """Call ``attempt(number)``, number counting from 0, until a try succeeds or must not be repeated.
 
     The completion comes back with its ``attempts`` and its ``timing``.
@@ -99,8 +102,8 @@ async def with_retries(
 
 
 async def _kept_before(
-    deadline: float | None, attempt: Awaitable[Completion], server: str, began: float
-) -> Completion:
+    deadline: float | None, attempt: Awaitable[_Reply], server: str, began: float
+) -> _Reply:
     left = None if deadline is None else deadline - time.monotonic()
     try:
         async with asyncio.timeout(left) as limit:

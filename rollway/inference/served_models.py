@@ -10,12 +10,15 @@ from rollway.inference.errors import InvalidReply, ModelNotFound
 from rollway.inference.faults import model_not_found, name_list
 
 
-class _Model(msgspec.Struct):
+class ServedModel(msgspec.Struct):
+    """One entry of a server's list."""
+
     id: str
+    root: str | None = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
 
 
 class _ModelList(msgspec.Struct):
-    data: list[_Model]
+    data: list[ServedModel]
 
 
 _DECODER = msgspec.json.Decoder(_ModelList)
@@ -27,8 +30,17 @@ def read_model_names(body: bytes, *, server: str) -> list[str]:
     Raises:
         InvalidReply: it is no list of models.
     """
+    return [model.id for model in read_models(body, server=server)]
+
+
+def read_models(body: bytes, *, server: str) -> list[ServedModel]:
+    """The entries of an answer to ``GET /v1/models``.
+
+    Raises:
+        InvalidReply: it is no list of models.
+    """
     try:
-        return [model.id for model in _DECODER.decode(body).data]
+        return _DECODER.decode(body).data
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidReply(
             f"what answers at {server} is no OpenAI-compatible server: its list of models cannot be read "

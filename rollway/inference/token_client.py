@@ -1,0 +1,361 @@
+"""Token ids in, token ids out, on vLLM, SGLang and the embedded server: nothing sampled is tokenised again.
+
+The prompt is made here, from the model's own folder; the next one begins with the very ids of the last one
+and of what was sampled. One `generate` is one reply or one typed error, and cancelling it closes the
+connection, on which the server aborts the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rollway.errors import UserError
+from rollway.inference.chat_request import encode_body
+from rollway.inference.chat_template import TemplateFailure
+from rollway.inference.errors import BadRequest, ContextOverflow, InferenceError
+from rollway.inference.faults import failed_try
+from rollway.inference.generation import ABORTED, Generation
+from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter
+from rollway.inference.protocol import Completion, CompletionRequest
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.served_models import ServedModel, choose_model, read_models
+from rollway.inference.template_probe import TemplateReport
+from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.token_endpoints import (
+    COMPLETIONS,
+    ENDPOINTS,
+    TokenCall,
+    TokenEndpoint,
+    TokenReply,
+    read_reply,
+)
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
+from rollway.inference.weight_updates import UpdateGate, label_tokens
+
+Endpoint = Literal["auto", "generate", "completions", "sglang"]
+
+_CHECK_TIMES = Timeouts(connect=30.0, total=30.0)
+_CLOSED = frozenset({403, 404, 405, 501})
+"""What servers answer where they do not open an endpoint."""
+
+_CHAT_ONLY = ("tool_choice", "response_format")
+"""Fields of ``sampling.extra`` that only chat endpoints know; on others they would be lost in silence."""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """What was found out about the server before the first request."""
+
+    writer: PromptWriter
+    endpoint: TokenEndpoint
+
+
+class TokenClient:
+    """A `Client` that sends token ids. Safe for thousands of concurrent calls on one event loop; bound to it.
+
+        async with TokenClient("http://127.0.0.1:8000", folder="/models/Qwen3-8B") as client:
+            loop = AgentLoop(client, tool_parser="hermes", reasoning_parser="qwen3")
+
+    Replies are text and ids; calls and thoughts are read from the text by the loop.
+
+    Args:
+        base_url: the server's address, with or without ``/v1``.
+        model: the name it serves; "" finds the only one.
+        folder: the model's own folder, with its tokenizer and chat template; None takes the one that the
+            server names, where that is on this machine.
+        api_key: sent as a bearer token.
+        endpoint: "generate" is vLLM's and the embedded server's ``/inference/v1/generate``, "sglang" SGLang's
+            ``/generate``, "completions" ``/v1/completions`` with prompts of ids; "auto" takes the first of
+            these that the server opens.
+        on_mismatch: where the template would write earlier messages otherwise once more follow, "keep" the
+            model's own tokens all the same, or "rerender" the conversation and begin a new sequence.
+        template_variables: reach the chat template in every prompt.
+        weight_version: what the weights are called until the first `weight_update`.
+        max_resumes: times that one generation goes on after the server aborted it; aborts that come while
+            this client is paused do not count.
+        require_token_data: a reply without ids or logprobs is an error.
+        timeouts, retry, headers, max_connections: as in `ChatClient`.
+
+    Raises:
+        ValueError: ``base_url`` is no http address, or there is no such endpoint.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str = "",
+        folder: str | Path | None = None,
+        api_key: str | None = None,
+        *,
+        endpoint: Endpoint = "auto",
+        on_mismatch: OnMismatch = "keep",
+        template_variables: Mapping[str, Any] | None = None,
+        weight_version: str | int | None = None,
+        max_resumes: int = 8,
+        require_token_data: bool = True,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        headers: Mapping[str, str] | None = None,
+        max_connections: int = 10_000,
+    ) -> None:
+        if endpoint != "auto" and endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be auto, {', '.join(ENDPOINTS)}, got {endpoint!r}")
+        self.server, self._api = split_base_url(base_url)
+        self.model = model
+        self.folder = None if folder is None else Path(folder).expanduser()
+        self._endpoint = endpoint
+        self._on_mismatch = on_mismatch
+        self._variables = dict(template_variables or {})
+        self._max_resumes = max_resumes
+        self._retry = retry
+        self._rng = random.Random()
+        self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
+        self._gate = UpdateGate(None if weight_version is None else str(weight_version))
+        self._ready: _Ready | None = None
+        self._finding_out = asyncio.Lock()
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if api_key:
+            sent["Authorization"] = f"Bearer {api_key}"
+        self._transport = Transport(
+            self.server, headers=sent, timeouts=timeouts, max_connections=max_connections
+        )
+
+    async def generate(self, request: CompletionRequest) -> Completion:
+        """One reply, over as many tries as the retry policy allows and as many aborts as may be.
+
+        Raises:
+            ContextOverflow, ModelNotFound, BadRequest, InvalidReply: at once.
+            ServerOverloaded, ServerUnreachable: after the last try, or when a time limit is reached.
+            RuntimeError: the client is closed, or was first used on another event loop.
+        """
+        self._transport.open()
+        for name in _CHAT_ONLY:
+            if name in request.sampling.extra:
+                raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints know; leave it out")
+        began = time.monotonic()
+        generation = Generation(request)
+        await self._gate.passed(request.deadline, self.server)
+        waited = time.monotonic() - began
+        resumes_left = self._max_resumes
+        while True:
+            closings = self._gate.closings
+            await self._part(generation, request)
+            if generation.finish_reason != ABORTED:
+                break
+            if generation.full:
+                generation.cut()
+                break
+            if self._gate.closings == closings and not self._gate.closed:
+                resumes_left -= 1
+                if resumes_left < 0:
+                    break
+            generation.resumes += 1
+            await self._gate.passed(request.deadline, self.server)
+        return self._completion(generation, request, waited, time.monotonic() - began)
+
+    async def check(self) -> TemplateReport:
+        """Find out what there is to know before the first request, and return what the template is like.
+
+        Raises:
+            ServerUnreachable: nothing answers.
+            ModelNotFound: it does not serve ``model``, or none is given and it serves several.
+            BadRequest: no model folder is given or found, or it cannot be read.
+            ServerOverloaded, InvalidReply: it answers, but not as a model server.
+        """
+        self._transport.open()
+        try:
+            return (await self._found_out()).writer.report
+        except TryFailed as failure:
+            raise failure.error from failure
+
+    def pause(self) -> None:
+        """Hold new requests back until `resume`. Those that were sent go on."""
+        self._gate.pause()
+
+    def resume(self) -> None:
+        """Let requests go on."""
+        self._gate.resume()
+
+    @asynccontextmanager
+    async def weight_update(self, version: str | int) -> AsyncIterator[None]:
+        """Around a change of the server's weights: requests wait, then the weights are called ``version``.
+
+            async with client.weight_update(step):
+                await server.pause(mode="abort")
+                await server.load(weights)
+                await server.resume()
+
+        Generations that the server aborts meanwhile go on from what they have. If the block raises, the
+        version stays as it was.
+        """
+        async with self._gate.update(str(version)):
+            yield
+
+    async def close(self) -> None:
+        """Close all connections; calls that are running fail. Closing twice is fine."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> TokenClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _part(self, generation: Generation, request: CompletionRequest) -> None:
+        """One more part of a generation, after as many tries as the retry policy allows."""
+        version: str | None = None
+
+        async def attempt(number: int) -> TokenReply:
+            nonlocal version
+            await self._gate.passed(None, self.server)  # a retry may meet an update
+            version = self._gate.version
+            ready = await self._found_out()
+            if generation.prompt is None:
+                generation.prompt = self._write(ready.writer, request)
+            call = TokenCall(
+                token_ids=generation.prompt.token_ids + generation.token_ids,
+                model=self.model,
+                request_id=_request_id(request.request_id, generation.resumes, number),
+                fields=generation.fields(),
+                cache_salt=version,
+            )
+            return await self._try(ready.endpoint, call)
+
+        try:
+            part = await with_retries(
+                attempt, self._retry, server=self.server, deadline=request.deadline, rng=self._rng
+            )
+        except ContextOverflow:
+            if not generation.token_ids:
+                raise
+            generation.cut()  # what the server had sampled before it aborted fills the context
+            return
+        spans = label_tokens(
+            part.weight_versions,
+            part.weight_version,
+            count=len(part.token_ids or ()),
+            before=version,
+            after=self._gate.version_after(aborted=part.finish_reason == ABORTED),
+        )
+        generation.add(part, spans)
+
+    def _write(self, writer: PromptWriter, request: CompletionRequest) -> Prompt:
+        try:
+            return writer.write(request, _stops(writer, request))
+        except TemplateFailure as error:
+            refused = BadRequest(f"the chat template of {writer.folder} refuses the conversation: {error}")
+            raise TryFailed(refused, retry=False) from error
+
+    async def _try(self, endpoint: TokenEndpoint, call: TokenCall) -> TokenReply:
+        headers = {"X-Request-Id": call.request_id} if call.request_id else {}
+        path = endpoint.path.format(api=self._api)
+        reply = await self._transport.post(path, encode_body(endpoint.body(call)), headers)
+        if not 200 <= reply.status < 300:
+            raise failed_try(
+                reply.status,
+                reply.body,
+                reply.headers,
+                server=self.server,
+                model=self.model,
+                max_tokens=call.fields.get("max_tokens"),
+            )
+        read = read_reply(endpoint, reply.body, call, server=self.server)
+        self._guard.check(read)
+        return read
+
+    def _completion(
+        self, generation: Generation, request: CompletionRequest, waited: float, total: float
+    ) -> Completion:
+        assert self._ready is not None
+        assert generation.prompt is not None
+        writer = self._ready.writer
+        text = writer.tokenizer.reply_text(
+            generation.token_ids, generation.prompt.token_ids[-1:], _stops(writer, request)
+        )
+        stop = generation.stop_reason
+        if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
+            text = text[: text.rindex(stop)]
+        return generation.completion(text, model=self.model, server=self.server, waited=waited, total=total)
+
+    async def _found_out(self) -> _Ready:
+        """What the server and its model are, found out once.
+
+        Raises:
+            TryFailed: the server does not say.
+        """
+        if self._ready is not None:
+            return self._ready
+        async with self._finding_out:
+            if self._ready is None:
+                folder = await self._find_model()
+                try:
+                    writer = await asyncio.to_thread(
+                        PromptWriter, folder, on_mismatch=self._on_mismatch, variables=self._variables
+                    )
+                except UserError as error:
+                    raise TryFailed(BadRequest(str(error)), retry=False) from error
+                self._ready = _Ready(writer, await self._find_endpoint())
+        return self._ready
+
+    async def _find_model(self) -> Path:
+        """Settle the model's name, and return its folder."""
+        if self.model and self.folder is not None:
+            return self.folder
+        reply = await self._transport.get(f"{self._api}/models", _CHECK_TIMES)
+        if not 200 <= reply.status < 300:
+            raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
+        try:
+            served = read_models(reply.body, server=self.server)
+            self.model = choose_model(self.model, [model.id for model in served], server=self.server)
+        except InferenceError as error:
+            raise TryFailed(error, retry=False) from error
+        if self.folder is not None:
+            return self.folder
+        self.folder = _local_folder(served, self.model, self.server)
+        return self.folder
+
+    async def _find_endpoint(self) -> TokenEndpoint:
+        """The endpoint that was asked for, or the first that the server opens: an empty request is a bad one
+        where it does, and goes nowhere where it does not."""
+        if self._endpoint != "auto":
+            return ENDPOINTS[self._endpoint]
+        for endpoint in ENDPOINTS.values():
+            if endpoint is COMPLETIONS:
+                break  # the last one: its own answer to the first request says what is wrong
+            reply = await self._transport.post(endpoint.path, b"{}", {})
+            if reply.status not in _CLOSED:
+                if reply.status == 401 or reply.status >= 500:
+                    raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
+                return endpoint
+        return COMPLETIONS
+
+
+def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path:
+    """Where the server says that its model lies."""
+    root = next((model.root for model in served if model.id == name), None)
+    if root and Path(root).is_dir():
+        return Path(root)
+    named = f"it names {root!r}, which is no folder here" if root else "it names none"
+    missing = f"{server} does not say where its model lies ({named}); pass folder="
+    raise TryFailed(BadRequest(missing), retry=False)
+
+
+def _stops(writer: PromptWriter, request: CompletionRequest) -> frozenset[int]:
+    """The ids that end a reply to this request."""
+    more = request.sampling.extra.get("stop_token_ids")
+    return writer.tokenizer.stop_ids | frozenset(more or ())
+
+
+def _request_id(request_id: str, resumes: int, number: int) -> str:
+    """Each part and each try has an id of its own: a server may still be busy aborting the one before."""
+    if not request_id:
+        return ""
+    part = request_id if not resumes else f"{request_id}-part{resumes}"
+    return part if not number else f"{part}-retry{number}"
