@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,9 @@ from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """For a Ray of our own. Trajectories pass through it one by one and are not kept there."""
+
+KNOCK_SECONDS = 10.0
+"""How long the head of a cluster may take to answer."""
 
 MOST_NOTES = 100
 """Log lines that a worker keeps for the driver until its next outcome; later ones are dropped."""
@@ -145,25 +149,41 @@ def connected(config: EvalConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own = config.ray.address is None
+    address = config.ray.address
+    if address is not None:
+        _refuse_silence(address)
     options: dict[str, Any] = {"runtime_env": config.ray.runtime_env or None}
-    if own:
+    if address is None:
         cpus = max(1, round(config.workers * config.ray.cpus_per_worker + 0.5))
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(
-            address="local" if own else config.ray.address,
+            address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
             **options,
         )
     except ConnectionError as error:
         told = " ".join(str(error).split())
-        raise UserError(f"ray.address: no Ray cluster at {config.ray.address!r}: {told}") from None
+        raise UserError(f"ray.address: no Ray cluster at {address!r}: {told}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Knock once: Ray itself would go on knocking for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"ray.address: nothing answers at {address!r} ({error.strerror or error}); "
+            f"start a cluster with 'ray start --head', or leave ray.address out"
+        ) from None
 
 
 @contextmanager
