@@ -32,6 +32,7 @@ _FORMAT = XmlFormat(dsml_grammar("function_calls"))
 
 FORMAT = ToolFormat(
     name="deepseek_v32",
+    aliases=("deepseekv32",),
     models="DeepSeek-V3.2",
     example=(
         '<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n'

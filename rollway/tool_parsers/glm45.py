@@ -28,6 +28,7 @@ _FORMAT = XmlFormat(pairs_grammar("\n"))
 
 FORMAT = ToolFormat(
     name="glm45",
+    aliases=("glm",),
     models="GLM-4.5, GLM-4.6",
     example="<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n</tool_call>",
     parse=_FORMAT.parse,

@@ -11,6 +11,7 @@ _FORMAT = XmlFormat(pairs_grammar(""))
 
 FORMAT = ToolFormat(
     name="glm47",
+    aliases=("ling3",),
     models="GLM-4.7, GLM-5, Ling 3",
     example="<tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value></tool_call>",
     parse=_FORMAT.parse,

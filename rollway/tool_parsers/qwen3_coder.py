@@ -34,7 +34,7 @@ _FORMAT = XmlFormat(function_grammar("tool_call"))
 
 FORMAT = ToolFormat(
     name="qwen3_coder",
-    aliases=("qwen3_xml",),
+    aliases=("qwen3_xml", "step3p5"),
     models="Qwen3-Coder, Qwen3.5 and later, Step-3.5, Nemotron 3",
     example=(
         "<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>"

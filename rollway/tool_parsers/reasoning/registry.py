@@ -19,7 +19,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
     return (
         tag_format(
             "deepseek_r1",
-            "DeepSeek-R1 and its distillations, QwQ, any template that opens <think>",
+            "DeepSeek-R1 and its distillations, QwQ",
             calls=("<｜tool▁calls▁begin｜>", "<tool_call>"),
             prefilled=True,
             aliases=("deepseek-r1", "qwq"),
@@ -40,7 +40,22 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             "qwen3",
             "Qwen3 and later, and models trained on their template",
             calls=_FUNCTION,
-            aliases=("qwen", "qwen3-thinking", "think", "mimo", "nemotron_v3", "granite_thinking_parser"),
+            aliases=(
+                "qwen",
+                "think",
+                "interns1",
+                "mimo",
+                "nemotron_v3",
+                "nano_v3",
+                "granite_thinking_parser",
+            ),
+        ),
+        tag_format(
+            "qwen3_thinking",
+            "Qwen3 Thinking 2507, and other models of the Qwen3 template whose prompt opens the thought",
+            calls=_FUNCTION,
+            prefilled=True,
+            aliases=("qwen3-thinking",),
         ),
         tag_format(
             "glm45",
@@ -55,6 +70,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             calls=("<|tool_calls_section_begin|>",),
             aliases=("kimi_k2_thinking",),
         ),
+        tag_format("kimi", "Kimi-VL Thinking", "◁think▷", "◁/think▷"),
         tag_format(
             "seed_oss",
             "Seed-OSS",
