@@ -217,9 +217,14 @@ class Api:
         return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
     async def metric(self, name: str) -> float:
+        """A number of `/metrics`; ``name`` may go on into its labels. 0 for one that is not there yet."""
         _, text = await self.get("/metrics")
-        line = next(line for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
-        return float(line.split()[-1])
+        lines = [line for line in text.splitlines() if line.startswith(f"vllm:{name}")]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    async def aborted(self) -> float:
+        """How many samples were aborted so far."""
+        return await self.metric('request_success_total{finished_reason="abort"')
 
     async def until(self, name: str, wanted: float, *, seconds: float = 10.0) -> None:
         """Wait until a metric has a value."""

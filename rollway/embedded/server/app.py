@@ -23,6 +23,7 @@ from rollway.errors import UserError
 from rollway.tool_parsers import get_parser, get_reasoning_format
 
 _BODY_LIMIT = 64 * 1024 * 1024
+_BACKLOG = 4096  # connections that may wait to be accepted: thousands of rollouts begin at once
 _PARENT_CHECK_INTERVAL = 0.2  # seconds
 
 
@@ -93,7 +94,8 @@ async def running_server(policy: Policy, options: ServerOptions) -> AsyncIterato
     context.engine.start()
     try:
         try:
-            await web.TCPSite(runner, options.host, options.port, reuse_port=False).start()
+            site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
+            await site.start()
         except OSError as error:
             raise UserError(_cannot_listen(options, error)) from None
         yield _base_url(options.host, runner.addresses[0][1])

@@ -19,7 +19,7 @@ from rollway.embedded.server.context import (
     read_body,
     request_id,
 )
-from rollway.embedded.server.errors import ApiError, invalid_body
+from rollway.embedded.server.errors import ApiError
 from rollway.embedded.server.reading import Call, ReplyReader
 from rollway.embedded.server.replies import ChatLogprobs, Usage, chat_logprobs, prompt_logprobs, usage
 from rollway.embedded.server.requests import ChatRequest
@@ -88,19 +88,21 @@ def _check(body: ChatRequest) -> None:
     """vLLM's checks of the body, and what this server does not do."""
     check_stream_options(body.stream, body.stream_options)
     if not body.messages:
-        raise invalid_body("`messages` must not be empty", "messages")
+        raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
     if body.top_logprobs is not None and body.top_logprobs < -1:
-        raise invalid_body("`top_logprobs` must be a positive value or -1.", "top_logprobs")
+        raise ApiError(
+            "`top_logprobs` must be a positive value or -1.", param="top_logprobs", value=body.top_logprobs
+        )
     if body.top_logprobs and not body.logprobs:
-        raise invalid_body("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
+        raise ApiError("when using `top_logprobs`, `logprobs` must be set to true.", param="top_logprobs")
     if body.tools == []:
-        raise invalid_body(
+        raise ApiError(
             "`tools` must not be an empty array. "
             "Either provide at least one tool or omit the field entirely.",
-            "tools",
+            param="tools",
         )
     if body.tool_choice not in (None, "none") and not body.tools:
-        raise invalid_body("When using `tool_choice`, `tools` must be set.", "tool_choice")
+        raise ApiError("When using `tool_choice`, `tools` must be set.", param="tool_choice")
     if body.tool_choice not in (None, "none", "auto"):
         raise ApiError(
             f"tool_choice {body.tool_choice!r} is not supported by the embedded server: it samples the "

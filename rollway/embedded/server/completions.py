@@ -115,6 +115,10 @@ def _prepare(context: Context, body: CompletionRequest, id: str) -> list[Generat
 def _prompts(context: Context, body: CompletionRequest) -> list[tuple[list[int], bool]]:
     """Each prompt as ids, and whether it came as ids."""
     raw = body.prompt
+    if raw is None or raw == "":
+        raise ApiError("Either prompt or prompt_embeds must be provided and non-empty.", param="prompt")
+    if raw == []:
+        raise ApiError("You must pass at least one prompt")
     listed = isinstance(raw, list)
     several = listed and bool(raw) and not isinstance(raw[0], int)
     prompts = []

@@ -87,6 +87,7 @@ def check_prompt(context: Context, prompt: Sequence[int], *, exact: bool) -> Non
             f"contains {count} input tokens, which exceeds this limit even without any output tokens. "
             f"Please reduce the length of the input prompt.",
             param="input_tokens",
+            value=len(prompt) if exact else context.max_length + 1,
         )
     check_vocabulary(context, prompt)
 
@@ -112,6 +113,7 @@ def check_max_tokens(context: Context, value: int | None, name: str) -> None:
             f"{name}={value} cannot be greater than max_model_len={context.max_length}. "
             f"Please request fewer output tokens.",
             param=name,
+            value=value,
         )
 
 

@@ -15,11 +15,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiError(Exception):
-    """Becomes an error reply."""
+    """Becomes an error reply. As in vLLM, a ``value`` that is given is named behind the message."""
 
     def __init__(
-        self, message: str, *, status: int = 400, kind: str = "BadRequestError", param: str | None = None
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        value: object = None,
     ) -> None:
+        if status == HTTPStatus.BAD_REQUEST and param is not None and kind == "BadRequestError":
+            message += f" (parameter={param})" if value is None else f" (parameter={param}, value={value})"
         super().__init__(message)
         self.status = status
         self.kind = kind
@@ -27,7 +35,7 @@ class ApiError(Exception):
 
 
 def invalid_body(message: str, param: str | None = None) -> ApiError:
-    """The request's body is not what the endpoint takes (vLLM finds these while it reads the body)."""
+    """The request's body has a field of the wrong type."""
     return ApiError(f"1 validation error:\n  {message}", kind="Bad Request", param=param)
 
 
@@ -51,9 +59,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _reply(str(complaint), complaint.kind, complaint.status)
     except EngineDied as error:
         return _reply(str(error), "InternalServerError", 500)
-    except web.HTTPException as error:
-        phrase = HTTPStatus(error.status).phrase
-        return _reply(phrase, phrase, error.status)
+    except web.HTTPException as error:  # no such path or method, or a body beyond all bounds
+        detail = msgspec.json.encode({"detail": HTTPStatus(error.status).phrase})
+        return web.Response(body=detail, status=error.status, content_type="application/json")
 
 
 def _reply(message: str, kind: str, status: int, param: str | None = None) -> web.Response:

@@ -18,7 +18,7 @@ from rollway.embedded.server.context import (
     read_body,
     request_id,
 )
-from rollway.embedded.server.errors import ApiError
+from rollway.embedded.server.errors import ApiError, invalid_body
 from rollway.embedded.server.replies import Usage, floor, prompt_logprobs, tokens_with_logprobs, usage
 from rollway.embedded.server.requests import GenerateRequest
 from rollway.embedded.server.sampling_fields import check_stream_options, sampling_params
@@ -114,9 +114,9 @@ async def generate(request: web.Request) -> web.StreamResponse:
 def _prepare(context: Context, body: GenerateRequest, id: str) -> GenerationRequest:
     if body.output_mode != "tokens":
         raise ApiError("the embedded server only has output_mode 'tokens'", param="output_mode")
-    _check_length(context, len(body.token_ids))
-    check_vocabulary(context, body.token_ids)
     fields = body.sampling_params
+    _check_length(len(body.token_ids), context.max_length, open_ended=fields.max_tokens is None)
+    check_vocabulary(context, body.token_ids)
     params = sampling_params(
         fields,
         prompt_length=len(body.token_ids),
@@ -129,22 +129,26 @@ def _prepare(context: Context, body: GenerateRequest, id: str) -> GenerationRequ
     return GenerationRequest(id, body.token_ids, params, stream=bool(body.stream))
 
 
-def _check_length(context: Context, length: int) -> None:
-    """vLLM checks this endpoint's prompts later than the others', and says it in other words."""
+def _check_length(length: int, longest: int, *, open_ended: bool) -> None:
+    """vLLM checks this endpoint's prompts elsewhere than the others', and says it in other words.
+
+    Args:
+        open_ended: whether the request names no ``max_tokens``.
+    """
     if length == 0:
-        raise ApiError("The decoder prompt cannot be empty")
-    if length > context.max_length:
+        raise invalid_body("`token_ids` should have at least 1 item, not 0", "body.token_ids")
+    if length > longest and open_ended:
+        raise ApiError(f"Input length ({length}) exceeds model's maximum context length ({longest}).")
+    if length > longest:
         raise ApiError(
-            f"The decoder prompt (length {length}) is longer than the maximum model length of "
-            f"{context.max_length}. Make sure that `max_model_len` is no smaller than the number of text "
-            f"tokens."
+            f"The decoder prompt (length {length}) is longer than the maximum model length of {longest}. "
+            f"Make sure that `max_model_len` is no smaller than the number of text tokens."
         )
-    if length == context.max_length:
+    if length == longest:
         raise ApiError(
             f"The decoder prompt (length {length}) plus the number of requested output tokens (at least 1) "
-            f"is longer than the maximum model length of {context.max_length}. Make sure that "
-            f"`max_model_len` is no smaller than the number of text tokens (prompt + requested output "
-            f"tokens)."
+            f"is longer than the maximum model length of {longest}. Make sure that `max_model_len` is no "
+            f"smaller than the number of text tokens (prompt + requested output tokens)."
         )
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from rollway.embedded.policy import SamplingDefaults
 from rollway.embedded.sampling import GREEDY_BELOW, SamplingParams
-from rollway.embedded.server.errors import ApiError, invalid_body
+from rollway.embedded.server.errors import ApiError
 from rollway.embedded.server.requests import SamplingFields
 
 MAX_SAMPLES = 16384
 """Most samples of one prompt, as in vLLM."""
+
+MAX_LOGPROBS = 20
+"""Most candidates reported at one place, as in vLLM unless told otherwise."""
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
@@ -95,42 +98,60 @@ def _stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
         return ()
     strings = (stop,) if isinstance(stop, str) else tuple(stop)
     if any(not string for string in strings):
-        raise ApiError("stop cannot contain an empty string.", param="stop")
+        raise ApiError("stop cannot contain an empty string.")
     return strings
 
 
 def _check(params: SamplingParams, vocabulary: int) -> None:
-    """vLLM's own checks, in its order."""
+    """vLLM's own checks, in its words."""
+    temperature, top_p = params.temperature, params.top_p
     if params.n < 1:
-        raise ApiError(f"n must be at least 1, got {params.n}.", param="n")
+        raise ApiError(f"n must be at least 1, got {params.n}.")
     if params.n > MAX_SAMPLES:
-        raise ApiError(f"n must be at most {MAX_SAMPLES}, got {params.n}.", param="n")
-    if not math.isfinite(params.temperature) or not 0 <= params.temperature <= 2:
-        raise ApiError(f"temperature must be in [0, 2], got {params.temperature}.", param="temperature")
-    if not 0 < params.top_p <= 1:
-        raise ApiError(f"top_p must be in (0, 1], got {params.top_p}.", param="top_p")
+        raise ApiError(f"n must be at most {MAX_SAMPLES}, got {params.n}.")
+    if not math.isfinite(temperature) or not 0 <= temperature <= 2:
+        message = f"temperature must be in [0, 2], got {temperature}."
+        raise ApiError(message, param="temperature", value=temperature)
+    if not 0 < top_p <= 1:
+        raise ApiError(f"top_p must be in (0, 1], got {top_p}.", param="top_p", value=top_p)
     if params.top_k < -1:
-        raise ApiError(f"top_k must be 0 (disable), or at least 1, got {params.top_k}.", param="top_k")
+        raise ApiError(f"top_k must be 0 (disable), or at least 1, got {params.top_k}.")
     if not 0 <= params.min_p <= 1:
-        raise ApiError(f"min_p must be in [0, 1], got {params.min_p}.", param="min_p")
+        raise ApiError(f"min_p must be in [0, 1], got {params.min_p}.")
     if params.max_tokens < 1:
-        raise ApiError(f"max_tokens must be at least 1, got {params.max_tokens}.", param="max_tokens")
-    if not 0 <= params.min_tokens <= params.max_tokens:
+        message = f"max_tokens must be at least 1, got {params.max_tokens}."
+        raise ApiError(message, param="max_tokens", value=params.max_tokens)
+    if params.min_tokens < 0:
+        raise ApiError(f"min_tokens must be greater than or equal to 0, got {params.min_tokens}.")
+    if params.min_tokens > params.max_tokens:
         raise ApiError(
-            f"min_tokens must be between 0 and max_tokens={params.max_tokens}, got {params.min_tokens}.",
-            param="min_tokens",
+            f"min_tokens must be less than or equal to max_tokens={params.max_tokens}, "
+            f"got {params.min_tokens}."
         )
-    if params.temperature < GREEDY_BELOW and params.n > 1:
-        raise ApiError(f"n must be 1 when using greedy sampling, got {params.n}.", param="n")
-    for name in ("logprobs", "prompt_logprobs"):
-        value = getattr(params, name)
-        if value is not None and not 0 <= value <= vocabulary:
-            raise ApiError(f"{name} must be non-negative or -1, and at most {vocabulary}, got {value}.")
+    if temperature < GREEDY_BELOW and params.n > 1:
+        raise ApiError(f"n must be 1 when using greedy sampling, got {params.n}.")
+    _check_logprobs("sample", "logprobs", params.logprobs)
+    _check_logprobs("prompt", "prompt_logprobs", params.prompt_logprobs)
     wrong = [token for token in params.stop_token_ids if not 0 <= token < vocabulary]
     if wrong:
         raise ApiError(
-            f"stop_token_ids contain out-of-vocab token ids {wrong}. Vocabulary size: {vocabulary}",
+            f"token_id(s) {wrong} in stop_token_ids contain out-of-vocab token ids. "
+            f"Vocabulary size: {vocabulary}",
             param="stop_token_ids",
+            value=wrong,
+        )
+
+
+def _check_logprobs(what: str, name: str, value: int | None) -> None:
+    if value is None:
+        return
+    if value < 0:
+        raise ApiError(f"{name} must be non-negative or -1, got {value}.", param=name, value=value)
+    if value > MAX_LOGPROBS:
+        raise ApiError(
+            f"Requested {what} logprobs of {value}, which is greater than max allowed: {MAX_LOGPROBS}",
+            param=name,
+            value=value,
         )
 
 
@@ -139,4 +160,4 @@ def check_stream_options(stream: bool | None, options: object | None) -> None:
     ApiError: 400, options of a stream without a stream.
     """
     if options is not None and not stream:
-        raise invalid_body("Stream options can only be defined when `stream=True`.", "stream_options")
+        raise ApiError("Stream options can only be defined when `stream=True`.", param="stream_options")
