@@ -10,7 +10,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from rollway.tool_parsers.json_calls import UNCLOSED, Fault, read_fields
+from rollway.tool_parsers.json_calls import UNCLOSED, Fault, read_fields, read_plain_call
 from rollway.tool_parsers.json_lenient import read_lenient
 from rollway.tool_parsers.json_values import Ending, JsonScanner
 from rollway.tool_parsers.output import ParseErrorKind
@@ -47,7 +47,7 @@ def judge(text: str, start: int, scanner: JsonScanner) -> Candidate:
     scan = scanner.scan(text, start)
     if scan.ending is Ending.COMPLETE:
         return Candidate(_judge_object(text[start : scan.end]), scan.end)
-    nearly = read_lenient(text, start)
+    nearly = read_lenient(text, start) if text.find("'", start, scan.end) >= 0 else None
     if nearly is not None:
         return Candidate(_judge_object(text[start : nearly[1]]), max(nearly[1], scan.end))
     end = max(scan.end, start + 1)
@@ -58,6 +58,8 @@ def judge(text: str, start: int, scanner: JsonScanner) -> Candidate:
 
 
 def _judge_object(source: str) -> Finding:
+    if read_plain_call(source) is not None:
+        return Finding.CALL
     fields, _ = read_fields(source, lenient=False)
     if isinstance(fields, Fault):
         looks_like = _NAME.search(source) and _ARGUMENTS.search(source)

@@ -62,7 +62,7 @@ KEYS = CallKeys()
 
 class _PlainCall(msgspec.Struct):
     name: str
-    arguments: msgspec.Raw
+    arguments: msgspec.Raw = _ABSENT
     id: str = ""
     parameters: msgspec.Raw = _ABSENT
 
@@ -79,14 +79,16 @@ def read_plain_call(source: str) -> Call | None:
         plain = _PLAIN.decode(source)
     except _NO_JSON:
         return None
-    arguments = str(plain.arguments, "utf-8")
-    if arguments[0] != "{" or not plain.name or plain.name.isspace():
+    arguments = str(plain.arguments or plain.parameters, "utf-8")
+    if not arguments.startswith("{") or not plain.name or plain.name.isspace():
         return None
     return Call(plain.name, arguments, plain.id)
 
 
 def read_call(source: str, *, lenient: bool = False, keys: CallKeys = KEYS) -> Call | Fault:
     """The call that a JSON object says."""
+    if keys is KEYS and (plain := read_plain_call(source)) is not None:
+        return plain
     fields, repaired = read_fields(source, lenient)
     if isinstance(fields, Fault):
         return fields

@@ -7,6 +7,7 @@ import re
 from rollway.tool_parsers.bare_json import FIRST_KEY, Finding, judge
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import ToolFormat, Tools
+from rollway.tool_parsers.items import settle
 from rollway.tool_parsers.json_values import skip_space
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.rendering import each_call
@@ -26,19 +27,19 @@ def _parse(text: str, tools: Tools, lenient: bool) -> ParsedOutput:
     while (match := draft.search(_START, position)) is not None:
         start, body = match.start(), skip_space(text, match.end())
         calls = draft.call_count
-        position = reader.read(start, body) if match["tag"] else _read_bare(draft, reader, start)
+        position = reader.read(start, body) if match["tag"] else _read_bare(draft, start, lenient)
         if draft.call_count > calls and (separator := _SEPARATOR.match(text, position)):
             draft.drop(*separator.span())
             position = separator.end()
     return draft.finish(position)
 
 
-def _read_bare(draft: Draft, reader: BlockReader, start: int) -> int:
+def _read_bare(draft: Draft, start: int, lenient: bool) -> int:
     found = judge(draft.text, start, _TAGS.scanner)
-    if found.finding is Finding.DATA:
-        return found.end
     if found.finding is Finding.CALL:
-        return reader.read(start, start)
+        settle(draft, start, found.end, read_named(draft.text[start : found.end], lenient))
+    if found.finding is not Finding.BROKEN:
+        return found.end
     following = _NEXT_LINE.search(draft.text, found.end)
     end = following.start() if following else len(draft.text)
     draft.reject(start, end, found.fault.kind, found.fault.message)

@@ -14,11 +14,12 @@ from rollway.tool_parsers.format import ToolFormat, Tools
 from rollway.tool_parsers.items import Item, settle_list
 from rollway.tool_parsers.json_calls import Fault
 from rollway.tool_parsers.output import ParsedOutput
-from rollway.tool_parsers.pythonic_calls import CANNOT_SAY, NAME, CallReader, write_list
+from rollway.tool_parsers.pythonic_calls import CANNOT_SAY, NAME, CallReader, CallTags, write_list
 from rollway.tool_parsers.rendering import after_content
 from rollway.trajectory import ToolCall
 
 _LIST = rf"\[\s*+(?P<name>{NAME})\s*+\("
+_NO_TAGS = CallTags()
 _LOOK_BACK = 100  # characters of white space that may stand before a list on its line
 
 
@@ -26,15 +27,14 @@ class BareLists:
     """Lists of calls without a tag of their own. ``opening`` and ``closing`` may stand around them."""
 
     def __init__(self, opening: str = "", closing: str = "") -> None:
-        self._opening = opening
-        self._closing = closing
+        self._tags = CallTags(opening, closing)
         tag = rf"(?P<tag>{re.escape(opening)}\s*+)(?=\[)|" if opening else "(?P<tag>(?!))|"
         self._start = re.compile(f"{tag}{_LIST}")
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`. There is nothing to be lenient about: Python has no second spelling."""
         draft = Draft(text)
-        reader = CallReader(text, self._opening, self._closing)
+        reader = CallReader(text, self._tags)
         offered = {str(tool.get("function", {}).get("name", "")) for tool in tools}
         position = 0
         while (match := draft.search(self._start, position)) is not None:
@@ -52,7 +52,7 @@ def _read_in_line(draft: Draft, start: int) -> int:
     """A list in the middle of a line: calls if all of it can be read there, else words like the others."""
     newline = draft.text.find("\n", start)
     line = draft.text[start : newline if newline >= 0 else len(draft.text)]
-    items, end = CallReader(line).read(0)
+    items, end = CallReader(line, _NO_TAGS).read(0)
     if any(isinstance(item.found, Fault) for item in items):
         return start + len(line)
     moved = [Item(start + item.start, start + item.end, item.found) for item in items]

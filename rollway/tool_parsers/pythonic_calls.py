@@ -39,20 +39,32 @@ _NO_CALL = Fault(
 )
 
 
-class CallReader:
-    """Reads lists of calls out of one text, between two tags. A tag is "" where the format has none."""
+class CallTags:
+    """The tags around lists of calls, compiled. A tag is "" where the format has none."""
 
-    def __init__(self, text: str, opening: str = "", closing: str = "") -> None:
-        self._text = text
-        self._opening = opening
-        self._closing = closing
-        self._closings = NextTag(text, closing)
+    __slots__ = ("closing", "opening", "skip")
+
+    def __init__(self, opening: str = "", closing: str = "") -> None:
+        self.opening = opening
+        self.closing = closing
         tags = any_of([tag for tag in (opening, closing) if tag])
-        self._skip = re.compile(
+        # As for JSON, a string counts as one only if what follows can follow a string.
+        self.skip = re.compile(
             rf"(?P<string>{STRING})(?=\s*+(?:[,:)\]}}]|\Z))|(?P<open>[(\[{{])|(?P<close>[)\]}}])"
             rf"|(?P<stop>{tags}|['\"\\])",
             re.DOTALL,
         )
+
+
+class CallReader:
+    """Reads lists of calls out of one text."""
+
+    def __init__(self, text: str, tags: CallTags) -> None:
+        self._text = text
+        self._opening = tags.opening
+        self._closing = tags.closing
+        self._skip = tags.skip
+        self._closings = NextTag(text, tags.closing)
 
     def read(self, position: int) -> tuple[list[Item], int]:
         """The calls from ``position`` on, in brackets or not, and where their block ends."""
@@ -138,18 +150,18 @@ class TaggedPython:
     """A format that puts calls between tags."""
 
     def __init__(self, opening: str, closing: str) -> None:
-        self._opening = opening
-        self._closing = closing
+        self._tags = CallTags(opening, closing)
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`. There is nothing to be lenient about: Python has no second spelling."""
         draft = Draft(text)
-        reader = CallReader(text, self._opening, self._closing)
+        reader = CallReader(text, self._tags)
+        opening = self._tags.opening
         position = 0
-        while (start := draft.find(self._opening, position)) >= 0:
-            body = start + len(self._opening)
-            while text.startswith(self._opening, again := skip_space(text, body)):
-                body = again + len(self._opening)  # a tag written twice opens one block
+        while (start := draft.find(opening, position)) >= 0:
+            body = start + len(opening)
+            while text.startswith(opening, again := skip_space(text, body)):
+                body = again + len(opening)  # a tag written twice opens one block
             items, position = reader.read(body)
             settle_list(draft, start, position, items)
         return draft.finish(position)

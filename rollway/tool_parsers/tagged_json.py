@@ -7,12 +7,20 @@ meant as one and is none stays there, to the letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.items import Item, settle, settle_list
-from rollway.tool_parsers.json_calls import NOT_JSON, UNCLOSED, Call, Fault, read_call, read_plain_call
+from rollway.tool_parsers.json_calls import (
+    NOT_JSON,
+    UNCLOSED,
+    Call,
+    Fault,
+    read_call,
+    read_items,
+    read_plain_call,
+)
 from rollway.tool_parsers.json_lenient import read_lenient
 from rollway.tool_parsers.json_values import (
     Ending,
@@ -101,7 +109,7 @@ class JsonTags:
     JSON holds in strings only. ``lookahead`` is a pattern without which an opening is only a word.
     """
 
-    __slots__ = ("closing", "closings", "fence", "opening", "scanner")
+    __slots__ = ("bounded", "closing", "closings", "fence", "opening", "scanner")
 
     def __init__(
         self,
@@ -116,6 +124,7 @@ class JsonTags:
         self.closing = re.compile(any_of(closings))
         self.closings = tuple(closings)
         self.fence = fence
+        self.bounded = bool(openings or closings)  # else the rest of the text would be one block
         self.scanner = JsonScanner([*openings, *closings, *others])
 
 
@@ -135,7 +144,7 @@ class BlockReader:
         """The block that opens at ``start`` and whose JSON stands from ``body`` on: its end."""
         value = skip_space(self._text, body)
         if self._text.startswith("[", value):
-            return self._read_list(start, value + 1)
+            return self._read_whole_list(start, value) or self._read_list(start, value + 1)
         if not self._tags.closings and not self._text.startswith("{", value):
             end = self._openings.find(value)
             end = end if end >= 0 else len(self._text)
@@ -145,21 +154,49 @@ class BlockReader:
 
     def read_one(self, start: int, value: int, read_item: ItemReader) -> int:
         """The block that opens at ``start`` and whose one item stands at ``value``: its end."""
+        whole = self._enclosed(value)
+        if whole is not None:
+            found = read_item(whole[0], False)
+            if not isinstance(found, Fault):
+                settle(self._draft, start, whole[1], found)
+                return whole[1]
         scan = self._tags.scanner.scan(self._text, value)
-        if scan.ending is Ending.COMPLETE:
-            end = self._end_after(scan.end)
+        for item_end in self._item_ends(value, scan):
+            end = self._end_after(item_end)
             if end is not None:
-                settle(self._draft, start, end, read_item(self._text[value : scan.end], self._lenient))
-                return end
-        nearly = read_lenient(self._text, value)
-        if nearly is not None:
-            end = self._end_after(nearly[1])
-            if end is not None:
-                settle(self._draft, start, end, read_item(self._text[value : nearly[1]], self._lenient))
+                settle(self._draft, start, end, read_item(self._text[value:item_end], self._lenient))
                 return end
         fault, end = self._unreadable(value, scan)
         settle(self._draft, start, end, fault)
         return end
+
+    def _enclosed(self, value: int) -> tuple[str, int] | None:
+        """What stands between ``value`` and the end of its block, and that end, where no tag is in between.
+
+        A short cut: if it is readable, it is the whole block; if not, the block has to be read with care.
+        """
+        text, closings = self._text, self._tags.closings
+        opening = self._openings.find(value)
+        if not self._tags.bounded:
+            return None
+        if closings:
+            close = self._closings.find(value)
+            if close < 0 or 0 <= opening < close:
+                return None
+            return text[value:close].rstrip().removesuffix(self._tags.fence), self._past_closing(close)
+        end = opening if opening >= 0 else len(text)
+        source = text[value:end].rstrip()
+        return (source, value + len(source)) if source.endswith(("}", "]")) else None
+
+    def _item_ends(self, start: int, scan: Scan) -> Iterator[int]:
+        """Where the value at ``start`` may end: as JSON, and as what is nearly JSON."""
+        if scan.ending is Ending.COMPLETE:
+            yield scan.end
+        # Only single quotes can hide from the scanner where a value ends.
+        if self._text.find("'", start, scan.end) >= 0:
+            nearly = read_lenient(self._text, start)
+            if nearly is not None:
+                yield nearly[1]
 
     def _item(self, start: int, end: int) -> list[Call] | Fault:
         return self._read_item(self._text[start:end], self._lenient)
@@ -200,6 +237,21 @@ class BlockReader:
         closed = self._tags.closing.match(self._text, position)
         return closed.end() if closed else position
 
+    def _read_whole_list(self, start: int, value: int) -> int:
+        """A short cut for a list in which all is well: the end of its block, or 0."""
+        whole = self._enclosed(value)
+        sources = read_items(whole[0]) if whole is not None else None
+        if whole is None or not sources:
+            return 0
+        calls: list[Call] = []
+        for source in sources:
+            found = self._read_item(source, False)
+            if isinstance(found, Fault):
+                return 0
+            calls.extend(found)
+        settle(self._draft, start, whole[1], calls)
+        return whole[1]
+
     def _read_list(self, start: int, position: int) -> int:
         """A list whose first item is expected at ``position``. Each item counts for itself."""
         text = self._text
@@ -231,11 +283,8 @@ class BlockReader:
         """The item at ``start``; the rest of the block where it cannot be told where the item ends."""
         scan = self._tags.scanner.scan(self._text, start)
         if self._text.startswith("{", start):
-            if scan.ending is Ending.COMPLETE:
-                return Item(start, scan.end, self._item(start, scan.end))
-            nearly = read_lenient(self._text, start)
-            if nearly is not None:
-                return Item(start, nearly[1], self._item(start, nearly[1]))
+            for end in self._item_ends(start, scan):
+                return Item(start, end, self._item(start, end))
         elif scan.ending is Ending.COMPLETE:
             found = self._item(start, scan.end)
             if isinstance(found, Fault):
