@@ -35,6 +35,13 @@ class Plan(msgspec.Struct, frozen=True):
         """Rollouts in all."""
         return len(self.tasks) * self.config.samples
 
+    @property
+    def told(self) -> str:
+        """What there is to do, in words."""
+        config = self.config
+        name = environment_name(self.environment)
+        return f"{self.asked} rollouts of {name} ({config.split}): {len(self.tasks)} tasks x {config.samples}"
+
 
 def prepare(config: EvalConfig) -> Plan:
     """Resolve and check a request.
@@ -47,6 +54,7 @@ def prepare(config: EvalConfig) -> Plan:
         get_parser(config.tool_parser)
     if config.reasoning_parser is not None:
         get_reasoning_format(config.reasoning_parser)
+    config = _found_policy(config)
     environment = load_environment(config.environment, config.environment_args)
     try:
         named_rewards(environment)
@@ -59,6 +67,19 @@ def prepare(config: EvalConfig) -> Plan:
     if holds_run(path) and config.model.name is None:
         config = named_model(config, read_config(path)["model"]["name"])
     return Plan(config, environment, tasks, read_api_key(config), path)
+
+
+def _found_policy(config: EvalConfig) -> EvalConfig:
+    """``config`` with a policy that is there; a folder is named so that it is found from anywhere."""
+    policy = config.model.policy
+    if policy is None:
+        return config
+    from rollway.embedded.policy import find_policy, list_policies  # brings numpy
+
+    folder = find_policy(policy)
+    if policy in list_policies():
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"policy": str(folder)})})
 
 
 def named_model(config: EvalConfig, name: str | None) -> EvalConfig:

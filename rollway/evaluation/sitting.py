@@ -62,6 +62,8 @@ async def drive(
         give_up=lambda job, why: _given_up(plan, job, why),
         stop_after_failures=config.stop_after_failures,
     )
+    done = f", {len(run.done)} of them on record" if run.done else ""
+    console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
     problem: str | None = None
     with display, interrupts_call(lambda: _interrupt(driver, console), display.close):

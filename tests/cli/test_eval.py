@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from rollway.cli import main
+from rollway.evaluation import read_trajectories
 
 
 def run(*arguments: str) -> int:
@@ -48,6 +49,18 @@ def test_a_run_is_gone_on_with_by_its_directory_alone(
     capsys.readouterr()
     assert main(["eval", "--resume", str(tmp_path / "run")]) == 0
     assert "3 scored" in capsys.readouterr().out
+
+
+def test_the_embedded_policy_is_served_where_no_server_is_named(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("calculator", "--tasks", "4", "--samples", "2", "--temperature", "0", "--out", "run") == 0
+    assert "8 asked: 4 tasks x 2 samples" in capsys.readouterr().out
+    found = list(read_trajectories("run"))
+    assert len(found) == 8
+    for turn in (turn for trajectory in found for turn in trajectory.turns):
+        assert turn.token_ids
+        assert len(turn.token_ids) == len(turn.logprobs or [])
+        assert turn.prompt_token_ids
 
 
 def test_a_failed_run_is_exit_code_1(environment_file: str, server_url: str, capsys) -> None:
@@ -93,6 +106,7 @@ def test_mistakes_about_the_server(complaint, environment_file: str, server_url:
     wrong = complaint("eval", environment_file, "--base-url", server_url, "--model", "scriptde")
     assert "scriptde" in wrong
     assert "scripted" in wrong
+    assert "unknown policy 'calculater'" in complaint("eval", "calculator", "--policy", "calculater")
     assert "must be an address such as" in complaint("eval", environment_file, "--base-url", "localhost:80")
 
 

@@ -168,9 +168,10 @@ async def test_two_rewards_of_one_name_are_told_before_anything_starts(
 async def test_progress_is_plain_lines_where_there_is_no_terminal(policy, config: Config) -> None:
     out = io.StringIO()
     await evaluate_async(config(policy), console=Console(file=out, width=80))
-    first = out.getvalue().splitlines()[0]
-    assert first.startswith("6/6 done  0 failed  0 in flight")
-    assert "mean reward 1.000" in first
+    first, second, *_ = out.getvalue().splitlines()
+    assert first.startswith("6 rollouts of Sums (test): 6 tasks x 1: ")
+    assert second.startswith("6/6 done  0 failed  0 in flight")
+    assert "mean reward 1.000" in second
     assert "\x1b" not in out.getvalue()
 
 

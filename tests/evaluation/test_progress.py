@@ -1,0 +1,92 @@
+"""What is shown while a run goes on."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rollway.evaluation import progress
+from rollway.evaluation.progress import Counts, ProgressDisplay, progress_line
+from rollway.evaluation.worker import Outcome
+from rollway.trajectory import StopReason
+
+
+def ended(*, reward: float | None = 1.0, tokens: int = 10, failed: bool = False) -> Outcome:
+    return Outcome(b"{}", StopReason.COMPLETED, failed, reward, tokens)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_before_the_first_rollout_nothing_is_made_up(clock: Clock) -> None:
+    line = progress_line(Counts(10, 0, clock), 3)
+    assert line == "0/10 done  0 failed  3 in flight  0 tokens/s  mean reward -  - left"
+
+
+def test_speed_and_time_left_are_those_of_the_recent_past(clock: Clock) -> None:
+    counts = Counts(100, 40, clock)
+    for _ in range(10):
+        clock.now += 1.0
+        counts.add(ended(tokens=50))
+    assert counts.done == 50
+    assert counts.tokens_per_second == pytest.approx(50.0)
+    assert counts.seconds_left == pytest.approx(50.0)
+    clock.now += progress.SPEED_SECONDS + 1
+    assert counts.tokens_per_second == 0.0
+    assert counts.seconds_left is None
+
+
+def test_the_mean_is_over_what_was_scored(clock: Clock) -> None:
+    counts = Counts(4, 0, clock)
+    for outcome in (ended(reward=1.0), ended(reward=0.5), ended(reward=None, failed=True)):
+        clock.now += 1.0
+        counts.add(outcome)
+    assert (counts.done, counts.failed, counts.mean_reward) == (3, 1, 0.75)
+    assert counts.numbers()["progress/mean_reward"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"), [(60, "0:59 left"), (3601, "1:00:00 left"), (6001, "1:40:00 left")]
+)
+def test_time_left_is_readable(clock: Clock, asked: int, shown: str) -> None:
+    counts = Counts(asked, 0, clock)
+    clock.now += 1.0
+    counts.add(ended())
+    assert progress_line(counts, 0).endswith(f"  {shown}")
+
+
+def test_a_terminal_gets_a_live_display_and_is_given_back() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    counts = Counts(2, 0)
+    with ProgressDisplay(console, counts, lambda: 1) as display:
+        counts.add(ended())
+        display.tick()
+    text = out.getvalue()
+    assert "1/2 done" in text
+    assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h"), "the cursor is shown again"
+
+
+def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    out = io.StringIO()
+    counts = Counts(2, 0)
+    with ProgressDisplay(Console(file=out, width=40), counts, lambda: 0) as display:
+        display.tick()
+        counts.add(ended())
+        display.tick()
+    lines = out.getvalue().splitlines()
+    assert [line.split(" ")[0] for line in lines[:2]] == ["0/2", "1/2"]
+    assert all("left" in line for line in lines), "no line is broken in two"
