@@ -17,7 +17,7 @@ from rollway.embedded.kv_cache import LANES, KVCache, padded
 from rollway.embedded.weights import Array, LayerWeights, Weights
 
 _MASKED = np.float32(-np.inf)
-_ATTENTION_ROWS = 16  # decoding rows that attend together, padded to the longest of them
+_ATTENTION_ROWS = 32  # decoding rows that attend together, padded to the longest of them
 _BLOCK = 256  # positions that one product sums over
 _ONES = np.ones((_BLOCK, LANES), np.float32)
 
