@@ -16,6 +16,7 @@ HEAVY = ["ray", "wandb", "datasets", "transformers", "torch", "scipy", "openai",
 
 LAYERS = [  # from the top down; a module imports only from its own entry and from those below
     {"cli"},
+    {"verification"},
     {"evaluation", "export", "embedded"},
     {"scoring"},
     {"environments"},

@@ -1,0 +1,115 @@
+"""``rollway verify``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rollway.verification import VerificationReport
+
+FAILED = 1
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress."""
+
+
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)],
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A server with the same weights; without: the run's own policy."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable with the API key.")
+    ] = None,
+    max_difference: Annotated[
+        float | None, typer.Option(min=0.0, help="Bound on the largest difference, in nats.")
+    ] = None,
+    mean_difference: Annotated[
+        float | None, typer.Option(min=0.0, help="Bound on the mean difference.")
+    ] = None,
+    p99_difference: Annotated[
+        float | None, typer.Option(min=0.0, help="Bound on the 99th percentile.")
+    ] = None,
+    rollouts: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    weight_version: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only tokens that these weights sampled.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Sequences in flight.")] = 32,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write what was found here, too.")
+    ] = None,
+) -> int:
+    """Recompute the logprob of every sampled token of a run, and compare it with what was recorded.
+
+    \b
+    Examples:
+      rollway verify runs/calculator-20260101-120000
+      rollway verify runs/my-run --base-url http://127.0.0.1:8000 --model Qwen/Qwen3-8B
+      rollway verify runs/my-run --weight-version step-40 --json verified.json
+
+    Each sequence is sent once to a server that gives prompt logprobs: vLLM, SGLang, or the embedded one,
+    which is started for a run that was made with it. Bounds, unless given: on the embedded server 1e-4 at
+    most and 1e-5 on average; elsewhere 0.02 on average and 0.2 at the 99th percentile. Exit codes: 0 sound;
+    1 a bound is exceeded, a token's context is not what the record says, or the server stopped answering;
+    2 wrong usage; 130 interrupted.
+    """
+    from rich.console import Console
+
+    from rollway.inference.errors import InferenceError
+    from rollway.verification import verify_run
+    from rollway.verification.table import print_report
+
+    changes = {"base_url": base_url, "name": model, "api_key_env": api_key_env}
+    bounds = {"largest": max_difference, "mean": mean_difference, "p99": p99_difference}
+    try:
+        report = verify_run(
+            run,
+            changes={name: value for name, value in changes.items() if value is not None},
+            bounds={name: value for name, value in bounds.items() if value is not None},
+            rollouts=rollouts,
+            weight_version=weight_version,
+            concurrency=concurrency,
+            on_progress=_Progress(Console(stderr=True)),
+        )
+    except InferenceError as error:
+        print(f"rollway: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    print_report(report, Console())
+    if json_file is not None:
+        _write(json_file, report)
+    return FAILED if report.failures else 0
+
+
+def _write(path: Path, report: VerificationReport) -> None:
+    import msgspec
+
+    from rollway.errors import UserError
+
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    except OSError as error:
+        raise UserError(f"--json {path}: cannot be written: {error.strerror or error}") from None
+
+
+class _Progress:
+    """A line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = time.monotonic() + LINE_SECONDS
+
+    def __call__(self, rollouts: int, sequences: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            self._console.print(
+                f"read {rollouts:,} rollouts, recomputed {sequences:,} sequences", highlight=False
+            )

@@ -1,0 +1,207 @@
+"""Whether a trajectory's turns and its sequences say the same, token by token. No server is asked.
+
+The invariant that is checked: the sampled tokens of every trainable turn stand in exactly one sequence with
+mask 1, with that turn's ids, logprobs and weight versions, behind the very ids of its prompt; and nothing
+else has mask 1. It is checked on what is stored, by other code than that which wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from rollway.sequences import fit_of_prompt, whole_prompts
+from rollway.trajectory import TokenSequence, Trajectory, Turn
+from rollway.verification.records import Begun, Mismatch, TurnMismatch
+
+
+class Span(NamedTuple):
+    """Where a turn's sampled tokens stand in a sequence: positions ``start`` to ``stop``."""
+
+    sequence: int
+    turn: int
+    start: int
+    stop: int
+
+
+class Structure(NamedTuple):
+    """What one trajectory's record says of itself."""
+
+    mismatches: list[TurnMismatch]
+    spans: list[Span]  # of the sequences that are well formed
+    malformed: set[int]  # the other sequences
+    fits: list[str]  # one for each turn that follows another
+    begun: list[Begun]  # one for each sequence
+
+
+def check_structure(trajectory: Trajectory) -> Structure:
+    """Compare a trajectory's turns with its sequences."""
+    faults = _Faults(trajectory)
+    spans, malformed = _spans(trajectory, faults)
+    prompts = _prompts(trajectory.turns, faults)
+    by_turn: dict[int, list[Span]] = {}
+    for span in spans:
+        by_turn.setdefault(span.turn, []).append(span)
+    for turn, prompt in zip(trajectory.turns, prompts, strict=True):
+        fault = _fault_of_turn(trajectory, turn, prompt, by_turn.get(turn.index, []))
+        if fault is not None:
+            faults.add(turn, *fault)
+    return Structure(
+        mismatches=faults.found,
+        spans=spans,
+        malformed=malformed,
+        fits=[_fit(before, turn, old) for before, turn, old in _following(trajectory.turns, prompts)],
+        begun=[_begun(trajectory, sequence) for sequence in trajectory.sequences],
+    )
+
+
+class _Faults:
+    """Those of one trajectory, each turn at most once."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.found: list[TurnMismatch] = []
+        self._trajectory = trajectory
+        self._turns: set[int] = set()
+
+    def add(self, turn: Turn, kind: Mismatch, detail: str) -> None:
+        if turn.index not in self._turns:
+            self._turns.add(turn.index)
+            self._add(turn.index, kind, detail, len(turn.token_ids or ()))
+
+    def add_sequence(self, kind: Mismatch, detail: str, tokens: int) -> None:
+        self._add(None, kind, detail, tokens)
+
+    def _add(self, turn: int | None, kind: Mismatch, detail: str, tokens: int) -> None:
+        record = self._trajectory
+        self.found.append(
+            TurnMismatch(record.id, record.task_id, record.sample_index, turn, kind, detail, tokens)
+        )
+
+
+def _spans(trajectory: Trajectory, faults: _Faults) -> tuple[list[Span], set[int]]:
+    spans, malformed = [], set()
+    for number, sequence in enumerate(trajectory.sequences):
+        fault = _fault_of_sequence(sequence, len(trajectory.turns))
+        if fault is not None:
+            malformed.add(number)
+            faults.add_sequence(Mismatch.MALFORMED, f"sequence {number}: {fault}", sum(sequence.loss_mask))
+            continue
+        marks = zip(sequence.loss_mask, sequence.turn_index, strict=True)
+        position = 0
+        for (mask, turn), run in groupby(marks):
+            length = sum(1 for _ in run)
+            if mask:
+                spans.append(Span(number, turn, position, position + length))
+            position += length
+    return spans, malformed
+
+
+def _fault_of_sequence(sequence: TokenSequence, turns: int) -> str | None:
+    length = len(sequence.token_ids)
+    for name in ("loss_mask", "turn_index", "logprobs", "weight_versions"):
+        values = getattr(sequence, name)
+        if values is not None and len(values) != length:
+            return f"{length} token ids, but {len(values)} entries in {name}"
+    if not set(sequence.loss_mask) <= {0, 1}:
+        return "a mask that is neither 0 nor 1"
+    if sequence.turn_index and not 0 <= min(sequence.turn_index) <= max(sequence.turn_index) < turns:
+        return f"a turn_index that is none of the {turns} turns"
+    if sequence.loss_mask[:1] == [1]:
+        return "its first token has mask 1, and no context"
+    if sequence.logprobs is not None:
+        pairs = zip(sequence.logprobs, sequence.loss_mask, strict=True)
+        if any(logprob != 0.0 for logprob, mask in pairs if not mask):
+            return "a logprob other than 0 where the mask is 0"
+    return None
+
+
+def _prompts(turns: Sequence[Turn], faults: _Faults) -> list[list[int] | None]:
+    prompts: list[list[int] | None] = []
+    try:
+        for prompt in whole_prompts(turns):
+            prompts.append(prompt)
+    except ValueError as error:
+        faults.add(turns[len(prompts)], Mismatch.PROMPT, str(error))
+    return prompts + [None] * (len(turns) - len(prompts))
+
+
+def _fault_of_turn(
+    trajectory: Trajectory, turn: Turn, prompt: list[int] | None, spans: Sequence[Span]
+) -> tuple[Mismatch, str] | None:
+    if turn.untrainable is not None:
+        if spans:
+            return Mismatch.UNTRAINABLE_TRAINED, f"untrainable ({turn.untrainable}), but has mask 1"
+        return None
+    if turn.token_ids is None or turn.prompt_token_ids is None:
+        return Mismatch.NOT_IN_ONE_SEQUENCE, "no token ids or no prompt ids, and no reason named"
+    if prompt is None:
+        return Mismatch.PROMPT, "the prompt of a turn before it cannot be rebuilt"
+    counted = turn.usage.prompt_tokens
+    if counted and counted != len(prompt) and not turn.resumes:
+        return Mismatch.PROMPT_LENGTH, f"the server counted {counted} tokens, the record has {len(prompt)}"
+    if not turn.token_ids and not spans:
+        return None
+    if len(spans) != 1:
+        return Mismatch.NOT_IN_ONE_SEQUENCE, f"its tokens stand in {len(spans)} places with mask 1"
+    return _fault_of_span(trajectory.sequences[spans[0].sequence], turn, prompt, spans[0])
+
+
+def _fault_of_span(
+    sequence: TokenSequence, turn: Turn, prompt: list[int], span: Span
+) -> tuple[Mismatch, str] | None:
+    where = slice(span.start, span.stop)
+    if sequence.token_ids[where] != turn.token_ids:
+        return Mismatch.OTHER_TOKENS, "the sequence has other ids than were sampled"
+    if sequence.logprobs is not None and sequence.logprobs[where] != turn.logprobs:
+        return Mismatch.OTHER_TOKENS, "the sequence has other logprobs than the turn"
+    versions = sequence.weight_versions or [None] * len(sequence.token_ids)
+    if versions[where] != list(_versions(turn)):
+        return Mismatch.OTHER_TOKENS, "the sequence has other weight versions than the turn"
+    if sequence.token_ids[: span.start] != prompt:
+        return Mismatch.OTHER_CONTEXT, (
+            f"{span.start} ids stand before it, its prompt has {len(prompt)}"
+            if span.start != len(prompt)
+            else "the ids before it are not its prompt's"
+        )
+    return None
+
+
+def _versions(turn: Turn) -> Iterator[str | None]:
+    """The version of each sampled token; None where it is uncertain or not named."""
+    for position in range(len(turn.token_ids or ())):
+        span = next((span for span in turn.weight_versions if span.start <= position < span.end), None)
+        if span is not None:
+            yield span.version if span.until is None else None
+        else:
+            yield None if turn.weight_versions else turn.weight_version
+
+
+def _following(
+    turns: Sequence[Turn], prompts: Sequence[list[int] | None]
+) -> Iterator[tuple[Turn, Turn, tuple[list[int], list[int]] | None]]:
+    """Each turn with the one before and, where both are known, (all ids until then, its own prompt)."""
+    for place in range(1, len(turns)):
+        before, turn, old, new = turns[place - 1], turns[place], prompts[place - 1], prompts[place]
+        known = old is not None and new is not None and before.token_ids is not None
+        yield before, turn, (old + (before.token_ids or []), new) if known and old and new else None
+
+
+def _fit(before: Turn, turn: Turn, ids: tuple[list[int], list[int]] | None) -> str:
+    """How a prompt follows the turn before, with the reason where it does not extend it."""
+    fit, reason = turn.prompt_fit, turn.prompt_fit_reason
+    if fit is None and ids is not None:
+        fit, reason = fit_of_prompt(ids[0], len(before.token_ids or ()), ids[1], turn.prompt_shared)
+    if fit is None:
+        return "unknown"
+    return fit.value if reason is None else f"{fit.value}: {reason.value}"
+
+
+def _begun(trajectory: Trajectory, sequence: TokenSequence) -> Begun:
+    first = sequence.turn_index[0] if sequence.turn_index else 0
+    turn = trajectory.turns[first] if 0 <= first < len(trajectory.turns) else None
+    if turn is None or first == 0:
+        return Begun.FIRST
+    if trajectory.turns[first - 1].untrainable is not None:
+        return Begun.AFTER_UNTRAINABLE
+    return Begun.REALIGNED if turn.prompt_fit == "realigned" else Begun.FORKED

@@ -1,0 +1,106 @@
+"""A verification as people read it in a terminal. What makes the run unsound stands last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from rollway.evaluation.table import count_lines, print_blocks
+from rollway.verification.records import Differences, TokenDifference, TurnMismatch, VerificationReport
+
+MOST_MISMATCHES = 3
+"""That are shown one by one."""
+
+
+def print_report(report: VerificationReport, console: Console) -> None:
+    """Print what was found."""
+    print_blocks(
+        [
+            ("run", [f"{report.run or 'trajectories'}: {report.trajectories:,} rollouts"]),
+            ("policy", [f"{report.model} at {report.server}", *report.notes]),
+            ("tokens", _tokens(report)),
+            ("contexts", _contexts(report)),
+            ("turns", [f"{report.turns:,} turns", *count_lines(report.turns_by_fit, "prompts ")]),
+            ("sequences", _sequences(report)),
+            ("logprobs", _differences(report)),
+            ("versions", _versions(report.by_version)),
+            ("worst", [_token(token) for token in report.worst] if report.failures else []),
+            ("verdict", report.failures or ["sound"]),
+        ],
+        console,
+    )
+
+
+def _tokens(report: VerificationReport) -> list[str]:
+    lines = [f"{report.sampled_tokens:,} sampled, {report.differences.tokens:,} recomputed"]
+    lines += count_lines(report.unchecked, "not recomputed: ")
+    lines += count_lines(report.untrainable_turns, "turns not trainable: ")
+    if report.untrainable_tokens:
+        lines.append(f"{report.untrainable_tokens:,} sampled tokens in them")
+    if report.dropped_stops:
+        lines.append(f"{report.dropped_stops:,} stop tokens taken off, in no sequence")
+    return lines
+
+
+def _contexts(report: VerificationReport) -> list[str]:
+    total = sum(report.mismatches.values())
+    lines = [f"{total:,} mismatches, {report.mismatched_tokens:,} sampled tokens in them"]
+    lines += count_lines(report.mismatches)
+    return lines + [_mismatch(example) for example in report.examples[:MOST_MISMATCHES]]
+
+
+def _mismatch(example: TurnMismatch) -> str:
+    turn = "" if example.turn is None else f", turn {example.turn + 1}"
+    return f"{example.task_id} sample {example.sample_index}{turn}: {example.detail}"
+
+
+def _sequences(report: VerificationReport) -> list[str]:
+    total = sum(report.sequences.values())
+    lines = [f"{total:,} sequences, {report.sequence_tokens:,} sampled tokens in them"]
+    return lines + count_lines(report.sequences, "begun: ")
+
+
+def _differences(report: VerificationReport) -> list[str]:
+    found = report.differences
+    if found.largest is None or found.mean is None or found.p99 is None:
+        return []
+    bounds = report.bounds
+    lines = [
+        "|recomputed - recorded|, in nats:",
+        f"largest {found.largest:.2e}{_bound(bounds.largest)}",
+        f"mean    {found.mean:.2e}{_bound(bounds.mean)}",
+        f"99%     {found.p99:.2e}{_bound(bounds.p99)}",
+        f"KL {_number(found.kl)} a token (k3), mean difference {_number(found.bias)}",
+    ]
+    if report.suspect_turns:
+        lines.append(
+            f"{report.suspect_turns:,} turns are far off, {report.suspect_from_start:,} of them from their "
+            "first token on"
+        )
+    return lines
+
+
+def _bound(bound: float | None) -> str:
+    return "" if bound is None else f"  (bound {bound:g})"
+
+
+def _number(value: float | None) -> str:
+    return "past all numbers" if value is None else f"{value:.2e}"
+
+
+def _versions(by_version: Mapping[str, Differences]) -> list[str]:
+    if len(by_version) < 2:
+        return []
+    return [
+        f"{name or '(not named)'}: {found.tokens:,} tokens, mean {_number(found.mean)}, "
+        f"largest {_number(found.largest)}"
+        for name, found in by_version.items()
+    ]
+
+
+def _token(token: TokenDifference) -> str:
+    return (
+        f"{token.task_id} sample {token.sample_index}, turn {token.turn + 1}, token {token.offset + 1} "
+        f"(id {token.token_id}): recorded {token.recorded:.4f}, recomputed {token.recomputed:.4f}"
+    )

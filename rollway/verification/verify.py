@@ -1,0 +1,230 @@
+"""Verifying stored trajectories: what the record says of itself, and what the policy says of the record.
+
+Trajectories are read one at a time and each sequence is sent once: time is linear in the run's tokens, and
+memory does not hold more of it than is being worked on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rollway.errors import UserError
+from rollway.evaluation.clients import check_server, read_api_key
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config_files import load_stored_config
+from rollway.evaluation.model_server import starting_server
+from rollway.evaluation.run_directory import read_trajectories
+from rollway.inference.prompt_scores import NoPromptLogprobs, PromptScorer
+from rollway.inference.protocol import Sampling
+from rollway.scoring.stored import StoredRun
+from rollway.trajectory import Trajectory
+from rollway.verification.recompute import Job, Recomputed
+from rollway.verification.records import EMBEDDED_BOUNDS, SERVER_BOUNDS, Bounds, VerificationReport
+from rollway.verification.survey import Survey
+
+CONCURRENCY = 32
+"""Sequences that are being recomputed at a time."""
+
+OnProgress = Callable[[int, int], None]
+"""Told of the rollouts read and the sequences recomputed so far, each time a sequence is done."""
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "temperature": (None, 1, 1.0),
+    "top_p": (None, 1, 1.0),
+    "top_k": (None, 0, -1),
+    "min_p": (None, 0, 0.0),
+    "repetition_penalty": (None, 1, 1.0),
+    "frequency_penalty": (None, 0, 0.0),
+    "presence_penalty": (None, 0, 0.0),
+    "logit_bias": (None, {}),
+    "tool_choice": (None, "auto", "none"),
+    "structured_outputs": (None,),
+    "response_format": (None,),
+}
+"""What changes the distribution that tokens are drawn from, and the values with which it does not."""
+
+
+class _Plan(NamedTuple):
+    """How a verification is done, and what its report is to say."""
+
+    run: str
+    bounds: Bounds
+    weight_version: str | None
+    concurrency: int
+    on_progress: OnProgress | None
+    notes: list[str]
+
+
+def verify_run(
+    path: Path,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, float | None] | None = None,
+    rollouts: int | None = None,
+    weight_version: str | None = None,
+    concurrency: int = CONCURRENCY,
+    on_progress: OnProgress | None = None,
+) -> VerificationReport:
+    """Verify a run directory against the policy that its config names.
+
+    Args:
+        changes: fields of the config's ``model`` section to change, such as ``base_url`` and ``name``.
+        bounds: fields of `Bounds` to change; the others are `EMBEDDED_BOUNDS` where the embedded policy is
+            served for it, and `SERVER_BOUNDS` elsewhere.
+        rollouts: the first so many; None for all.
+        weight_version: check only the tokens that these weights sampled.
+        concurrency: sequences in flight.
+
+    Raises:
+        UserError: there is no such run, nothing in it can be checked, there is no server, or it gives no
+            prompt logprobs.
+        InferenceError: the server stopped answering.
+    """
+    StoredRun(path)  # complains where there is none
+    config = load_stored_config(path, {f"model.{name}": value for name, value in (changes or {}).items()})
+    defaults = EMBEDDED_BOUNDS if config.model.base_url is None else SERVER_BOUNDS
+    fields = {name: getattr(defaults, name) for name in Bounds.__struct_fields__}
+    survey, stored = Survey(), itertools.islice(read_trajectories(path), rollouts)
+    jobs = _some_jobs(survey, survey.jobs(stored), path)
+    plan = _Plan(
+        run=str(path),
+        bounds=Bounds(**(fields | dict(bounds or {}))),
+        weight_version=weight_version,
+        concurrency=concurrency,
+        on_progress=on_progress,
+        notes=sampling_notes(config.sampling),
+    )
+    return asyncio.run(_verify(config, survey, jobs, plan))
+
+
+async def verify_trajectories(
+    trajectories: Iterable[Trajectory],
+    scorer: PromptScorer,
+    *,
+    bounds: Bounds = SERVER_BOUNDS,
+    weight_version: str | None = None,
+    concurrency: int = CONCURRENCY,
+    run: str = "",
+    on_progress: OnProgress | None = None,
+) -> VerificationReport:
+    """Verify trajectories that are at hand. ``run`` names them in the report.
+
+    Raises:
+        NoPromptLogprobs: the server gives none.
+        InferenceError: it gave no answer.
+    """
+    survey = Survey()
+    plan = _Plan(run, bounds, weight_version, concurrency, on_progress, [])
+    return await _recompute(survey, survey.jobs(trajectories), scorer, plan)
+
+
+def _some_jobs(survey: Survey, jobs: Iterator[Job], path: Path) -> Iterator[Job]:
+    """The same jobs, the first of them at hand.
+
+    Raises:
+        UserError: there is none.
+    """
+    first = next(jobs, None)
+    if first is not None:
+        return itertools.chain([first], jobs)
+    if survey.mismatches:
+        return iter(())
+    if survey.sampled_tokens:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in survey.untrainable_turns.items())
+        raise UserError(f"no turn of {path} can be trained on, so there is nothing to verify: {reasons}")
+    raise UserError(
+        f"{path} has no token ids: ask the server for them with --set model.token_ids=true "
+        "--set model.logprobs=true when rolling out"
+    )
+
+
+async def _verify(config: EvalConfig, survey: Survey, jobs: Iterator[Job], plan: _Plan) -> VerificationReport:
+    api_key = read_api_key(config)
+    async with _served(config) as base_url:
+        model = config.model.model_copy(update={"base_url": base_url})
+        name = await check_server(config.model_copy(update={"model": model}), api_key)
+        async with PromptScorer(
+            base_url, name, api_key, timeouts=model.timeouts, retry=model.retry
+        ) as scorer:
+            try:
+                return await _recompute(survey, jobs, scorer, plan)
+            except NoPromptLogprobs as error:
+                raise UserError(str(error)) from None
+
+
+@asynccontextmanager
+async def _served(config: EvalConfig) -> AsyncIterator[str]:
+    """The address of the policy; the embedded one is served as long as the block runs."""
+    if config.model.base_url is not None:
+        yield config.model.base_url
+        return
+    if config.model.policy is None:
+        raise UserError("the run's model was at a hosted provider: give --base-url and --model")
+    async with starting_server(config.model) as starting:
+        yield await starting
+
+
+async def _recompute(
+    survey: Survey, jobs: Iterator[Job], scorer: PromptScorer, plan: _Plan
+) -> VerificationReport:
+    started = time.monotonic()
+    found = Recomputed(plan.bounds, plan.weight_version)
+
+    def told() -> None:
+        if plan.on_progress is not None:
+            plan.on_progress(survey.trajectories, found.sequences)
+
+    await found.run(jobs, scorer, concurrency=plan.concurrency, on_done=told)
+    return VerificationReport(
+        run=plan.run,
+        server=scorer.server,
+        model=scorer.model,
+        bounds=plan.bounds,
+        notes=plan.notes,
+        trajectories=survey.trajectories,
+        turns=survey.turns,
+        sampled_tokens=survey.sampled_tokens,
+        dropped_stops=survey.dropped_stops,
+        untrainable_turns=dict(survey.untrainable_turns),
+        untrainable_tokens=survey.untrainable_tokens,
+        turns_by_fit=_plain(survey.turns_by_fit),
+        sequences=_plain(survey.sequences),
+        sequence_tokens=survey.sequence_tokens,
+        unchecked=_plain(survey.unchecked() + found.unchecked),
+        differences=found.all.differences(),
+        by_version={name: tally.differences() for name, tally in sorted(found.by_version.items())},
+        suspect_turns=found.suspect_turns,
+        suspect_from_start=found.suspect_from_start,
+        worst=found.worst.listed(),
+        mismatches=_plain(survey.mismatches),
+        mismatched_tokens=survey.mismatched_tokens,
+        examples=survey.examples,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _plain(counts: Counter[Any]) -> dict[str, int]:
+    """By plain name, the most frequent first."""
+    return {str(name): n for name, n in counts.most_common()}
+
+
+def sampling_notes(sampling: Sampling) -> list[str]:
+    """What must be known to read the numbers: logprobs are compared with the model's own distribution."""
+    fields = {name: getattr(sampling, name, None) for name in _NEUTRAL} | {
+        name: value for name, value in sampling.extra.items() if name in _NEUTRAL
+    }
+    changed = [f"{name}={value}" for name, value in fields.items() if value not in _NEUTRAL[name]]
+    if not changed:
+        return []
+    return [
+        f"sampled with {', '.join(changed)}: the recorded logprobs must be those of the model's own "
+        "distribution all the same, as vLLM's are by default (SGLang's are after temperature), and the KL "
+        "is then no unbiased estimate"
+    ]
