@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+from pydantic import ValidationError
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, differing_field
@@ -207,7 +208,7 @@ def refuse_other_run(path: Path, config: EvalConfig) -> None:
         if left or part_files(path):
             raise UserError(f"{path} is not empty and no run directory (it has no config.yaml); give another")
         return
-    old, new = read_config(path), config.as_dict()
+    old, new = _completed(read_config(path)), config.as_dict()
     if new["model"]["name"] is None:
         new["model"]["name"] = old.get("model", {}).get("name")
     field = differing_field(old, new)
@@ -254,6 +255,14 @@ def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
                     if not line.endswith(b"\n"):
                         return
                     raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with defaults for fields that its version did not have yet."""
+    try:
+        return EvalConfig.model_validate(values).as_dict()
+    except ValidationError:
+        return values
 
 
 def _at(values: dict[str, Any], dotted: str) -> Any:

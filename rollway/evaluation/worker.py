@@ -23,6 +23,10 @@ from rollway.tools import ToolPool
 from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
 
 
+CLOSE_SECONDS = 5.0
+"""How long a worker that is closed waits for its cancelled rollouts to tear down."""
+
+
 class WorkerSpec(msgspec.Struct, frozen=True):
     """All that a worker needs, on whichever machine it is."""
 
@@ -114,7 +118,7 @@ class RolloutWorker:
         """Let go of the connections and the threads."""
         await self.stop()
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
         if self._client is not None:
             await self._client.close()
         if self._pool is not None:

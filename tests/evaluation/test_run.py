@@ -16,7 +16,7 @@ from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
 
 from rollway.errors import UserError
-from rollway.evaluation import RunFailed, RunInterrupted, evaluate, evaluate_async
+from rollway.evaluation import RunFailed, RunInterrupted, driver, evaluate, evaluate_async, worker
 from rollway.evaluation.summary import read_summary
 from rollway.trajectory import StopReason
 
@@ -181,6 +181,31 @@ async def test_the_log_is_the_runs_alone(policy, config: Config, tmp_path: Path)
     await evaluate_async(config(policy))
     assert (list(logger.handlers), logger.level) == before
     assert "0 of 6 rollouts are on record" in (tmp_path / "run" / "log.txt").read_text()
+
+
+async def test_an_interrupt_does_not_wait_for_a_teardown_that_hangs(
+    config: Config, gated, edit_environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "CLOSE_SECONDS", 0.1)
+    edit_environment(
+        "    def prompt(self, task):",
+        "    async def teardown(self, task, workspace, trajectory):\n"
+        "        import asyncio\n\n"
+        "        await asyncio.Event().wait()\n\n"
+        "    def prompt(self, task):",
+    )
+    async with ScriptedServer(gated()) as server:
+        running = asyncio.create_task(evaluate_async(config(server, concurrency=2)))
+        await server.until(lambda s: s.running == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(RunInterrupted, match="0 of 6 rollouts"):
+            await asyncio.wait_for(running, 10)
+
+
+async def test_a_tracked_run_is_kept_beside_the_run(policy, config: Config, tmp_path: Path) -> None:
+    await evaluate_async(config(policy, tasks=1, wandb={"enabled": True, "mode": "offline"}))
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
 
 def test_evaluate_is_for_programs_without_a_loop(config: Config) -> None:

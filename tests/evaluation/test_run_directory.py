@@ -224,6 +224,14 @@ def test_how_a_run_is_done_may_change(tmp_path: Path) -> None:
     open_run(tmp_path, EvalConfig.model_validate(CONFIG.as_dict() | changed)).close()
 
 
+def test_a_field_that_came_later_has_its_default_in_an_older_run(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del stored["reasoning_parser"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
+    opened(tmp_path).close()
+
+
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not empty and no run directory"):
