@@ -22,7 +22,6 @@ from rollway.inference.protocol import Client
 from rollway.tools import ToolPool
 from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
 
-
 CLOSE_SECONDS = 5.0
 """How long a worker that is closed waits for its cancelled rollouts to tear down."""
 
