@@ -17,6 +17,7 @@ from rollway.tool_parsers.json_calls import Fault
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.schema_types import (
     Encoded,
+    Schema,
     ToolSchemas,
     encode_json,
     encode_text,
@@ -88,18 +89,25 @@ def _arguments(call: RawCall, schemas: ToolSchemas, lenient: bool) -> Encoded | 
     fields: list[tuple[str, str]] = []
     repaired = False
     for parameter in call.parameters:
-        if parameter.is_text:
-            value: Encoded | Fault = Encoded(quote(parameter.value))
-        elif parameter.is_text is None:
-            schema = schemas.parameter(call.name, parameter.key)
-            value = encode_text(parameter.value, schema, lenient=lenient)
-        else:
-            value = encode_json(parameter.value, lenient=lenient)
+        value = _encode(parameter, schemas.parameter(call.name, parameter.key), lenient)
         if isinstance(value, Fault):
             return value._replace(message=f"In parameter {parameter.key!r}: {value.message}")
         fields.append((parameter.key, value.json))
         repaired = repaired or value.repaired
     return Encoded(join_arguments(fields), repaired)
+
+
+def _encode(parameter: RawParameter, schema: Schema | None, lenient: bool) -> Encoded | Fault:
+    if parameter.is_text is None:
+        return encode_text(parameter.value, schema, lenient=lenient)
+    if parameter.is_text:
+        return Encoded(quote(parameter.value))
+    value = encode_json(parameter.value, lenient=lenient)
+    if isinstance(value, Fault) and schema and "string" in schema.types:
+        return Encoded(
+            quote(parameter.value)
+        )  # the tag is wrong: text is wanted, and text is what stands there
+    return value
 
 
 class _Reader:

@@ -300,6 +300,14 @@ def test_dsml_says_itself_what_is_text() -> None:
     assert read(parser, text, tools) == [("f", {"a": "5", "b": 5, "c": None})]
 
 
+def test_dsml_text_that_calls_itself_json_is_text_where_text_is_wanted_and_an_error_elsewhere() -> None:
+    parser = get_parser("deepseek_v32")
+    text = parser.render([made("f", {"a": "tomorrow"})]).replace('string="true"', 'string="false"')
+    tools = tools_for([("f", {"a": ""})])
+    assert read(parser, text, tools) == [("f", {"a": "tomorrow"})]
+    assert [error.kind for error in parser.parse(text).errors] == ["invalid_json"]
+
+
 def test_an_invocation_outside_its_section_is_text() -> None:
     text = 'In XML: <invoke name="f"><parameter name="a">1</parameter></invoke>'
     out = get_parser("minimax_m2").parse(text)
