@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,31 +20,20 @@ import msgspec
 from rollway.errors import UserError
 from rollway.inference.chat_request import encode_body
 from rollway.inference.chat_template import TemplateFailure
-from rollway.inference.errors import BadRequest, ContextOverflow, InferenceError
+from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import ABORTED, Generation
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.served_models import ServedModel, choose_model, read_models
 from rollway.inference.template_probe import TemplateReport
 from rollway.inference.token_data import TokenDataGuard
-from rollway.inference.token_endpoints import (
-    COMPLETIONS,
-    ENDPOINTS,
-    TokenCall,
-    TokenEndpoint,
-    TokenReply,
-    read_reply,
-)
+from rollway.inference.token_discovery import AUTO, find_endpoint, find_model
+from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
 Endpoint = Literal["auto", "generate", "completions", "sglang"]
-
-_CHECK_TIMES = Timeouts(connect=30.0, total=30.0)
-_CLOSED = frozenset({403, 404, 405, 501})
-"""What servers answer where they do not open an endpoint."""
 
 _CHAT_ONLY = ("tool_choice", "response_format")
 """Fields of ``sampling.extra`` that only chat endpoints know; on others they would be lost in silence."""
@@ -105,7 +94,7 @@ class TokenClient:
         headers: Mapping[str, str] | None = None,
         max_connections: int = 10_000,
     ) -> None:
-        if endpoint != "auto" and endpoint not in ENDPOINTS:
+        if endpoint != AUTO and endpoint not in ENDPOINTS:
             raise ValueError(f"endpoint must be auto, {', '.join(ENDPOINTS)}, got {endpoint!r}")
         self.server, self._api = split_base_url(base_url)
         self.model = model
@@ -294,57 +283,20 @@ class TokenClient:
             return self._ready
         async with self._finding_out:
             if self._ready is None:
-                folder = await self._find_model()
-                try:
-                    writer = await asyncio.to_thread(
-                        PromptWriter, folder, on_mismatch=self._on_mismatch, variables=self._variables
-                    )
-                except UserError as error:
-                    raise TryFailed(BadRequest(str(error)), retry=False) from error
-                self._ready = _Ready(writer, await self._find_endpoint())
+                self.model, self.folder = await find_model(
+                    self._transport, self._api, self.model, self.folder
+                )
+                endpoint = await find_endpoint(self._transport, self._endpoint)
+                self._ready = _Ready(await self._open_folder(self.folder), endpoint)
         return self._ready
 
-    async def _find_model(self) -> Path:
-        """Settle the model's name, and return its folder."""
-        if self.model and self.folder is not None:
-            return self.folder
-        reply = await self._transport.get(f"{self._api}/models", _CHECK_TIMES)
-        if not 200 <= reply.status < 300:
-            raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
-        try:
-            served = read_models(reply.body, server=self.server)
-            self.model = choose_model(self.model, [model.id for model in served], server=self.server)
-        except InferenceError as error:
-            raise TryFailed(error, retry=False) from error
-        if self.folder is not None:
-            return self.folder
-        self.folder = _local_folder(served, self.model, self.server)
-        return self.folder
-
-    async def _find_endpoint(self) -> TokenEndpoint:
-        """The endpoint that was asked for, or the first that the server opens: an empty request is a bad one
-        where it does, and goes nowhere where it does not."""
-        if self._endpoint != "auto":
-            return ENDPOINTS[self._endpoint]
-        for endpoint in ENDPOINTS.values():
-            if endpoint is COMPLETIONS:
-                break  # the last one: its own answer to the first request says what is wrong
-            reply = await self._transport.post(endpoint.path, b"{}", {})
-            if reply.status not in _CLOSED:
-                if reply.status == 401 or reply.status >= 500:
-                    raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
-                return endpoint
-        return COMPLETIONS
-
-
-def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path:
-    """Where the server says that its model lies."""
-    root = next((model.root for model in served if model.id == name), None)
-    if root and Path(root).is_dir():
-        return Path(root)
-    named = f"it names {root!r}, which is no folder here" if root else "it names none"
-    missing = f"{server} does not say where its model lies ({named}); pass folder="
-    raise TryFailed(BadRequest(missing), retry=False)
+    async def _open_folder(self, folder: Path) -> PromptWriter:
+        try:  # in a thread: a large vocabulary takes a second
+            return await asyncio.to_thread(
+                PromptWriter, folder, on_mismatch=self._on_mismatch, variables=self._variables
+            )
+        except UserError as error:
+            raise TryFailed(BadRequest(str(error)), retry=False) from error
 
 
 def _stops(writer: PromptWriter, request: CompletionRequest) -> frozenset[int]:

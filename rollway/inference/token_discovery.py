@@ -1,0 +1,77 @@
+"""What a token client has to know before its first request: the model's name, its folder, the open endpoint.
+
+Faults are `TryFailed`, so that finding out is tried again as the request itself would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rollway.inference.errors import BadRequest, InferenceError
+from rollway.inference.faults import failed_try
+from rollway.inference.retry import TryFailed
+from rollway.inference.served_models import ServedModel, choose_model, read_models
+from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
+from rollway.inference.transport import Timeouts, Transport
+
+AUTO = "auto"
+
+_TIMES = Timeouts(connect=30.0, total=30.0)
+_CLOSED = frozenset({403, 404, 405, 501})
+"""What servers answer where they do not open an endpoint."""
+
+
+async def find_model(transport: Transport, api: str, name: str, folder: Path | None) -> tuple[str, Path]:
+    """The name to ask for and the model's folder, each as given or as the server says.
+
+    Args:
+        api: path of the server's OpenAI API, such as ``/v1``.
+        name: "" takes the only model.
+        folder: None takes the one that the server names, where that is on this machine.
+
+    Raises:
+        TryFailed: the server does not say.
+    """
+    if name and folder is not None:
+        return name, folder
+    reply = await transport.get(f"{api}/models", _TIMES)
+    if not 200 <= reply.status < 300:
+        raise failed_try(reply.status, reply.body, reply.headers, server=transport.server)
+    try:
+        served = read_models(reply.body, server=transport.server)
+        name = choose_model(name, [model.id for model in served], server=transport.server)
+    except InferenceError as error:
+        raise TryFailed(error, retry=False) from error
+    return name, folder or _local_folder(served, name, transport.server)
+
+
+def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path:
+    """Where the server says that its model lies."""
+    root = next((model.root for model in served if model.id == name), None)
+    if root and Path(root).is_dir():
+        return Path(root)
+    named = f"it names {root!r}, which is no folder here" if root else "it names none"
+    missing = f"{server} does not say where its model lies ({named}); pass folder="
+    raise TryFailed(BadRequest(missing), retry=False)
+
+
+async def find_endpoint(transport: Transport, asked: str) -> TokenEndpoint:
+    """The endpoint of that name, or (`AUTO`) the first that the server opens.
+
+    An empty request is a bad one where an endpoint is open, and goes nowhere where it is not.
+
+    Raises:
+        TryFailed: the server does not say.
+    """
+    if asked != AUTO:
+        return ENDPOINTS[asked]
+    for endpoint in ENDPOINTS.values():
+        if endpoint is COMPLETIONS:
+            break  # the last one: its own answer to the first request says what is wrong
+        reply = await transport.post(endpoint.path, b"{}", {})
+        if reply.status in (401, 408, 409, 429) or (reply.status >= 500 and reply.status not in _CLOSED):
+            raise failed_try(reply.status, reply.body, reply.headers, server=transport.server)
+        if reply.status not in _CLOSED:
+            return endpoint
+    return COMPLETIONS
