@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rollway.embedded.training.batches import IGNORED, draw_batches, labels, tex
 from rollway.embedded.training.conversations import draw_conversations
 from rollway.embedded.training.replies import follow
 from rollway.embedded.training.tokenizer import VOCABULARY, token_id, train_tokenizer
+from rollway.embedded.training.train import main, train
 from rollway.environments.calculator import CalculatorEnvironment
 from rollway.environments.calculator.tasks import make_tasks
 from rollway.inference.chat_template import ChatTemplate
@@ -93,6 +96,15 @@ def test_a_call_that_cannot_run_is_answered_in_the_engines_words_and_made_again(
     assert seen == set(FAULTS)
 
 
+def test_answers_are_right_but_for_the_calls_that_were_spoilt(conversations):
+    right = 0
+    for conversation in conversations:
+        written = [m["content"] for m in conversation.messages if m["role"] == "assistant"]
+        expression = re.match(r"<think>([-+*() 0-9]+)</think>", written[0])[1]
+        right += written[-1].endswith(f"</think>The answer is {eval(expression)}.")
+    assert 0.88 < right / len(conversations) < 0.97
+
+
 def test_independent_operations_are_called_in_one_turn(conversations):
     counts = [len(m.get("tool_calls", [])) for c in conversations for m in c.messages]
     assert set(counts) == {0, 1, 2}
@@ -140,11 +152,32 @@ def test_a_missing_token_is_named(tokenizer):
         token_id(tokenizer, "<nothing>")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--out"),
+        (["--out", "x", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--out", "x", "--steps", "10", "--keep", "11"], "--keep 11 is not between 1 and the 10 steps"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, complaint, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_torch_the_command_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr("rollway.embedded.training.train.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["train", "--out", "x"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "pip install 'rollway[train]'" in capsys.readouterr().err
+
+
 @pytest.mark.torch
 def test_training_is_reproducible_and_its_folder_loads(tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from rollway.embedded.training.train import train
 
     for name in ("first", "second"):
         train(out=tmp_path / name, steps=3, keep=[2], seed=5, tokens=512, threads=1)

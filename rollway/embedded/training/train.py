@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ SHIPPED = Path(rollway.__file__).parent / "embedded" / "policies" / "calculator"
 """Where the chat template comes from; it is written by hand."""
 
 TOKENIZER_TEXTS = 4000
+"""Conversations from which the tokenizer's merges are learnt."""
+
 REPORT_EVERY = 50
+"""Steps between two lines of progress."""
 
 
 def train(*, out: Path, steps: int, keep: list[int], seed: int, tokens: int, threads: int) -> None:
@@ -91,19 +95,38 @@ class _Meter:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Train the calculator policy.",
-        epilog="example: python -m rollway.embedded.training.train --out policies/mine --steps 1700",
+        prog="python -m rollway.embedded.training.train",
+        description="Train the calculator policy from scratch, as the shipped one was.",
+        epilog="example: python -m rollway.embedded.training.train --out trained/calculator --keep 425",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--steps", type=int, default=1000, help="default: 1000")
     parser.add_argument(
-        "--keep", type=int, nargs="*", default=[], help="also write OUT-STEP after these steps"
+        "--keep", type=int, nargs="*", default=[], metavar="STEP", help="also write OUT-STEP after this step"
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch, at most")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="default: 1")
+    parser.add_argument("--tokens", type=int, default=4096, help="most tokens in a batch (default: 4096)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="default: 1; another number gives other roundings"
+    )
     options = parser.parse_args()
+    if fault := _fault(options):
+        parser.error(fault)
     train(**vars(options))
+
+
+def _fault(options: argparse.Namespace) -> str:
+    """What keeps this training from beginning; empty when nothing does."""
+    for name in ("steps", "tokens", "threads"):
+        if getattr(options, name) < 1:
+            return f"--{name} must be at least 1, got {getattr(options, name)}"
+    beyond = [step for step in options.keep if not 1 <= step <= options.steps]
+    if beyond:
+        return f"--keep {beyond[0]} is not between 1 and the {options.steps} steps of --steps"
+    missing = [name for name in ("torch", "transformers", "safetensors") if find_spec(name) is None]
+    if missing:
+        return f"training needs {', '.join(missing)}: pip install 'rollway[train]'"
+    return ""
 
 
 if __name__ == "__main__":
