@@ -41,14 +41,19 @@ def read_reply(
         end = completion.prompt_end
         opened = opened_by_prompt(end, reasoning_format) if end else None
         reasoning, content = split_reasoning(content, reasoning_format, opened)
-    if completion.tool_calls or parser is None or not content:
-        calls = _unique(completion.tool_calls, used_ids, turn)
-        return Reply(reasoning, content, calls, [], "server")
-    parsed = parser.parse(content, list(tools))
-    if not parsed.tool_calls and not parsed.errors:
-        return Reply(reasoning, content, [], [], "server")
-    calls = _unique(parsed.tool_calls, used_ids, turn)
-    return Reply(reasoning, parsed.content, calls, parsed.errors, parser.name)
+    found: list[ToolCall] = []
+    errors: list[ParseError] = []
+    if parser is not None and content:
+        parsed = parser.parse(content, list(tools))
+        found, errors = parsed.tool_calls, parsed.errors
+        # What could not be read is text like any other: without calls to take out, it stays to the letter.
+        content = parsed.content if found else content
+    # A server that parsed some calls may have left others in the text, good or bad: none is lost.
+    calls = _unique([*completion.tool_calls, *found], used_ids, turn)
+    parsed_by = "server"
+    if parser is not None and (found or errors) and not completion.tool_calls:
+        parsed_by = parser.name
+    return Reply(reasoning, content, calls, errors, parsed_by)
 
 
 def _unique(calls: Sequence[ToolCall], used: set[str], turn: int) -> list[ToolCall]:

@@ -173,6 +173,22 @@ async def test_a_good_call_is_kept_when_its_neighbour_is_bad() -> None:
     assert bad in (trajectory.turns[0].content or "")
 
 
+async def test_a_call_that_the_server_left_in_the_text_is_run_or_reported() -> None:
+    left = '<tool_call>\n{"name": "add", "arguments": {"a": 4, "b": 5}}\n</tool_call>'
+    bad = '<tool_call>\n{"name": "add", "arguments": {"a": 4,\n</tool_call>'
+    script = [reply(left + bad, tool_calls=[("add", {"a": 2, "b": 3})]), reply("5 and 9")]
+    trajectory = await rolled_out(script)
+    assert told(trajectory) == ["5", "9"]
+    assert kinds(trajectory) == [ToolErrorKind.PARSE]
+    assert trajectory.turns[0].parsed_by == "server"
+
+
+async def test_text_that_could_not_be_read_is_kept_to_the_letter() -> None:
+    text = '  so\n\n<tool_call>\n{"name": "add", "argum \n'
+    trajectory = await rolled_out([reply(text), reply("5")])
+    assert trajectory.turns[0].content == text
+
+
 async def test_an_unclosed_call_is_no_final_answer() -> None:
     trajectory = await rolled_out([reply('<tool_call>\n{"name": "add", "argum'), reply("5")])
     assert kinds(trajectory) == [ToolErrorKind.PARSE]
