@@ -45,11 +45,11 @@ class Candidate(NamedTuple):
 def judge(text: str, start: int, scanner: JsonScanner) -> Candidate:
     """Decide about the object at ``start``, which begins with `FIRST_KEY`."""
     scan = scanner.scan(text, start)
+    nearly = read_lenient(text, start) if scan.single_quotes else None
+    if nearly is not None:
+        return Candidate(_judge_object(text[start : nearly[1]]), nearly[1])
     if scan.ending is Ending.COMPLETE:
         return Candidate(_judge_object(text[start : scan.end]), scan.end)
-    nearly = read_lenient(text, start) if text.find("'", start, scan.end) >= 0 else None
-    if nearly is not None:
-        return Candidate(_judge_object(text[start : nearly[1]]), max(nearly[1], scan.end))
     end = max(scan.end, start + 1)
     if not _NAME_FIRST.match(text, start):
         return Candidate(Finding.DATA, end)

@@ -36,6 +36,7 @@ class Scan(NamedTuple):
 
     end: int
     ending: Ending
+    single_quotes: bool = False  # some stand outside strings, so JSON's own strings may not be what they seem
 
 
 class JsonScanner:
@@ -49,7 +50,7 @@ class JsonScanner:
         # few, every later string would be taken for a gap and every gap for a string.
         self._token = re.compile(
             rf"(?P<string>{_STRING}(?=\s*+(?:[,:\]}}]|\Z|{tag})))|(?P<open>[\[{{])|(?P<close>[\]}}])"
-            rf'|(?P<tag>{tag})|(?P<broken>["\\])',
+            rf'|(?P<tag>{tag})|(?P<single>\')|(?P<broken>["\\])',
             re.DOTALL,
         )
 
@@ -68,6 +69,7 @@ class JsonScanner:
 
     def _scan_brackets(self, text: str, start: int) -> Scan:
         depth = 0
+        single = False
         for token in self._token.finditer(text, start):
             kind = token.lastgroup
             if kind == "string":
@@ -75,17 +77,19 @@ class JsonScanner:
             if kind == "open":
                 depth += 1
                 if depth > MAX_DEPTH:
-                    return Scan(token.start(), Ending.BROKEN)
+                    return Scan(token.start(), Ending.BROKEN, single)
             elif kind == "close":
                 depth -= 1
                 if depth == 0:
-                    return Scan(token.end(), Ending.COMPLETE)
+                    return Scan(token.end(), Ending.COMPLETE, single)
+            elif kind == "single":
+                single = True
             elif kind == "tag":
-                return Scan(token.start(), Ending.TAG)
+                return Scan(token.start(), Ending.TAG, single)
             else:
                 endless = token[0] == '"' and not _STRINGS.match(text, token.start())
-                return Scan(token.start(), Ending.STRING if endless else Ending.BROKEN)
-        return Scan(len(text), Ending.TEXT_END)
+                return Scan(token.start(), Ending.STRING if endless else Ending.BROKEN, single)
+        return Scan(len(text), Ending.TEXT_END, single)
 
 
 def skip_space(text: str, position: int) -> int:

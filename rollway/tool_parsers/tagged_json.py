@@ -189,14 +189,12 @@ class BlockReader:
         return (source, value + len(source)) if source.endswith(("}", "]")) else None
 
     def _item_ends(self, start: int, scan: Scan) -> Iterator[int]:
-        """Where the value at ``start`` may end: as JSON, and as what is nearly JSON."""
+        """Where the value at ``start`` may end: as what is nearly JSON, and as JSON."""
+        nearly = read_lenient(self._text, start) if scan.single_quotes else None
+        if nearly is not None:
+            yield nearly[1]
         if scan.ending is Ending.COMPLETE:
             yield scan.end
-        # Only single quotes can hide from the scanner where a value ends.
-        if self._text.find("'", start, scan.end) >= 0:
-            nearly = read_lenient(self._text, start)
-            if nearly is not None:
-                yield nearly[1]
 
     def _item(self, start: int, end: int) -> list[Call] | Fault:
         return self._read_item(self._text[start:end], self._lenient)
@@ -233,6 +231,9 @@ class BlockReader:
         never_closed = not self._tags.closings and scan.ending is Ending.BROKEN
         return NOT_JSON if never_closed else UNCLOSED, end
 
+    def _is_opening(self, position: int) -> bool:
+        return self._tags.opening.match(self._text, position) is not None
+
     def _past_closing(self, position: int) -> int:
         closed = self._tags.closing.match(self._text, position)
         return closed.end() if closed else position
@@ -267,8 +268,8 @@ class BlockReader:
                     end = self._past_closing(self._closings.find(position + 1))
                     items.append(Item(position + 1, end, NOT_JSON))
                 break
-            elif not first or (closed := self._tags.closing.match(text, position)):
-                end = closed.end() if first and closed else position
+            elif not first or self._tags.closing.match(text, position) or self._is_opening(position):
+                end = self._past_closing(position)  # the list's own bracket is missing
                 break
             else:
                 items.append(self._list_item(position))
