@@ -18,6 +18,8 @@ from scripted_server import ScriptedServer
 from rollway.evaluation import evaluate_async
 from rollway.trajectory import StopReason
 
+pytestmark = pytest.mark.timeout(400)  # Ray takes seconds to start, and many more on a busy machine
+
 SIZE = 40
 ASKED = {(f"test-{n}", sample) for n in range(SIZE) for sample in (0, 1)}
 
@@ -81,7 +83,7 @@ async def test_a_killed_worker_costs_no_rollout_and_doubles_none(
             ray={"cpus_per_worker": 0},
         )
         running = asyncio.create_task(evaluate_async(settings))
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 46, timeout=90)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 46, timeout=150)
         os.kill(worker_processes(tmp_path / "run")[0], signal.SIGKILL)
         # A new worker takes the dead one's place, and up the same number of rollouts.
         await server.until(lambda s: s.aborted == 8 and s.running == 16, timeout=60)
@@ -101,7 +103,7 @@ async def test_a_killed_driver_is_started_again_and_finishes_exactly_what_is_mis
     run = tmp_path / "run"
     async with ScriptedServer(gate) as server:
         first = await driver(server)
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=90)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=150)
         os.kill(first.pid, signal.SIGKILL)
         await first.wait()
         await server.until(lambda s: s.running == 0, timeout=60)
@@ -113,7 +115,7 @@ async def test_a_killed_driver_is_started_again_and_finishes_exactly_what_is_mis
         gate.gate.set()
         asked = len(server.requests)
         second = await driver(server)
-        out, err = await asyncio.wait_for(second.communicate(), 90)
+        out, err = await asyncio.wait_for(second.communicate(), 150)
         assert second.returncode == 0, err.decode()
         assert len(server.requests) - asked == 2 * (len(ASKED) - len(before))
     after = stored(run)
@@ -129,7 +131,7 @@ async def test_ctrl_c_at_the_terminal_ends_everything_and_leaves_what_was_finish
 ) -> None:
     async with ScriptedServer(gated(free=50)) as server:
         process = await driver(server)
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=90)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=150)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
         _, err = await asyncio.wait_for(process.communicate(), 60)
         await server.until(lambda s: s.running == 0, timeout=30)
