@@ -60,7 +60,13 @@ def mixture() -> list[GenerationRequest]:
     texts = prompts(20)
     texts += [[*text[:50], *tail] for text, tail in zip(texts, prompts(10, longest=9, seed=1), strict=False)]
     return [
-        request(text, seed=index, max_tokens=3 + index % 13, temperature=(0.0, 0.7, 1.0)[index % 3])
+        request(
+            text,
+            seed=index,
+            max_tokens=3 + index % 13,
+            temperature=(0.0, 0.7, 1.0)[index % 3],
+            stop_token_ids=tuple(range(index % 4 * 90, index % 4 * 90 + 40)),
+        )
         for index, text in enumerate(texts)
     ]
 
@@ -139,6 +145,28 @@ def test_requests_with_one_prompt_compute_it_once(make_engine: MakeEngine) -> No
     assert engine.counters.cache_queries == 800
 
 
+def test_a_running_sequence_that_was_moved_is_still_found_where_it_is(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_concurrency=3)
+    first, shared, third = ((text * 60)[:60] for text in prompts(3, seed=6))
+    engine.add(request(first, max_tokens=1))
+    engine.add(request(shared, max_tokens=100, ignore_eos=True))
+    engine.step()  # the first ends, and the second moves into its slot
+    engine.add(request(third, max_tokens=100, ignore_eos=True))
+    engine.step()
+    entry = request([*shared, 5], seed=8)
+    engine.add(entry)
+    (found,) = [output for output in drain_all(engine) if output.request is entry]
+    assert found.cached_tokens == 60
+    same(found, alone(make_engine, entry))
+
+
+def drain_all(engine: Engine) -> list[Output]:
+    outputs = []
+    while engine.running or engine.waiting:
+        outputs += engine.step()
+    return outputs
+
+
 def test_the_next_turn_computes_only_what_is_new(make_engine: MakeEngine) -> None:
     engine = make_engine()
     prompt = prompts(1, longest=400, seed=2)[0]
@@ -198,7 +226,10 @@ def test_a_stop_token_ends_the_reply_and_belongs_to_its_ids_but_not_to_its_text(
     output = alone(make_engine, request(prompt, ignore_eos=True, stop_token_ids=(token,)))
     assert output.token_ids == free.token_ids[: end + 1]
     assert (output.finish_reason, output.stop_reason) == ("stop", token)
-    assert output.text == policy.tokenizer.decode(free.token_ids[:end], skip_special_tokens=True)
+    shown = policy.tokenizer.decode(free.token_ids[:end], skip_special_tokens=True)
+    assert output.text == shown
+    watched = alone(make_engine, request(prompt, ignore_eos=True, stop_token_ids=(token,), stop=("\0",)))
+    assert watched.text == shown
 
 
 def test_a_stop_string_ends_the_reply(make_engine: MakeEngine) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rollway.embedded.kv_cache import KVCache
 from rollway.embedded.model import Batch, Model, Segment
 from rollway.embedded.policy import Policy, find_policy
-from rollway.embedded.weights import load_weights
+from rollway.embedded.weights import Weights, load_weights
 
 TOLERANCE = 1e-4
 
@@ -30,6 +30,49 @@ def decode(model: Model, cache: KVCache, tokens: list[int], positions: list[int]
     cache.ensure(max(positions) + 1, len(tokens))
     rows = np.arange(len(tokens))
     return model.forward(Batch(np.array(tokens), np.array(positions), len(tokens), [], rows), cache)
+
+
+def reference_logits(weights: Weights, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The model written down plainly: one sequence, float64, no cache, heads and positions in loops."""
+    config = weights.config
+    half = config.head_dim // 2
+    angles = np.outer(np.arange(len(ids)), config.rope_theta ** (-np.arange(half) / half))
+    cos, sin = np.cos(angles), np.sin(angles)
+
+    def norm(rows: Any) -> Any:
+        return rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True) + config.rms_norm_eps)
+
+    def turn(head: Any) -> Any:
+        first, second = head[:, :half], head[:, half:]
+        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=1)
+
+    hidden = weights.embed[ids].astype(np.float64)
+    for layer in weights.layers:
+        heads = (norm(hidden) @ layer.qkv).reshape(len(ids), -1, config.head_dim)
+        mixed = []
+        for index in range(config.heads):
+            group = index // (config.heads // config.kv_heads)
+            key = config.heads + group
+            query = turn(norm(heads[:, index]) * layer.head_norm[index])
+            scores = query @ turn(norm(heads[:, key]) * layer.head_norm[key]).T
+            scores[np.triu_indices(len(ids), 1)] = -np.inf
+            weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+            weight /= weight.sum(axis=1, keepdims=True)
+            mixed.append(weight @ heads[:, key + config.kv_heads])
+        hidden = hidden + np.concatenate(mixed, axis=1) @ layer.out
+        gate, up = np.split(norm(hidden) @ layer.gate_up, 2, axis=1)
+        hidden = hidden + (gate / (1 + np.exp(-gate)) * up) @ layer.down
+    logits: NDArray[np.float64] = norm(hidden) @ weights.unembed
+    return logits
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 255, 256, 257, 600])
+def test_logits_are_those_of_the_model_written_down_plainly(
+    policy: Policy, ids: NDArray[np.int64], length: int
+) -> None:
+    model = policy.model
+    ours = prefill(model, KVCache(model.config, slots=1, max_length=1024), ids[:length], 0)
+    np.testing.assert_allclose(ours, reference_logits(model.weights, ids[:length]), atol=TOLERANCE)
 
 
 @pytest.fixture
