@@ -6,7 +6,7 @@ around a reply. What is found is told to the user in one line; it changes no tok
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -125,18 +125,18 @@ class _Probe:
 
     def findings(self) -> list[_Finding | None]:
         tools = self.takes(_dialogue(identity=self.identity))
-        beside = tools and self._writes_text_beside_calls()
+        checks = [self._plain, self._text_beside_calls, self._thought, self._white_space, self._merging]
         return [
             None if tools else _Finding(TemplateVerdict.REFUSES, "it takes no tool results"),
-            self._plain(tools),
-            None
-            if beside or not tools
-            else _Finding(TemplateVerdict.REWRITES, "it leaves out the text beside a call"),
-            self._thought(tools, beside),
-            self._white_space(),
-            self._merging(),
+            *(self._checked(check, tools) for check in checks),
             *self._continuations(tools),
         ]
+
+    def _checked(self, check: Callable[[bool], _Finding | None], tools: bool) -> _Finding | None:
+        try:
+            return check(tools)
+        except TemplateFailure as error:
+            return _Finding(TemplateVerdict.REFUSES, f"it refuses a short conversation: {error}")
 
     def takes(self, messages: Sequence[Message]) -> bool:
         """Whether the template renders these messages at all."""
@@ -149,31 +149,36 @@ class _Probe:
     def _plain(self, tools: bool) -> _Finding | None:
         return self._departure(_dialogue(identity=self.identity) if tools else _talk("It is 5."))
 
+    def _text_beside_calls(self, tools: bool) -> _Finding | None:
+        if not tools or self._writes_text_beside_calls():
+            return None
+        return _Finding(TemplateVerdict.REWRITES, "it leaves out the text beside a call")
+
     def _writes_text_beside_calls(self) -> bool:
         messages = _dialogue(identity=self.identity, text=_TEXT)[:2]
         return _TEXT in self._render(messages, generate=False)
 
-    def _thought(self, tools: bool, beside: bool) -> _Finding | None:
+    def _thought(self, tools: bool) -> _Finding | None:
         asked = _talk("It is 5.", _THOUGHT)[:2]
         thought: str | None = _THOUGHT
         wrap = ""
         if _THOUGHT not in self._render(asked, generate=False):  # no field of its own: it stands in the text
             thought, wrap = None, f"<think>\n{_THOUGHT}\n</think>\n\n"
         messages = _talk(wrap + "It is 5.", thought)
-        if tools and (beside or not wrap):
+        if tools and (not wrap or self._writes_text_beside_calls()):
             messages = _dialogue(identity=self.identity, text=wrap, final=wrap + "It is 5.", thought=thought)
         where = self._loses_thought(messages)
         if where is None:
             return None
         return _Finding(TemplateVerdict.STRIPS_REASONING, f"it leaves out a thought {where}")
 
-    def _white_space(self) -> _Finding | None:
+    def _white_space(self, tools: bool) -> _Finding | None:
         reply = "\n It is 5. \n"
         if reply in self._render(_talk(reply), generate=True):
             return None
         return _Finding(TemplateVerdict.TRIMS, "it takes off white space around a reply")
 
-    def _merging(self) -> _Finding | None:
+    def _merging(self, tools: bool) -> _Finding | None:
         messages = _talk("\n\nIt is 5.")
         opened, whole = self._render(messages[:1], generate=True), self._render(messages[:2], generate=False)
         ids = self._tokenizer.encode(opened)
