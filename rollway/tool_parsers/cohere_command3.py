@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import ToolFormat, Tools
+from rollway.tool_parsers.json_blocks import BlockReader, JsonTags
 from rollway.tool_parsers.json_calls import Call, CallKeys, Fault, read_call
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.rendering import argument_json, quote
-from rollway.tool_parsers.tagged_json import BlockReader, JsonTags
 from rollway.trajectory import ToolCall
 
 _ACTION, _ACTION_END = "<|START_ACTION|>", "<|END_ACTION|>"

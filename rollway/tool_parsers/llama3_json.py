@@ -8,10 +8,10 @@ from rollway.tool_parsers.bare_json import FIRST_KEY, Finding, judge
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import ToolFormat, Tools
 from rollway.tool_parsers.items import settle
+from rollway.tool_parsers.json_blocks import BlockReader, JsonTags, read_named
 from rollway.tool_parsers.json_values import skip_space
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.rendering import each_call
-from rollway.tool_parsers.tagged_json import BlockReader, JsonTags, read_named
 
 _TAG = "<|python_tag|>"
 _TAGS = JsonTags([_TAG])

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from rollway.tool_parsers.draft import THINK, Draft
 from rollway.tool_parsers.format import Tools
+from rollway.tool_parsers.json_blocks import BlockReader, ItemReader, JsonTags
 from rollway.tool_parsers.json_calls import UNCLOSED, Call, Fault, read_arguments
 from rollway.tool_parsers.json_values import NextTag, is_cut_tag, skip_space
 from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
-from rollway.tool_parsers.tagged_json import BlockReader, ItemReader, JsonTags
 
 NameReader = Callable[[re.Match[str]], tuple[str, str]]
 """``header -> (name, id)``; id is "" where the model wrote none."""

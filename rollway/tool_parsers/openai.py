@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import ToolFormat, Tools
+from rollway.tool_parsers.json_blocks import BlockReader, JsonTags, read_named
 from rollway.tool_parsers.json_calls import UNCLOSED
 from rollway.tool_parsers.json_values import skip_space
 from rollway.tool_parsers.named_json import named
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.rendering import argument_json, plain_name
-from rollway.tool_parsers.tagged_json import BlockReader, JsonTags, read_named
 from rollway.trajectory import ToolCall
 
 _MESSAGE = "<|message|>"

@@ -7,9 +7,9 @@ import re
 from rollway.tool_parsers.bare_json import FIRST_KEY, Finding, judge
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import ToolFormat, Tools
+from rollway.tool_parsers.json_blocks import BlockReader, JsonTags, read_named
 from rollway.tool_parsers.output import ParsedOutput
 from rollway.tool_parsers.rendering import one_list
-from rollway.tool_parsers.tagged_json import BlockReader, JsonTags, read_named
 
 _OBJECT = re.compile(r"\[\s*+")
 _START = re.compile(
