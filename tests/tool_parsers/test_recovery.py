@@ -48,6 +48,15 @@ def test_a_call_quoted_in_a_broken_call_is_not_executed() -> None:
         assert inner in (parsed.content or "").replace('\\"', '"')
 
 
+def test_a_block_without_json_ends_at_its_own_tag() -> None:
+    good = '<tool_call>{"name": "f"}</tool_call>'
+    parsed = read("hermes", f"<tool_call>f(1)</tool_call>{good}")
+    assert (calls(parsed), kinds(parsed)) == ([("f", {})], ["invalid_json"])
+    parsed = read("hermes", f"Use the <tool_call> tag: {good}")
+    assert (calls(parsed), kinds(parsed)) == ([("f", {})], ["unclosed"])
+    assert parsed.content == "Use the <tool_call> tag: "
+
+
 def test_a_tag_that_is_written_twice_opens_one_call() -> None:
     parsed = read("hermes", '<tool_call>\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>')
     assert calls(parsed) == [("f", {})]
