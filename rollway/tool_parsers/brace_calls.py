@@ -6,9 +6,7 @@ names and bare scalars. What a bare scalar is, the tool's schema decides.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +16,6 @@ from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_calls import Fault
 from rollway.tool_parsers.json_values import NextTag
 from rollway.tool_parsers.output import ParsedOutput, ParseErrorKind
-from rollway.tool_parsers.rendering import after_content, arguments_of
 from rollway.tool_parsers.schema_types import (
     STRING_ONLY,
     Encoded,
@@ -29,12 +26,11 @@ from rollway.tool_parsers.schema_types import (
     join_arguments,
     quote,
 )
-from rollway.trajectory import ToolCall
 
 _MAX_DEPTH = 100
 _HEAD = re.compile(r"\s*+(?:call)?:(?P<name>[^{}<>\n]*+)\{")
-_NAME = re.compile(r"[^\s{}<>:]+")
-_PLAIN_KEY = re.compile(r"[\w.$-]+")
+NAME = re.compile(r"[^\s{}<>:]+")
+PLAIN_KEY = re.compile(r"[\w.$-]+")
 _KEY = re.compile(r"[^\s:,{}\[\]<>\"'][^:,{}\[\]<>\"'\n]*+")
 _BARE = re.compile(r"[^,{}\[\]<]++")
 _SPACE = re.compile(r"\s*+")
@@ -68,10 +64,12 @@ class _BrokenError(Exception):
 
 
 class BraceFormat:
-    """`parse` and `render` for a format of this family."""
+    """`parse` for a format of this family."""
 
     def __init__(self, grammar: BraceGrammar) -> None:
         self.grammar = grammar
+        mark = re.escape(grammar.quote)
+        self._plain = re.compile(rf"(?P<key>{PLAIN_KEY.pattern}+):(?P<value>{mark}(?P<text>[^<]*+){mark})")
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`."""
@@ -79,58 +77,12 @@ class BraceFormat:
         start = draft.find(self.grammar.opening, 0)
         if start < 0:
             return draft.finish()
-        blocks = _Blocks(draft, self.grammar, ToolSchemas(tools), lenient)
+        blocks = _Blocks(draft, self.grammar, self._plain, ToolSchemas(tools), lenient)
         position = 0
         while start >= 0:
             position = blocks.read(start)
             start = draft.find(self.grammar.opening, position)
         return draft.finish(position)
-
-    def render(self, calls: Sequence[ToolCall], content: str | None = None) -> str:
-        """See `ToolParser.render`."""
-        if calls and self.grammar.opening in (content or ""):
-            raise ValueError(f"the content holds {self.grammar.opening!r}, which would be read as a call")
-        return after_content(content, "".join(self._write(call) for call in calls))
-
-    def _write(self, call: ToolCall) -> str:
-        if not _NAME.fullmatch(call.name):
-            raise ValueError(f"the name {call.name!r} cannot be said in this format")
-        fields = [
-            f"{self._key(call, key)}:{self._value(call, value, top=True)}"
-            for key, value in arguments_of(call).items()
-        ]
-        return f"{self.grammar.opening}call:{call.name}{{{','.join(fields)}}}{self.grammar.closing}"
-
-    def _key(self, call: ToolCall, key: str) -> str:
-        return key if _PLAIN_KEY.fullmatch(key) else self._string(call, key)
-
-    def _value(self, call: ToolCall, value: object, *, top: bool = False) -> str:
-        mark = self.grammar.quote
-        if top and self.grammar.quotes_json:
-            if isinstance(value, str) and isinstance(encode_json(value), Fault) and mark not in value:
-                return f"{mark}{value}{mark}"
-            written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-            return f"{mark}{written.replace(mark, _escaped(mark))}{mark}"
-        if isinstance(value, str):
-            return self._string(call, value)
-        if isinstance(value, dict):
-            fields = [f"{self._key(call, key)}:{self._value(call, inner)}" for key, inner in value.items()]
-            return "{" + ",".join(fields) + "}"
-        if isinstance(value, list):
-            return "[" + ",".join(self._value(call, item) for item in value) + "]"
-        return json.dumps(value, allow_nan=False)
-
-    def _string(self, call: ToolCall, text: str) -> str:
-        mark = self.grammar.quote
-        if mark in text:
-            raise ValueError(
-                f"call {call.name!r} cannot be said in this format: {text[:80]!r} holds {mark!r}, its own end"
-            )
-        return f"{mark}{text}{mark}"
-
-
-def _escaped(mark: str) -> str:
-    return f"\\u{ord(mark[0]):04x}{mark[1:]}"
 
 
 class _Read(NamedTuple):
@@ -143,8 +95,16 @@ class _Read(NamedTuple):
 class _Blocks:
     """Reads the blocks of one text, in order."""
 
-    def __init__(self, draft: Draft, grammar: BraceGrammar, schemas: ToolSchemas, lenient: bool) -> None:
+    def __init__(
+        self,
+        draft: Draft,
+        grammar: BraceGrammar,
+        plain: re.Pattern[str],
+        schemas: ToolSchemas,
+        lenient: bool,
+    ) -> None:
         self._draft = draft
+        self._plain = plain
         self._text = draft.text
         self._grammar = grammar
         self._schemas = schemas
@@ -160,7 +120,7 @@ class _Blocks:
             problem = f"There is no call in this block. Write it as {self._grammar.shape!r}."
             return self._reject(start, body, problem)
         name = head["name"].strip()
-        arguments = _Arguments(self._text, self._grammar, self._lenient)
+        arguments = _Arguments(self._text, self._grammar, self._plain, self._lenient)
         try:
             fields, end = arguments.read(head.end(), self._schemas, name)
             end = self._end(end)
@@ -178,7 +138,7 @@ class _Blocks:
         if not name:
             message = f"The call has no name. Write it as {self._grammar.shape!r}."
             return Fault(ParseErrorKind.MISSING_NAME, message)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             message = f"{name!r} is not the name of a tool. Write the call as {self._grammar.shape!r}."
             return Fault(ParseErrorKind.MALFORMED, message)
         return None
@@ -212,8 +172,9 @@ class _Blocks:
 class _Arguments:
     """Reads the arguments of one call as JSON text. `fault` says what is wrong with a value that was read."""
 
-    def __init__(self, text: str, grammar: BraceGrammar, lenient: bool) -> None:
+    def __init__(self, text: str, grammar: BraceGrammar, plain: re.Pattern[str], lenient: bool) -> None:
         self.fault: Fault | None = None
+        self._plain = plain  # a key with text, as nearly all are: a short cut
         self.repaired = False
         self._text = text
         self._grammar = grammar
@@ -227,14 +188,18 @@ class _Arguments:
         fields: dict[str, str] = {}
         position = _after_space(self._text, position)
         while not self._text.startswith("}", position):
-            key, position = self._key(position)
+            plain = self._plain.match(self._text, position)
+            key, start = (plain["key"], plain.start("value")) if plain else self._key(position)
             if key in fields:
-                raise _BrokenError(position, f"The key {key!r} is given twice")
+                raise _BrokenError(start, f"The key {key!r} is given twice")
             child = schema.property(key) if schema else None
-            start = _after_space(self._text, position)
-            value = self._value(start, child, depth)
-            fields[key] = value.json
-            position = self._past_comma(start, value.end, "}")
+            if plain:
+                fields[key] = self._text_value(plain["text"], child, depth)
+                end = plain.end()
+            else:
+                start = _after_space(self._text, start)
+                fields[key], end = self._value(start, child, depth)
+            position = self._past_comma(start, end, "}")
         return join_arguments(list(fields.items())), position + 1
 
     def _items(self, position: int, schema: Schema | None, depth: int) -> tuple[str, int]:
@@ -328,5 +293,7 @@ class _Arguments:
 
 
 def _after_space(text: str, position: int) -> int:
+    if not text[position : position + 1].isspace():
+        return position
     match = _SPACE.match(text, position)
     return match.end() if match else position

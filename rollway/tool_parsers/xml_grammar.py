@@ -17,7 +17,7 @@ from rollway.tool_parsers.json_calls import Fault
 from rollway.tool_parsers.output import ParseErrorKind
 
 _SUFFIX = r"(?::[\w-]{1,64})?>"
-_GROUP_NAME = re.compile(r"\(\?P<\w+>")
+_GROUP = re.compile(r"\(\?P<\w+>")
 _TAG_END = re.compile(r"(?<!P<key)>")  # in a pattern: the end of a tag, not of a group's name
 
 
@@ -133,8 +133,12 @@ class Patterns:
         tails = {tag: _tails(given, grammar.suffixes) for tag, given in patterns.items()}
         named = "|".join(f"(?P<{tag.value}>{tail})" for tag, tail in tails.items() if tail)
         self.any = re.compile(f"<(?:{named})")
-        at_top = "|".join(tails[tag] for tag in (*OPENS, Tag.SECTION_END) if tails[tag])
-        self.block = re.compile(f"<(?:{_GROUP_NAME.sub('(?:', at_top)})")
+        self.unnamed = {tag: f"<(?:{_GROUP.sub('(?:', tail)})" if tail else "" for tag, tail in tails.items()}
+        """The pattern of each tag, without groups; "" for those that the format has not."""
+        self.call, self.parameter = f"<{tails[Tag.CALL]}", f"<{tails[Tag.PARAMETER]}"
+        top = [tag for tag in (*OPENS, Tag.SECTION_END) if tails[tag]]
+        at_top = "|".join(f"(?P<{tag.value}>{_GROUP.sub('(?:', tails[tag])})" for tag in top)
+        self.block = re.compile(f"<(?:{at_top})")
         """What can stand where no block is open."""
         self.has_names = "name" in self.any.groupindex
         """Whether the tag of a call holds its name."""

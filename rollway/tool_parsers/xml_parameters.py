@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from rollway.tool_parsers.draft import Draft
 from rollway.tool_parsers.format import Tools
@@ -24,30 +23,12 @@ from rollway.tool_parsers.schema_types import (
     join_arguments,
     quote,
 )
-from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag, Trim
+from rollway.tool_parsers.xml_calls import NAME, PlainCalls, RawCall, RawParameter, trimmed
+from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag
 
-_NAME = re.compile(r"[^\s<>{}\"']+")
 _LONGEST_CUT_TAG = 60
 _IN_VALUES = frozenset({Tag.PARAMETER_END, Tag.NAME_END})
 _KINDS: dict[str | None, Tag] = {tag.value: tag for tag in Tag}
-
-
-class RawParameter(NamedTuple):
-    """A parameter as it was written, its value trimmed as the format wants."""
-
-    key: str
-    value: str
-    is_text: bool | None = None  # whether the tag says that the value is text; None when it does not say
-
-
-class RawCall(NamedTuple):
-    """A block of the text: a call, or what was meant as one."""
-
-    start: int
-    end: int
-    name: str
-    parameters: list[RawParameter]
-    fault: Fault | None = None
 
 
 class XmlFormat:
@@ -56,12 +37,13 @@ class XmlFormat:
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
         self._patterns = Patterns(grammar)
+        self._plain = PlainCalls(self._patterns)
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`."""
         draft = Draft(text, self.grammar.thought)
         schemas = ToolSchemas(tools)
-        reader = _Reader(draft, self._patterns)
+        reader = _Reader(draft, self._patterns, self._plain)
         for block in reader.blocks():
             fault = block.fault
             if fault is None:
@@ -81,7 +63,7 @@ class XmlFormat:
 
     def read(self, text: str) -> list[RawCall]:
         """Every block of a text, values as they stand there."""
-        return list(_Reader(Draft(text, self.grammar.thought), self._patterns).blocks())
+        return list(_Reader(Draft(text, self.grammar.thought), self._patterns, self._plain).blocks())
 
 
 def _arguments(call: RawCall, schemas: ToolSchemas, lenient: bool) -> Encoded | Fault:
@@ -113,11 +95,12 @@ def _encode(parameter: RawParameter, schema: Schema | None, lenient: bool) -> En
 class _Reader:
     """Reads the blocks of one text from left to right. `position` is the end of the last."""
 
-    def __init__(self, draft: Draft, patterns: Patterns) -> None:
+    def __init__(self, draft: Draft, patterns: Patterns, plain: PlainCalls) -> None:
         self.position = 0
         self._draft = draft
         self._text = draft.text
         self._patterns = patterns
+        self._plain = plain
         self._grammar = patterns.grammar
         self._tags: list[re.Match[str]] = []
         self._kinds: list[Tag | None] = []  # of the tags, and None for the end of the text
@@ -127,20 +110,46 @@ class _Reader:
 
     def blocks(self) -> Iterator[RawCall]:
         found = self._draft.search(self._patterns.block, 0)
-        if found is None:
-            return
-        self._tags = list(self._patterns.any.finditer(self._text))
-        self._kinds = [*(_KINDS[tag.lastgroup] for tag in self._tags), None]
         while found is not None:
-            start = found.start()
-            while self._tags[self._seen].start() < start:
-                self._seen += 1
-            block = self._block(self._seen)
+            block = self._plain_block(found)
+            if block is None and found.lastgroup == Tag.SECTION_END:
+                self._end_section(found.start(), found.end())
+            elif block is None:
+                block = self._block(self._tag_at(found.start()))
             if block is not None:
                 self.position = block.end
                 yield block
             found = self._draft.search(self._patterns.block, self.position)
         self._drop_cut_section_end()
+
+    def _plain_block(self, found: re.Match[str]) -> RawCall | None:
+        """The call that a block holds, where it can be read without care; its section's tag is dropped."""
+        start, end = found.span()
+        if found.lastgroup == Tag.SECTION:
+            call = self._plain.read(self._text, end)
+            if call is not None:
+                self._draft.drop(start, end)
+                self._in_section = True
+            return call
+        if found.lastgroup == Tag.SECTION_END or (self._grammar.needs_section and not self._in_section):
+            return None
+        return self._plain.read(self._text, start)
+
+    def _end_section(self, start: int, end: int) -> None:
+        """Pass the tag that ends a section. Where none is open it is only text."""
+        if self._in_section:
+            self._draft.drop(start, end)
+        self._in_section = False
+        self.position = end
+
+    def _tag_at(self, start: int) -> int:
+        """Which tag stands at a place where one does. All tags are found when the first is asked for."""
+        if not self._tags:
+            self._tags = list(self._patterns.any.finditer(self._text))
+            self._kinds = [*(_KINDS[tag.lastgroup] for tag in self._tags), None]
+        while self._tags[self._seen].start() < start:
+            self._seen += 1
+        return self._seen
 
     def _block(self, at: int) -> RawCall | None:
         """The block that begins with a tag; None, with `position` moved on, where no call is meant."""
@@ -149,10 +158,9 @@ class _Reader:
         following = self._kinds[at + 1]
         if kind is Tag.SECTION and following not in (Tag.WRAPPER, Tag.CALL):
             return self._unreadable(first, at + 1, self._patterns.advice.no_call)
-        if kind in (Tag.SECTION, Tag.SECTION_END):
-            if kind is Tag.SECTION or self._in_section:
-                self._draft.drop(self._tags[first].start(), tag.end())
-            self._in_section = kind is Tag.SECTION
+        if kind is Tag.SECTION:
+            self._draft.drop(self._tags[first].start(), tag.end())
+            self._in_section = True
         elif self._grammar.needs_section and not self._in_section:
             pass
         elif kind is Tag.CALL:
@@ -166,8 +174,8 @@ class _Reader:
 
     def _last_repeat(self, at: int) -> int:
         """The last of the tags with which a block opens: one that is written several times opens it once."""
-        kind, named = self._kinds[at], self._patterns.has_names
-        if kind is Tag.SECTION_END or (kind is Tag.CALL and named):
+        kind = self._kinds[at]
+        if kind is Tag.CALL and self._patterns.has_names:
             return at
         while self._kinds[at + 1] is kind and self._is_blank(
             self._tags[at].end(), self._tags[at + 1].start()
@@ -260,12 +268,7 @@ class _Reader:
         return following not in _IN_VALUES and self._is_blank(end, self._tags[at + 1].start())
 
     def _parameter(self, tag: re.Match[str], key: str, end: int) -> RawParameter:
-        value = self._text[tag.end() : end]
-        trim = self._grammar.trim
-        if trim is Trim.ALL:
-            value = value.strip()
-        elif trim is Trim.ONE_NEWLINE:
-            value = value.removeprefix("\n").removesuffix("\n")
+        value = trimmed(self._text[tag.end() : end], self._grammar.trim)
         says = tag["string"] if "string" in tag.re.groupindex else None
         return RawParameter(key, value, None if says is None else says == "true")
 
@@ -327,6 +330,6 @@ class _Reader:
     def _name_fault(self, name: str) -> Fault | None:
         if not name:
             return self._patterns.advice.no_name
-        if not self._patterns.has_names and not _NAME.fullmatch(name):
+        if not self._patterns.has_names and not NAME.fullmatch(name):
             return self._patterns.advice.no_call
         return None

@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 
 from rollway.tool_parsers.rendering import after_content, arguments_of
-from rollway.tool_parsers.xml_parameters import RawCall, RawParameter, XmlFormat
+from rollway.tool_parsers.xml_calls import RawCall, RawParameter
+from rollway.tool_parsers.xml_parameters import XmlFormat
 from rollway.trajectory import ToolCall
 
 CANNOT_SAY = (

@@ -201,6 +201,31 @@ def test_no_mutation_of_a_text_raises_or_loses_words(format: str, data: st.DataO
         assert error.message
 
 
+class NoShortCut:
+    """Stands where a short cut does, and never takes it."""
+
+    def read(self, text: str, start: int) -> None:
+        return None
+
+    def match(self, text: str, start: int) -> None:
+        return None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_the_short_cut_reads_what_the_reader_with_care_reads(format: str, data: st.DataObject) -> None:
+    parser = get_parser(format)
+    family = parser.format.parse.__self__  # type: ignore[attr-defined]
+    careful = type(family)(family.grammar)
+    careful._plain = NoShortCut()
+    text = "One. " + parser.format.example * 2 + " Two. " + parser.format.example
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        text = text[:at] + data.draw(tagged_text) + text[data.draw(st.integers(at, len(text))) :]
+    assert parser.parse(text) == careful.parse(text, (), False)
+
+
 def seconds(parser: ToolParser, text: str) -> float:
     start = time.process_time()
     parser.parse(text)
