@@ -133,8 +133,8 @@ class EvalConfig(_Section):
     groups: bool = False  # a task's samples are a group: group_id is set, advantages are filled in
     seed: int | None = 0  # null: no seed is sent to the server
     model: ModelConfig = ModelConfig()
-    tool_parser: str | None = "hermes"  # for calls that the server left in the text; null: none
-    reasoning_parser: str | None = None  # for thoughts that the server left in the text; null: none
+    tool_parser: str | None = "hermes"  # calls that the server left in the text; auto, a format, or null
+    reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
     sampling: Annotated[Sampling, *_section_of(Sampling)] = Sampling()
     limits: Annotated[Limits, *_section_of(Limits)] = Limits()
 

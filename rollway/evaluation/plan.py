@@ -16,9 +16,9 @@ from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
 from rollway.evaluation.tasks import TaskSet, load_tasks
-from rollway.tool_parsers import get_parser, get_reasoning_format
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -50,10 +50,7 @@ def prepare(config: EvalConfig) -> Plan:
         UserError: what is wrong with it, and how to mend it.
     """
     config = config.resolved()
-    if config.tool_parser is not None:
-        get_parser(config.tool_parser)
-    if config.reasoning_parser is not None:
-        get_reasoning_format(config.reasoning_parser)
+    check_formats(config)
     config = _found_policy(config)
     environment = load_environment(config.environment, config.environment_args)
     try:

@@ -19,6 +19,7 @@ from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
@@ -54,10 +55,12 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
         if run is None or len(run.done) < plan.asked:
-            async with _reached(plan) as (config, backend):
+            async with _reached(plan) as (config, backend, choices):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
+                for line in choices:
+                    _log.info(line)
                 tracker = held.enter_context(_tracked(plan))
                 ending = await drive(plan, run, backend, console, tracker, ending.seconds)
         return conclude(plan, run, ending, console, tracker)
@@ -74,8 +77,8 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend]]:
-    """The model's server, started where it is ours, and workers that talk to it."""
+async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str]]]:
+    """The model's server, started where it is ours, workers that talk to it, and what was chosen for it."""
     config = plan.config
     if config.model.policy is None:
         config = named_model(config, await check_server(config, plan.api_key))
@@ -90,8 +93,9 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend]]:
             model = config.model.model_copy(update={"base_url": await starting})
             config = config.model_copy(update={"model": model})
             config = named_model(config, await check_server(config, plan.api_key))
+        config, choices = choose_formats(config)
         spec = WorkerSpec(config.as_dict(), plan.api_key, environment_source(config.environment))
-        yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec)
+        yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices
 
 
 @contextmanager
