@@ -46,7 +46,7 @@ class TurnMismatch(msgspec.Struct, frozen=True):
     turn: int | None  # 0-based
     kind: Mismatch
     detail: str
-    tokens: int  # sampled ones that it concerns
+    tokens: int  # sampled in that turn; 0 for a sequence, whose turns are told of by themselves
 
 
 class TokenDifference(msgspec.Struct, frozen=True):

@@ -69,8 +69,8 @@ class _Faults:
             self._turns.add(turn.index)
             self._add(turn.index, kind, detail, len(turn.token_ids or ()))
 
-    def add_sequence(self, kind: Mismatch, detail: str, tokens: int) -> None:
-        self._add(None, kind, detail, tokens)
+    def add_sequence(self, kind: Mismatch, detail: str) -> None:
+        self._add(None, kind, detail, 0)  # the turns that are lost with it count their own tokens
 
     def _add(self, turn: int | None, kind: Mismatch, detail: str, tokens: int) -> None:
         record = self._trajectory
@@ -85,7 +85,7 @@ def _spans(trajectory: Trajectory, faults: _Faults) -> tuple[list[Span], set[int
         fault = _fault_of_sequence(sequence, len(trajectory.turns))
         if fault is not None:
             malformed.add(number)
-            faults.add_sequence(Mismatch.MALFORMED, f"sequence {number}: {fault}", sum(sequence.loss_mask))
+            faults.add_sequence(Mismatch.MALFORMED, f"sequence {number}: {fault}")
             continue
         marks = zip(sequence.loss_mask, sequence.turn_index, strict=True)
         position = 0

@@ -58,7 +58,7 @@ class Survey:
         self.turns_by_fit.update(structure.fits)
         self.sequences.update(structure.begun)
         for number, sequence in enumerate(trajectory.sequences):
-            tokens = sum(mask == 1 for mask in sequence.loss_mask)
+            tokens = sum(mask != 0 for mask in sequence.loss_mask)
             self.sequence_tokens += tokens
             self.malformed_tokens += tokens if number in structure.malformed else 0
         for mismatch in structure.mismatches:
