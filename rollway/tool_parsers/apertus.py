@@ -12,7 +12,7 @@ from rollway.tool_parsers.rendering import after_content, argument_json, quote
 from rollway.tool_parsers.tagged_json import TaggedJson
 from rollway.trajectory import ToolCall
 
-_THOUGHT = re.compile(r"(<\|inner_prefix\|>|<think>)|<\|inner_suffix\|>|</think>")
+_THOUGHT = re.compile(r"<(?:(\|inner_prefix\||think)|\|inner_suffix\||/think)>")
 _NO_NAME = Fault(
     ParseErrorKind.MISSING_NAME,
     'The call has no name. Write {"name of the tool": {arguments}} for each call.',

@@ -8,7 +8,7 @@ from rollway.tool_parsers.format import ToolFormat
 from rollway.tool_parsers.rendering import each_call
 from rollway.tool_parsers.tagged_json import TaggedJson
 
-_THOUGHT = re.compile(r"(<longcat_think>|<think>)|</longcat_think>|</think>")
+_THOUGHT = re.compile(r"<(?:((?:longcat_)?think)|/(?:longcat_)?think)>")
 
 FORMAT = ToolFormat(
     name="longcat",

@@ -20,7 +20,7 @@ from rollway.trajectory import ToolCall
 
 _OPENING = "[TOOL_CALLS]"
 _TAGS = JsonTags([_OPENING])
-_THOUGHT = re.compile(r"(\[THINK\]|<think>)|\[/THINK\]|</think>")
+_THOUGHT = re.compile(r"[\[<](?:(THINK\]|think>)|/(?:THINK\]|think>))")
 _HEADER = re.compile(
     r"\s*+(?P<name>[^\[\]{}\"'\n]++)(?:\[CALL_ID\](?P<id>[^\[{\n]*+))?(?:\[ARGS\]\s*+(?=\S)|(?=\{))"
 )
