@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rollway.tool_parsers import ParsedOutput, get_parser, list_parsers
 
-MUTATIONS_PER_FORMAT = 300
+MUTATIONS_PER_FORMAT = 200
 SPLICES = [
     "{",
     "}",
@@ -91,7 +91,7 @@ def test_any_mix_of_tags_and_brackets_is_read(name: str) -> None:
         parser.format.example,
     ]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.sampled_from(words), max_size=30), st.booleans())
     def check_mix(mix: list[str], lenient: bool) -> None:
         text = "".join(mix)

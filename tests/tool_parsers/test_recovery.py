@@ -48,6 +48,23 @@ def test_a_call_quoted_in_a_broken_call_is_not_executed() -> None:
         assert inner in (parsed.content or "").replace('\\"', '"')
 
 
+@pytest.mark.parametrize(
+    ("name", "opening", "closing"),
+    [
+        ("longcat", "<longcat_think>", "</longcat_think>"),
+        ("mistral", "[THINK]", "[/THINK]"),
+        ("apertus", "<|inner_prefix|>", "<|inner_suffix|>"),
+        ("hermes", "<think>", "</think>"),
+        ("kimi_k2", "<think>", "</think>"),
+    ],
+)
+def test_each_format_knows_the_tags_of_its_models_thoughts(name: str, opening: str, closing: str) -> None:
+    call = get_parser(name).format.example
+    assert len(read(name, f"{opening}{call}{closing}{call}").tool_calls) == 1
+    assert len(read(name, f"{call}{closing}{call}").tool_calls) == 1
+    assert len(read(name, f"{opening}{call}").tool_calls) == 1
+
+
 def test_a_block_without_json_ends_at_its_own_tag() -> None:
     good = '<tool_call>{"name": "f"}</tool_call>'
     parsed = read("hermes", f"<tool_call>f(1)</tool_call>{good}")
