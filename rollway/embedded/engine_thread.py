@@ -113,17 +113,15 @@ class EngineThread:
         """The caller is done with it; whatever still runs of it is aborted."""
         del self._open[id(generation)]
         if generation.left:
-            self._abort(generation)
+            for request in generation.requests:
+                self._inbox.put(partial(self.engine.abort, request))
 
     def abort(self, request_ids: Container[str]) -> None:
         """Abort requests by id; they end with finish reason ``abort`` and what they have sampled."""
         for generation in self._open.values():
-            if any(request.id in request_ids for request in generation.requests):
-                self._abort(generation)
-
-    def _abort(self, generation: Generation) -> None:
-        for request in generation.requests:
-            self._inbox.put(partial(self.engine.abort, request))
+            for request in generation.requests:
+                if request.id in request_ids:
+                    self._inbox.put(partial(self.engine.abort, request))
 
     def _run(self) -> None:
         from threadpoolctl import threadpool_limits

@@ -19,7 +19,6 @@ from rollway.embedded.weights import Array, LayerWeights, Weights
 _MASKED = np.float32(-np.inf)
 _ATTENTION_ROWS = 32  # decoding rows that attend together, padded to the longest of them
 _BLOCK = 256  # positions that one product sums over
-_ONES = np.ones((_BLOCK, LANES), np.float32)
 
 Integers = NDArray[np.int64]
 
@@ -212,7 +211,8 @@ def _mix(scores: Array, bias: Array, values: Array) -> Array:
 
 def _sums(weights: Array, values: Array) -> tuple[Array, Array]:
     """The weighted sum of the values and the sum of the weights, both over positions in their order."""
-    total = weights.reshape(-1, weights.shape[-1]) @ _ONES[: weights.shape[-1]]
+    ones = np.ones((weights.shape[-1], LANES), np.float32)
+    total = weights.reshape(-1, weights.shape[-1]) @ ones
     return weights @ values, total[:, :1].reshape(*weights.shape[:-1], 1)
 
 

@@ -39,6 +39,7 @@ class Tokenizer:
         self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
         self.size = self._inner.get_vocab_size(with_added_tokens=True)
         self.token_bytes = _token_bytes(self._inner, {token: entry.content for token, entry in added.items()})
+        self._texts = [data.decode("utf-8", errors="replace") for data in self.token_bytes]
         self.eos_id, self.extra_stop_ids = self._read_ends(folder)
 
     def _read_ends(self, folder: Path) -> tuple[int | None, tuple[int, ...]]:
@@ -76,7 +77,7 @@ class Tokenizer:
 
     def token_text(self, token: int) -> str:
         """One token as text by itself."""
-        return self.bytes_of(token).decode("utf-8", errors="replace")
+        return self._texts[token] if token < len(self._texts) else ""
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """The vocabulary's own spelling of tokens."""

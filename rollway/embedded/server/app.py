@@ -75,7 +75,7 @@ def build_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[answer_errors], client_max_size=_BODY_LIMIT)
     app[CONTEXT] = context
     for module in (chat, completions, generate, tokenize, status):
-        app.add_routes(module.routes)
+        app.add_routes(module.routes())
     return app
 
 

@@ -27,8 +27,6 @@ from rollway.embedded.server.sampling_fields import check_stream_options, sampli
 from rollway.embedded.server.sse import stream_events
 from rollway.tool_parsers import opened_by_prompt
 
-routes = web.RouteTableDef()
-
 
 class Message(msgspec.Struct, kw_only=True):
     """The assistant's turn."""
@@ -70,7 +68,13 @@ class ChatReply(msgspec.Struct, kw_only=True):
     kv_transfer_params: None = None
 
 
-@routes.post("/v1/chat/completions")
+def routes() -> list[web.RouteDef]:
+    """The endpoints of this file."""
+    return [
+        web.post("/v1/chat/completions", chat),
+    ]
+
+
 async def chat(request: web.Request) -> web.StreamResponse:
     """One reply, or a stream of it."""
     context, body = await read_body(request, ChatRequest)

@@ -32,8 +32,6 @@ from rollway.embedded.server.sampling_fields import check_stream_options, sampli
 from rollway.embedded.server.sse import stream_events
 from rollway.embedded.tokenizer import Tokenizer
 
-routes = web.RouteTableDef()
-
 
 class CompletionLogprobs(msgspec.Struct, kw_only=True):
     """One entry for each sampled token, in the shape of the old completions API."""
@@ -68,7 +66,13 @@ class CompletionReply(msgspec.Struct, kw_only=True):
     usage: Usage | msgspec.UnsetType = msgspec.UNSET
 
 
-@routes.post("/v1/completions")
+def routes() -> list[web.RouteDef]:
+    """The endpoints of this file."""
+    return [
+        web.post("/v1/completions", completions),
+    ]
+
+
 async def completions(request: web.Request) -> web.StreamResponse:
     """Continue one prompt or several."""
     context, body = await read_body(request, CompletionRequest)

@@ -24,8 +24,6 @@ from rollway.embedded.server.requests import GenerateRequest
 from rollway.embedded.server.sampling_fields import check_stream_options, sampling_params
 from rollway.embedded.server.sse import stream_events
 
-routes = web.RouteTableDef()
-
 WEIGHT_VERSION = "default"
 """The one version of weights that this server has; vLLM's word for it."""
 
@@ -83,7 +81,13 @@ class GenerateReply(msgspec.Struct, kw_only=True):
     choices: list[GenerateChoice]
 
 
-@routes.post("/inference/v1/generate")
+def routes() -> list[web.RouteDef]:
+    """The endpoints of this file."""
+    return [
+        web.post("/inference/v1/generate", generate),
+    ]
+
+
 async def generate(request: web.Request) -> web.StreamResponse:
     """Continue a prompt of ids."""
     context, body = await read_body(request, GenerateRequest)

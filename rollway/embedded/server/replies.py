@@ -57,19 +57,17 @@ class ChatLogprobs(msgspec.Struct):
 
 def chat_logprobs(tokenizer: Tokenizer, output: Output) -> ChatLogprobs:
     """The logprobs of an output that has some, in the chat shape."""
-    assert output.logprobs is not None
-    content = []
-    for index, (token, logprob) in enumerate(zip(output.token_ids, output.logprobs, strict=True)):
-        top = output.top[index] if output.top is not None else []
-        content.append(
+    return ChatLogprobs(
+        [
             SampledLogprob(
                 tokenizer.token_text(token),
                 floor(logprob),
                 list(tokenizer.bytes_of(token)),
                 [_token_logprob(tokenizer, *entry) for entry in top],
             )
-        )
-    return ChatLogprobs(content)
+            for token, logprob, _, top in tokens_with_logprobs(output)
+        ]
+    )
 
 
 def _token_logprob(tokenizer: Tokenizer, token: int, logprob: float) -> TokenLogprob:

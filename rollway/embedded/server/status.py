@@ -9,10 +9,21 @@ from aiohttp import web
 from rollway.embedded.server.context import CONTEXT, json_reply, read_body
 from rollway.embedded.server.requests import AbortRequest
 
-routes = web.RouteTableDef()
+
+def routes() -> list[web.RouteDef]:
+    """The endpoints of this file."""
+    return [
+        web.get("/v1/models", models),
+        web.get("/health", health),
+        web.get("/ping", health),
+        web.get("/version", show_version),
+        web.get("/load", load),
+        web.post("/inference/v1/abort_requests", abort),
+        web.post("/abort_requests", abort),
+        web.get("/metrics", metrics),
+    ]
 
 
-@routes.get("/v1/models")
 async def models(request: web.Request) -> web.Response:
     """The one model that is served."""
     context = request.app[CONTEXT]
@@ -29,27 +40,21 @@ async def models(request: web.Request) -> web.Response:
     return json_reply({"object": "list", "data": [card]})
 
 
-@routes.get("/health")
-@routes.get("/ping")
 async def health(request: web.Request) -> web.Response:
     """200 while the engine runs, 503 when it has died."""
     return web.Response(status=200 if request.app[CONTEXT].engine.death is None else 503)
 
 
-@routes.get("/version")
 async def show_version(request: web.Request) -> web.Response:
     """The version of this package."""
     return json_reply({"version": version("rollway"), "server": "rollway"})
 
 
-@routes.get("/load")
 async def load(request: web.Request) -> web.Response:
     """Requests that are being answered."""
     return json_reply({"server_load": request.app[CONTEXT].engine.pending})
 
 
-@routes.post("/inference/v1/abort_requests")
-@routes.post("/abort_requests")
 async def abort(request: web.Request) -> web.Response:
     """Abort requests by the ids that their replies carry."""
     context, body = await read_body(request, AbortRequest)
@@ -57,7 +62,6 @@ async def abort(request: web.Request) -> web.Response:
     return web.Response()
 
 
-@routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
     """Prometheus text, with vLLM's names."""
     context = request.app[CONTEXT]

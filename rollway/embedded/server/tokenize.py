@@ -8,10 +8,15 @@ from rollway.embedded.server.context import check_model, check_vocabulary, json_
 from rollway.embedded.server.errors import invalid_body
 from rollway.embedded.server.requests import DetokenizeRequest, TokenizeRequest
 
-routes = web.RouteTableDef()
+
+def routes() -> list[web.RouteDef]:
+    """The endpoints of this file."""
+    return [
+        web.post("/tokenize", tokenize),
+        web.post("/detokenize", detokenize),
+    ]
 
 
-@routes.post("/tokenize")
 async def tokenize(request: web.Request) -> web.Response:
     """The ids of a text, or of a chat as `/v1/chat/completions` would see it."""
     context, body = await read_body(request, TokenizeRequest)
@@ -39,7 +44,6 @@ async def tokenize(request: web.Request) -> web.Response:
     )
 
 
-@routes.post("/detokenize")
 async def detokenize(request: web.Request) -> web.Response:
     """The text of ids, special tokens included."""
     context, body = await read_body(request, DetokenizeRequest)
