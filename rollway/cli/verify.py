@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rollway.verification import VerificationReport
-
 FAILED = 1
 
 LINE_SECONDS = 10.0
@@ -62,12 +60,16 @@ def verify(
     1 a bound is exceeded, a token's context is not what the record says, or the server stopped answering;
     2 wrong usage; 130 interrupted.
     """
+    import msgspec
     from rich.console import Console
 
+    from rollway.errors import UserError
     from rollway.inference.errors import InferenceError
     from rollway.verification import verify_run
     from rollway.verification.table import print_report
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     changes = {"base_url": base_url, "name": model, "api_key_env": api_key_env}
     bounds = {"largest": max_difference, "mean": mean_difference, "p99": p99_difference}
     try:
@@ -85,19 +87,8 @@ def verify(
         return FAILED
     print_report(report, Console())
     if json_file is not None:
-        _write(json_file, report)
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return FAILED if report.failures else 0
-
-
-def _write(path: Path, report: VerificationReport) -> None:
-    import msgspec
-
-    from rollway.errors import UserError
-
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    except OSError as error:
-        raise UserError(f"--json {path}: cannot be written: {error.strerror or error}") from None
 
 
 class _Progress:
