@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from rollway.branching import covered_messages
 from rollway.inference.errors import ContextOverflow, InferenceError
 from rollway.inference.protocol import Client, Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.limits import Limits
@@ -83,16 +84,21 @@ class AgentLoop:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
         A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
-        whatever happens. ``done`` is asked after each turn's tool results.
+        whatever happens. One that has turns (see `rollway.branching`) is gone on with: ``messages`` begin
+        with its own, its calls and tokens count towards the limits. ``done`` is asked after each turn's tool
+        results.
 
         Raises:
+            ValueError: ``messages`` do not begin with those of a trajectory that has turns.
             asyncio.CancelledError: the caller cancelled. The record is whole up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight have been cancelled.
         """
         if trajectory is None:
             trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
+        covered = covered_messages(trajectory, messages)
+        before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]
-        rollout = _Rollout(self, trajectory, done)
+        rollout = _Rollout(self, trajectory, done, covered)
         started, wall = time.time(), time.monotonic()
         try:
             async with asyncio.timeout(self.limits.timeout):
@@ -108,8 +114,8 @@ class AgentLoop:
             trajectory.timing = TrajectoryTiming(
                 started=started,
                 total=time.monotonic() - wall,
-                model=sum(turn.timing.total for turn in trajectory.turns),
-                tools=sum(turn.timing.tools for turn in trajectory.turns),
+                model=sum(turn.timing.total for turn in trajectory.turns[before:]),
+                tools=sum(turn.timing.tools for turn in trajectory.turns[before:]),
             )
         return trajectory
 
@@ -117,18 +123,20 @@ class AgentLoop:
 class _Rollout:
     """One run of the loop: the record, and what is needed to go on with it."""
 
-    def __init__(self, loop: AgentLoop, trajectory: Trajectory, done: Done | None) -> None:
+    def __init__(self, loop: AgentLoop, trajectory: Trajectory, done: Done | None, covered: int) -> None:
         self.loop = loop
         self.limits = loop.limits
         self.trajectory = trajectory
         self.done = done
         self.definitions = loop.tools.definitions()
         self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
-        self.completion_tokens = 0
-        self.tool_calls = 0
-        self.call_ids: set[str] = set()
+        turns = trajectory.turns
+        self.completion_tokens = sum(_sampled(turn) for turn in turns)
+        self.tool_calls = sum(len(turn.tool_calls) for turn in turns)
+        self.call_ids = {call.id for turn in turns for call in turn.tool_calls}
         self.chain = PromptChain(loop.decode)
-        self.covered = 0  # messages that the chain's ids stand for
+        self.chain.go_on(turns)
+        self.covered = covered  # messages that the chain's ids stand for
 
     async def run(self) -> StopReason:
         while True:
@@ -222,8 +230,7 @@ class _Rollout:
         )
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
         turn.untrainable = untrainable_reason(turn)
-        sampled = completion.usage.completion_tokens
-        self.completion_tokens += len(turn.token_ids) if turn.token_ids is not None else sampled
+        self.completion_tokens += _sampled(turn)
         self.trajectory.model = completion.model or self.trajectory.model
         self.trajectory.turns.append(turn)
         self.trajectory.messages.append(history_message(reply))
@@ -336,6 +343,10 @@ class _Rollout:
 def turn_seed(seed: int, turn: int) -> int:
     """The sampling seed of one turn: fixed by the rollout's seed, different for each turn, below 2**31."""
     return (seed * 1_000_003 + turn * 7_919) % 2**31
+
+
+def _sampled(turn: Turn) -> int:
+    return len(turn.token_ids) if turn.token_ids is not None else turn.usage.completion_tokens
 
 
 def _with(sampling: Sampling, changes: dict[str, int]) -> Sampling:

@@ -91,6 +91,12 @@ class PromptChain:
         self.token_ids = prompt + (turn.token_ids or [])
         self.sampled = None if turn.token_ids is None else len(turn.token_ids)
 
+    def go_on(self, turns: Sequence[Turn]) -> None:
+        """Take up a conversation after ``turns``, which are not changed."""
+        for turn, prompt in zip(turns, whole_prompts(turns), strict=True):
+            self.token_ids = [] if prompt is None else prompt + (turn.token_ids or [])
+            self.sampled = None if prompt is None or turn.token_ids is None else len(turn.token_ids)
+
     def drop_stop(self, turn: Turn) -> None:
         """Take the last sampled id off the turn that was added last: ids, logprobs and versions together.
 
@@ -181,7 +187,7 @@ def build_sequences(turns: Sequence[Turn]) -> list[TokenSequence]:
     runs: list[list[tuple[Turn, list[int]]]] = []
     length = 0  # ids of the open sequence; 0 when none is open
     for turn, prompt in zip(turns, whole_prompts(turns), strict=True):
-        if untrainable_reason(turn) is not None or prompt is None:
+        if turn.untrainable is not None or untrainable_reason(turn) is not None or prompt is None:
             length = 0
             continue
         if length and turn.prompt_shared == length:

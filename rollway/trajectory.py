@@ -66,6 +66,7 @@ class Untrainable(StrEnum):
     NO_TOKEN_IDS = "no_token_ids"
     NO_PROMPT_TOKEN_IDS = "no_prompt_token_ids"
     LENGTH_MISMATCH = "length_mismatch"
+    TRAINED_IN_PARENT = "trained_in_parent"  # a branch shares the turn with the trajectory that sampled it
 
 
 class PromptFit(StrEnum):

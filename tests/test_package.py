@@ -23,7 +23,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"agent_loop"},
     {"replies"},
     {"inference", "tools", "tool_parsers", "limits"},
-    {"sequences", "statistics"},
+    {"sequences", "statistics", "branching"},
     {"trajectory", "errors"},
 ]
 
