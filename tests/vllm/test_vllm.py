@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollway.inference.launch import launch_embedded
 
 from rollway.agent_loop import AgentLoop
 from rollway.environments.calculator import CalculatorEnvironment
@@ -18,6 +17,7 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run_directory import read_trajectories
 from rollway.evaluation.summary import RunSummary
 from rollway.inference import ChatClient, CompletionRequest, Sampling
+from rollway.inference.launch import launch_embedded
 from rollway.tools import ToolPool
 from rollway.trajectory import StopReason, Trajectory
 
