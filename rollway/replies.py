@@ -60,14 +60,21 @@ def _unique(calls: Sequence[ToolCall], used: set[str], turn: int) -> list[ToolCa
     """The calls with ids that no other call of the rollout has; the model's own where they are free."""
     unique = []
     for position, call in enumerate(calls):
-        identity = call.id or f"call_{turn}_{position}"
-        stem, number = identity, 1
+        identity = stem = call.id or f"call_{turn}_{position}"
+        number = 1
         while identity in used:
             number += 1
-            identity = f"{stem}_{number}"
+            identity = _numbered(stem, number)
         used.add(identity)
         unique.append(call if identity == call.id else ToolCall(identity, call.name, call.arguments))
     return unique
+
+
+def _numbered(stem: str, number: int) -> str:
+    # Mistral's templates refuse ids that are not nine letters and digits.
+    if len(stem) == 9 and stem.isalnum():
+        return stem[: 9 - len(str(number))] + str(number)
+    return f"{stem}_{number}"
 
 
 def history_message(reply: Reply) -> Message:

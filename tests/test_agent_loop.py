@@ -266,6 +266,14 @@ async def test_repeated_and_empty_call_ids_are_made_unique() -> None:
     assert len(told(trajectory)) == 5
 
 
+async def test_an_id_that_a_mistral_template_accepts_stays_one_when_it_is_repeated() -> None:
+    function = {"name": "add", "arguments": '{"a": 1, "b": 1}'}
+    calls = [{"id": "aB3dE6gH9", "type": "function", "function": function}] * 12
+    trajectory = await rolled_out([reply(tool_calls=calls), reply("2")])
+    ids = [call.id for call in trajectory.turns[0].tool_calls]
+    assert all(len(identity) == 9 and identity.isalnum() for identity in ids)
+
+
 async def test_a_tool_can_end_the_rollout() -> None:
     trajectory = await rolled_out([reply(tool_calls=[("submit", {"answer": "5"})])], submit)
     assert trajectory.stop_reason is StopReason.TOOL_STOPPED
