@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rollway.inference.launch import launch_embedded
-
 from rollway.environments.calculator import CalculatorEnvironment
 from rollway.inference import ChatClient, CompletionRequest, Sampling
+from rollway.inference.launch import launch_embedded
 
 TOKENS = 128
 IN_FLIGHT = (1, 16, 64)

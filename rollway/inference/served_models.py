@@ -15,6 +15,7 @@ class ServedModel(msgspec.Struct):
 
     id: str
     root: str | None = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
+    max_model_len: int | None = None  # tokens of prompt and completion together
 
 
 class _ModelList(msgspec.Struct):

@@ -44,6 +44,7 @@ class _Ready(msgspec.Struct, frozen=True):
 
     writer: PromptWriter
     endpoint: TokenEndpoint
+    context: int | None  # tokens of prompt and completion together; None: not known
 
 
 class TokenClient:
@@ -215,6 +216,8 @@ class TokenClient:
                 fields=generation.fields(),
                 cache_salt=version,
             )
+            if ready.endpoint.needs_budget and call.fields.get("max_tokens") is None:
+                call.fields["max_tokens"] = self._rest_of_context(ready, len(call.token_ids))
             return await self._try(ready.endpoint, call)
 
         try:
@@ -283,12 +286,20 @@ class TokenClient:
             return self._ready
         async with self._finding_out:
             if self._ready is None:
-                self.model, self.folder = await find_model(
-                    self._transport, self._api, self.model, self.folder
-                )
                 endpoint = await find_endpoint(self._transport, self._endpoint)
-                self._ready = _Ready(await self._open_folder(self.folder), endpoint)
+                served = await find_model(
+                    self._transport, self._api, self.model, self.folder, need_context=endpoint.needs_budget
+                )
+                writer = await self._open_folder(served.folder)
+                self.model, self.folder = served.name, served.folder
+                self._ready = _Ready(writer, endpoint, served.context)
         return self._ready
+
+    def _rest_of_context(self, ready: _Ready, prompt: int) -> int:
+        if ready.context is None:
+            unknown = f"{self.server} does not say how long its model's context is; set sampling.max_tokens"
+            raise TryFailed(BadRequest(unknown), retry=False)
+        return max(1, ready.context - prompt)  # where nothing is left, the server's own refusal says so
 
     async def _open_folder(self, folder: Path) -> PromptWriter:
         try:  # in a thread: a large vocabulary takes a second

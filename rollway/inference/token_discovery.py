@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from rollway.inference.errors import BadRequest, InferenceError
 from rollway.inference.faults import failed_try
 from rollway.inference.retry import TryFailed
@@ -22,20 +24,33 @@ _CLOSED = frozenset({403, 404, 405, 501})
 """What servers answer where they do not open an endpoint."""
 
 
-async def find_model(transport: Transport, api: str, name: str, folder: Path | None) -> tuple[str, Path]:
+class ServedFolder(msgspec.Struct, frozen=True):
+    """The model to ask for."""
+
+    name: str
+    folder: Path
+    context: int | None  # tokens of prompt and completion together; None: not known
+
+
+async def find_model(
+    transport: Transport, api: str, name: str, folder: Path | None, *, need_context: bool
+) -> ServedFolder:
     """The name to ask for and the model's folder, each as given or as the server says.
 
     Args:
         api: path of the server's OpenAI API, such as ``/v1``.
         name: "" takes the only model.
         folder: None takes the one that the server names, where that is on this machine.
+        need_context: ask for the context's length too.
 
     Raises:
-        TryFailed: the server does not say.
+        TryFailed: the server does not say what is not given.
     """
-    if name and folder is not None:
-        return name, folder
+    if name and folder is not None and not need_context:
+        return ServedFolder(name, folder, None)
     reply = await transport.get(f"{api}/models", _TIMES)
+    if reply.status == 404 and name and folder is not None:
+        return ServedFolder(name, folder, None)
     if not 200 <= reply.status < 300:
         raise failed_try(reply.status, reply.body, reply.headers, server=transport.server)
     try:
@@ -43,7 +58,8 @@ async def find_model(transport: Transport, api: str, name: str, folder: Path | N
         name = choose_model(name, [model.id for model in served], server=transport.server)
     except InferenceError as error:
         raise TryFailed(error, retry=False) from error
-    return name, folder or _local_folder(served, name, transport.server)
+    context = next((model.max_model_len for model in served if model.id == name), None)
+    return ServedFolder(name, folder or _local_folder(served, name, transport.server), context)
 
 
 def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path:

@@ -43,6 +43,7 @@ class TokenEndpoint:
     path: str
     body: Callable[[TokenCall], dict[str, Any]]
     read: Callable[[bytes, TokenCall], TokenReply]
+    needs_budget: bool = False  # without max_tokens it samples a few tokens, not what is left of the context
 
 
 class _Usage(msgspec.Struct):
@@ -143,7 +144,7 @@ _COMPLETION_DECODER = msgspec.json.Decoder(_CompletionReply)
 
 def _completion_body(call: TokenCall) -> dict[str, Any]:
     given = {name: value for name, value in call.fields.items() if value is not None}
-    body = {"model": call.model, "prompt": call.token_ids, "max_tokens": None, "logprobs": 0}
+    body = {"model": call.model, "prompt": call.token_ids, "logprobs": 0}
     return body | {"return_token_ids": True} | _salted("cache_salt", call) | given
 
 
@@ -241,7 +242,9 @@ def _read_sglang(body: bytes, call: TokenCall) -> TokenReply:
 
 
 GENERATE = TokenEndpoint("generate", "/inference/v1/generate", _generate_body, _read_generate)
-COMPLETIONS = TokenEndpoint("completions", "{api}/completions", _completion_body, _read_completion)
+COMPLETIONS = TokenEndpoint(
+    "completions", "{api}/completions", _completion_body, _read_completion, needs_budget=True
+)
 SGLANG = TokenEndpoint("sglang", "/generate", _sglang_body, _read_sglang)
 
 ENDPOINTS = {endpoint.name: endpoint for endpoint in (GENERATE, SGLANG, COMPLETIONS)}

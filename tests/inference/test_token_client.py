@@ -71,6 +71,10 @@ class Bench:
             return await AgentLoop(self.client, tools=[add], pool=pool, **options).run(QUESTION)
 
 
+def model_list(*entries: dict[str, Any]) -> Step:
+    return Step({"object": "list", "data": list(entries)})
+
+
 @asynccontextmanager
 async def bench(
     folder: Path,
@@ -78,10 +82,11 @@ async def bench(
     *,
     closed: Sequence[str] = (),
     closed_status: int = 404,
+    context: int | None = 2048,
     **options: Any,
 ) -> AsyncIterator[Bench]:
     script = TokenScript(entries, FolderTokenizer(folder), closed=closed, closed_status=closed_status)
-    async with ScriptedServer(script) as server:
+    async with ScriptedServer(script, models=model_list({"id": "m", "max_model_len": context})) as server:
         options = {"endpoint": "generate", "retry": FAST, **options}
         async with TokenClient(server.url, "m", folder, **options) as client:
             yield Bench(server, client, script)
@@ -450,10 +455,6 @@ async def test_a_refused_key_is_told_at_the_check(chatml: Path) -> None:
                 await client.check()
 
 
-def model_list(*entries: dict[str, Any]) -> Step:
-    return Step({"object": "list", "data": list(entries)})
-
-
 async def test_model_and_folder_come_from_the_server(chatml: Path) -> None:
     script = TokenScript([f"5{END}"], FolderTokenizer(chatml))
     async with ScriptedServer(script, models=model_list({"id": "it", "root": str(chatml)})) as server:
@@ -552,12 +553,22 @@ async def test_sampling_goes_where_sglang_looks_for_it(chatml: Path) -> None:
     assert "rid" not in second
 
 
-async def test_completions_without_a_budget_ask_for_the_rest_of_the_context(chatml: Path) -> None:
-    async with bench(chatml, [f"5{END}"], endpoint="completions") as it:
+async def test_completions_are_asked_for_the_rest_of_the_context(chatml: Path) -> None:
+    """vLLM takes no max_tokens, and null too, for 16."""
+    async with bench(chatml, [f"5{END}"] * 2, endpoint="completions", context=100) as it:
         await it.ask()
-    (body,) = it.script.asked
-    assert body["max_tokens"] is None
-    assert (body["logprobs"], body["return_token_ids"]) == (0, True)
+        await it.ask(sampling=Sampling(max_tokens=7))
+    first, second = it.script.asked
+    assert first["max_tokens"] == 100 - len(first["prompt"])
+    assert second["max_tokens"] == 7
+    assert (first["logprobs"], first["return_token_ids"]) == (0, True)
+
+
+async def test_completions_of_an_unknown_context_need_a_budget(chatml: Path) -> None:
+    async with bench(chatml, [f"5{END}"], endpoint="completions", context=None) as it:
+        with pytest.raises(BadRequest, match=r"set sampling\.max_tokens"):
+            await it.ask()
+        assert (await it.ask(sampling=Sampling(max_tokens=7))).content == "5"
 
 
 async def test_template_variables_come_from_the_client_and_from_the_request(tmp_path: Path) -> None:
@@ -660,9 +671,10 @@ async def test_a_server_that_reads_another_prompt_is_found_out(chatml: Path) -> 
         return {"choices": [{**choice, "logprobs": {"token_logprobs": [-1.0]}}]}
 
     async with ScriptedServer(script) as server:
-        async with TokenClient(server.url, "m", chatml, endpoint="completions") as client:
+        async with TokenClient(server.url, "scripted", chatml, endpoint="completions") as client:
+            request = CompletionRequest(messages=QUESTION, sampling=Sampling(max_tokens=7))
             with pytest.raises(InvalidReply, match="other ids than the"):
-                await client.generate(CompletionRequest(messages=QUESTION))
+                await client.generate(request)
 
 
 async def test_a_long_prompt_is_an_overflow(chatml: Path) -> None:
