@@ -65,6 +65,7 @@ class TokenScript:
         self._closed = closed
         self._closed_status = closed_status
         self.asked: list[dict[str, Any]] = []  # bodies of the requests for ids
+        self.tokenized: list[int] = []  # what /tokenize answers; empty: there is none
 
     @property
     def prompts(self) -> list[list[int]]:
@@ -75,6 +76,8 @@ class TokenScript:
             return error(self._closed_status, "Not Found")
         if request.body == {}:
             return error(400, "Field required")
+        if request.path == "/tokenize":
+            return {"tokens": self.tokenized} if self.tokenized else error(404, "Not Found")
         self.asked.append(request.body)
         if len(self.asked) > len(self._entries):
             return error(400, f"request {len(self.asked)}, but the script has {len(self._entries)}")

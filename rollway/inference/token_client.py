@@ -28,7 +28,7 @@ from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.template_probe import TemplateReport
 from rollway.inference.token_data import TokenDataGuard
-from rollway.inference.token_discovery import AUTO, find_endpoint, find_model
+from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
@@ -153,6 +153,8 @@ class TokenClient:
     async def check(self) -> TemplateReport:
         """Find out what there is to know before the first request, and return what the template is like.
 
+        A server that makes other ids of a first prompt than the folder does is told in the log.
+
         Raises:
             ServerUnreachable: nothing answers.
             ModelNotFound: it does not serve ``model``, or none is given and it serves several.
@@ -161,9 +163,11 @@ class TokenClient:
         """
         self._transport.open()
         try:
-            return (await self._found_out()).writer.report
+            writer = (await self._found_out()).writer
+            await compare_prompt(self._transport, self.model, writer, self._variables)
         except TryFailed as failure:
             raise failure.error from failure
+        return writer.report
 
     def pause(self) -> None:
         """Hold new requests back until `resume`. Those that were sent go on."""

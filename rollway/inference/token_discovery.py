@@ -5,20 +5,28 @@ Faults are `TryFailed`, so that finding out is tried again as the request itself
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError
 from rollway.inference.faults import failed_try
+from rollway.inference.prompt_writer import PromptWriter
+from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
 from rollway.inference.served_models import ServedModel, choose_model, read_models
 from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
 from rollway.inference.transport import Timeouts, Transport
+from rollway.trajectory import Message
 
 AUTO = "auto"
 
+_log = logging.getLogger(__name__)
+
+_HELLO: Message = {"role": "user", "content": "What is 2 + 3?"}
 _TIMES = Timeouts(connect=30.0, total=30.0)
 _CLOSED = frozenset({403, 404, 405, 501})
 """What servers answer where they do not open an endpoint."""
@@ -91,3 +99,39 @@ async def find_endpoint(transport: Transport, asked: str) -> TokenEndpoint:
         if reply.status not in _CLOSED:
             return endpoint
     return COMPLETIONS
+
+
+class _Tokenized(msgspec.Struct):
+    tokens: list[int]
+
+
+async def compare_prompt(
+    transport: Transport, model: str, writer: PromptWriter, variables: Mapping[str, Any]
+) -> bool | None:
+    """Whether the server makes the ids of a first prompt as ``writer`` does; None where it does not tell.
+
+    A difference is told in the log: the folder is hardly the one that is served.
+
+    Raises:
+        TryFailed: the server cannot be reached.
+    """
+    body = {"model": model, "messages": [_HELLO], "chat_template_kwargs": dict(variables)}
+    reply = await transport.post("/tokenize", msgspec.json.encode(body), {})
+    if reply.status != 200:
+        return None
+    try:
+        theirs = msgspec.json.decode(reply.body, type=_Tokenized).tokens
+    except msgspec.DecodeError:
+        return None
+    ours = writer.write(CompletionRequest(messages=[_HELLO]), frozenset()).token_ids
+    if ours != theirs:
+        _log.warning(
+            "%s reads %r as %d ids, and the template and tokenizer of %s make %d other ids of it; is that the "
+            "folder of the model that is served?",
+            transport.server,
+            _HELLO["content"],
+            len(theirs),
+            writer.folder,
+            len(ours),
+        )
+    return ours == theirs

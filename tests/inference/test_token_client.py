@@ -466,6 +466,20 @@ async def test_model_and_folder_come_from_the_server(chatml: Path) -> None:
     assert completion.content == "5"
 
 
+async def test_a_folder_of_another_model_is_noticed_at_the_check(
+    chatml: Path, tokenizer: FolderTokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(chatml, []) as it:
+        it.script.tokenized = tokenizer.encode(ChatTemplate(chatml).render(QUESTION))
+        await it.client.check()
+        assert not caplog.records
+        it.script.tokenized = [1, 2, 3]
+        await it.client.check()
+    (record,) = caplog.records
+    assert "is that the folder of the model that is served?" in record.getMessage()
+    assert str(chatml) in record.getMessage()
+
+
 @pytest.mark.parametrize("root", [None, "someone/a-model"])
 async def test_a_folder_that_is_not_here_is_asked_for(root: str | None) -> None:
     async with ScriptedServer([], models=model_list({"id": "it", "root": root})) as server:
