@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from rollway.embedded.model import Model
-from rollway.embedded.templates import ChatTemplate
 from rollway.embedded.tokenizer import Tokenizer
 from rollway.embedded.weights import load_weights, read_json
 from rollway.errors import UserError, nearest
+from rollway.inference.chat_template import ChatTemplate
 
 _SHIPPED = Path(__file__).parent / "policies"
 

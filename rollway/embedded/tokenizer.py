@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollway.embedded.weights import read_json
 from rollway.errors import UserError
+from rollway.inference.model_folder import end_tokens, load_tokenizer
 
 
 class Tokenizer:
@@ -24,17 +24,11 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
-        import tokenizers
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise UserError(f"{folder} has no tokenizer.json: it is no model folder")
-        try:
-            self._inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the Rust binding raises no narrower type
-            raise UserError(f"{path} is no tokenizer: {error}") from None
+        self._inner = load_tokenizer(folder)
         if not _is_byte_level(self._inner):
-            raise UserError(f"{path} is not byte-level; the embedded server runs byte-level BPE only")
+            raise UserError(
+                f"{folder / 'tokenizer.json'} is not byte-level; the embedded server runs byte-level BPE only"
+            )
         added = self._inner.get_added_tokens_decoder()
         self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
         self.size = self._inner.get_vocab_size(with_added_tokens=True)
@@ -44,17 +38,8 @@ class Tokenizer:
 
     def _read_ends(self, folder: Path) -> tuple[int | None, tuple[int, ...]]:
         """The end-of-turn token, and further tokens that end a reply, as vLLM reads them."""
-        name = ""
-        if (folder / "tokenizer_config.json").is_file():
-            entry = read_json(folder / "tokenizer_config.json").get("eos_token") or ""
-            name = entry["content"] if isinstance(entry, dict) else entry
-        eos = self._inner.token_to_id(name) if name else None
-        ids: list[int] = []
-        for file in ("generation_config.json", "config.json"):
-            value = read_json(folder / file).get("eos_token_id") if (folder / file).is_file() else None
-            if value is not None:
-                ids = [value] if isinstance(value, int) else list(value)
-                break
+        named, ids = end_tokens(folder)
+        eos = self._inner.token_to_id(named) if named else None
         if eos is None and ids:
             eos = ids[0]
         return eos, tuple(token for token in ids if token != eos)

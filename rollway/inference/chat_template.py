@@ -84,8 +84,8 @@ def _sources(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
         sources = {"default": source}
     if not isinstance(sources.get("default"), str):
         raise UserError(
-            f"{folder} has no chat template: neither chat_template.jinja nor 'chat_template' in "
-            "tokenizer_config.json; without it no chat can be rendered"
+            f"{folder} has no chat_template.jinja, and no chat_template in its tokenizer_config.json: "
+            "without one no chat can be rendered"
         )
     return {name: text for name, text in sources.items() if isinstance(text, str)}
 

@@ -66,17 +66,22 @@ def special_token_texts(settings: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def stop_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
-    """The ids at which servers end a reply: the tokenizer's end token, and what the model's files name.
+def end_tokens(folder: Path) -> tuple[str | None, list[int]]:
+    """What ends a reply: the tokenizer's end token as it is spelled, and the ids that the model's files name.
 
     ``generation_config.json`` stands over ``config.json``, as servers have it.
     """
-    named: set[int] = set()
+    ids: list[int] = []
     for file in ("generation_config.json", "config.json"):
         value = read_json_file(folder / file).get("eos_token_id")
         if value is not None:
-            named = set(value) if isinstance(value, list) else {value}
+            ids = list(value) if isinstance(value, list) else [value]
             break
-    end = special_token_texts(tokenizer_settings(folder)).get("eos_token")
-    identity = None if end is None else tokenizer.token_to_id(end)
-    return frozenset(named if identity is None else named | {identity})
+    return special_token_texts(tokenizer_settings(folder)).get("eos_token"), ids
+
+
+def stop_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids at which servers end a reply."""
+    spelled, ids = end_tokens(folder)
+    own = None if spelled is None else tokenizer.token_to_id(spelled)
+    return frozenset(ids if own is None else [*ids, own])

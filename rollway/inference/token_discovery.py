@@ -126,7 +126,7 @@ async def compare_prompt(
     ours = writer.write(CompletionRequest(messages=[_HELLO]), frozenset()).token_ids
     if ours != theirs:
         _log.warning(
-            "%s reads %r as %d ids, and the template and tokenizer of %s make %d other ids of it; is that the "
+            "%s reads %r as %d ids, and the template and tokenizer of %s make %d other ids of it; is it the "
             "folder of the model that is served?",
             transport.server,
             _HELLO["content"],

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rollway.embedded.policy import Policy, find_policy
-from rollway.embedded.templates import ChatTemplate, TemplateFailure
 from rollway.errors import UserError
+from rollway.inference.chat_template import ChatTemplate, TemplateFailure
 
 TOOL = {
     "type": "function",

@@ -127,7 +127,7 @@ def test_a_template_cannot_reach_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [("{% if %}", "broken: line 1"), (None, "no chat template"), ([], "no chat template")]
+    ("source", "said"), [("{% if %}", "broken: line 1"), (None, "no chat_template"), ([], "no chat_template")]
 )
 def test_a_folder_without_a_template_is_told_in_one_line(tmp_path: Path, source: Any, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:

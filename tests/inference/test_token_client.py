@@ -476,7 +476,7 @@ async def test_a_folder_of_another_model_is_noticed_at_the_check(
         it.script.tokenized = [1, 2, 3]
         await it.client.check()
     (record,) = caplog.records
-    assert "is that the folder of the model that is served?" in record.getMessage()
+    assert "is it the folder of the model that is served?" in record.getMessage()
     assert str(chatml) in record.getMessage()
 
 
@@ -501,7 +501,7 @@ async def test_a_folder_without_a_template_is_told_in_one_line(tmp_path: Path) -
     folder = write_folder(CHATML, tmp_path / "m")
     (folder / "chat_template.jinja").unlink()
     async with bench(folder, []) as it:
-        with pytest.raises(BadRequest, match="has no chat template"):
+        with pytest.raises(BadRequest, match="has no chat_template"):
             await it.client.check()
         trajectory = await it.roll_out()
     assert trajectory.stop_reason is StopReason.MODEL_ERROR

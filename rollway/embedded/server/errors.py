@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from rollway.embedded.engine_thread import EngineDied
-from rollway.embedded.templates import TemplateFailure
+from rollway.inference.chat_template import TemplateFailure
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
