@@ -1,4 +1,4 @@
-"""A real vLLM server on the embedded policy, in float32, started once for all tests here."""
+"""Real vLLM servers on the embedded policy, each started once for all tests here that ask for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,25 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def vllm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("vllm"), "float32") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def vllm_bf16_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("vllm_bf16"), "bfloat16") as url:
+        yield url
+
+
+@contextmanager
+def serving(folder: Path, dtype: str) -> Iterator[str]:
+    """A server that computes in ``dtype``, as long as the block runs. Its log lies in ``folder``."""
     if not VLLM_PYTHON.exists():
         pytest.fail("no .venv-vllm here: run 'make test-vllm', which makes it")
-    port, log = free_port(), tmp_path_factory.mktemp("vllm") / "server.log"
+    port, log = free_port(), folder / "server.log"
     command = [str(VLLM_PYTHON), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(POLICY), "--served-model-name", "calculator", "--port", str(port)]
-    command += ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"]
+    command += ["--host", "127.0.0.1", "--dtype", dtype, "--enforce-eager", "--max-model-len", "2048"]
     command += ["--kv-cache-memory-bytes", str(64 << 20), "--enable-scale-out"]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"]
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
