@@ -83,7 +83,7 @@ def test_no_text_raises_and_nothing_is_invented(name: str, text: str, prefilled:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("prefilled", [None, True, False])
-def test_a_megabyte_of_anything_takes_under_half_a_second(name: str, prefilled: bool | None) -> None:
+def test_no_megabyte_of_anything_needs_more_than_linear_work(name: str, prefilled: bool | None) -> None:
     entry = get_reasoning_format(name)
     bad = [
         entry.opening,
@@ -99,9 +99,10 @@ def test_a_megabyte_of_anything_takes_under_half_a_second(name: str, prefilled: 
         bad.append(entry.ending)
     for piece in bad:
         text = piece * (1_000_000 // len(piece))
-        start = time.perf_counter()
+        start = time.process_time()
         entry.split(text, prefilled)
-        assert time.perf_counter() - start < 0.5, piece
+        # Many times what is needed, and a small part of what quadratic work would need.
+        assert time.process_time() - start < 5.0, piece
 
 
 def test_none_is_absent_and_empty_is_present_but_empty() -> None:
