@@ -48,7 +48,9 @@ def serving(folder: Path, dtype: str) -> Iterator[str]:
     command += ["--host", "127.0.0.1", "--dtype", dtype, "--enforce-eager", "--max-model-len", "2048"]
     command += ["--kv-cache-memory-bytes", str(64 << 20), "--enable-scale-out"]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"]
-    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    settings = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    settings["VLLM_SERVER_DEV_MODE"] = "1"  # opens /pause, /resume and /update_weight_version
+    environment = os.environ | settings
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
