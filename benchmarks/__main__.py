@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-BENCHMARKS = ("startup", "parsers", "pool", "server")
+BENCHMARKS = ("startup", "parsers", "pool", "token_mode", "server")
 
 
 def main(names: list[str]) -> int:
