@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from rollway.sequences import fit_of_prompt, whole_prompts
+from rollway.sequences import fit_of_prompt
 from rollway.trajectory import TokenSequence, Trajectory, Turn
 from rollway.verification.records import Begun, Mismatch, TurnMismatch
 
@@ -36,22 +36,22 @@ class Structure(NamedTuple):
 
 
 def check_structure(trajectory: Trajectory) -> Structure:
-    """Compare a trajectory's turns with its sequences."""
+    """Compare a trajectory's turns with its sequences, in time linear in what is stored."""
     faults = _Faults(trajectory)
     spans, malformed = _spans(trajectory, faults)
-    prompts = _prompts(trajectory.turns, faults)
     by_turn: dict[int, list[Span]] = {}
     for span in spans:
         by_turn.setdefault(span.turn, []).append(span)
-    for turn, prompt in zip(trajectory.turns, prompts, strict=True):
-        fault = _fault_of_turn(trajectory, turn, prompt, by_turn.get(turn.index, []))
+    walk = _Walk(trajectory)
+    for turn in trajectory.turns:
+        fault = walk.step(turn, by_turn.get(turn.index, []))
         if fault is not None:
             faults.add(turn, *fault)
     return Structure(
         mismatches=faults.found,
         spans=spans,
         malformed=malformed,
-        fits=[_fit(before, turn, old) for before, turn, old in _following(trajectory.turns, prompts)],
+        fits=walk.fits,
         begun=[_begun(trajectory, sequence) for sequence in trajectory.sequences],
     )
 
@@ -116,55 +116,98 @@ def _fault_of_sequence(sequence: TokenSequence, turns: int) -> str | None:
     return None
 
 
-def _prompts(turns: Sequence[Turn], faults: _Faults) -> list[list[int] | None]:
-    prompts: list[list[int] | None] = []
-    try:
-        for prompt in whole_prompts(turns):
-            prompts.append(prompt)
-    except ValueError as error:
-        faults.add(turns[len(prompts)], Mismatch.PROMPT, str(error))
-    return prompts + [None] * (len(turns) - len(prompts))
+_Fault = tuple[Mismatch, str]
 
 
-def _fault_of_turn(
-    trajectory: Trajectory, turn: Turn, prompt: list[int] | None, spans: Sequence[Span]
-) -> tuple[Mismatch, str] | None:
-    if turn.untrainable is not None:
-        if spans:
-            return Mismatch.UNTRAINABLE_TRAINED, f"untrainable ({turn.untrainable}), but has mask 1"
+class _Walk:
+    """Goes through the turns with the ids of the conversation so far: ``None`` where they cannot be known.
+
+    A part of a sequence that was found equal to them is not compared again.
+    """
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.fits: list[str] = []  # one for each turn that follows another
+        self._sequences = trajectory.sequences
+        self._ids: list[int] | None = []
+        self._before: Turn | None = None
+        self._agreed = (-1, 0)  # a sequence, and how many of its first ids are those of the conversation
+
+    def step(self, turn: Turn, spans: Sequence[Span]) -> _Fault | None:
+        """What is wrong with the next turn, whose sampled tokens stand at ``spans`` with mask 1."""
+        if self._before is not None:
+            self.fits.append(_fit(self._before, turn, self._ids))
+        self._before = turn
+        fault = self._take_prompt(turn)
+        if turn.untrainable is not None:
+            fault = (
+                (Mismatch.UNTRAINABLE_TRAINED, f"untrainable ({turn.untrainable}), but has mask 1")
+                if spans
+                else None
+            )
+        elif fault is None:
+            fault = self._check(turn, spans)
+        if self._ids is not None and turn.prompt_token_ids is not None:
+            self._ids += turn.token_ids or []
+        return fault
+
+    def _take_prompt(self, turn: Turn) -> _Fault | None:
+        """Go on to the end of the turn's prompt."""
+        known = 0 if self._ids is None else len(self._ids)
+        if turn.prompt_token_ids is None:
+            self._ids, self._agreed = [], (-1, 0)
+            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no prompt ids, and names no reason"
+        if turn.prompt_shared > known:
+            lost = self._ids is None
+            self._ids, self._agreed = None, (-1, 0)
+            return Mismatch.PROMPT, (
+                "the prompt of a turn before it cannot be rebuilt"
+                if lost
+                else f"it shares {turn.prompt_shared} ids, the turn before has {known}"
+            )
+        self._ids = [] if self._ids is None else self._ids
+        del self._ids[turn.prompt_shared :]
+        self._ids += turn.prompt_token_ids
+        sequence, length = self._agreed
+        self._agreed = (sequence, min(length, turn.prompt_shared))
         return None
-    if turn.token_ids is None or turn.prompt_token_ids is None:
-        return Mismatch.NOT_IN_ONE_SEQUENCE, "no token ids or no prompt ids, and no reason named"
-    if prompt is None:
-        return Mismatch.PROMPT, "the prompt of a turn before it cannot be rebuilt"
-    counted = turn.usage.prompt_tokens
-    if counted and counted != len(prompt) and not turn.resumes:
-        return Mismatch.PROMPT_LENGTH, f"the server counted {counted} tokens, the record has {len(prompt)}"
-    if not turn.token_ids and not spans:
+
+    def _check(self, turn: Turn, spans: Sequence[Span]) -> _Fault | None:
+        assert self._ids is not None  # there was a prompt
+        if turn.token_ids is None:
+            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no token ids, and names no reason"
+        counted, length = turn.usage.prompt_tokens, len(self._ids)
+        if counted and counted != length and not turn.resumes:
+            return Mismatch.PROMPT_LENGTH, f"the server counted {counted} tokens, the record has {length}"
+        if not turn.token_ids and not spans:
+            return None
+        if len(spans) != 1:
+            return Mismatch.NOT_IN_ONE_SEQUENCE, f"its tokens stand in {len(spans)} places with mask 1"
+        return self._check_tokens(turn, spans[0]) or self._check_context(spans[0])
+
+    def _check_context(self, span: Span) -> _Fault | None:
+        assert self._ids is not None
+        if span.start != len(self._ids):
+            return Mismatch.OTHER_CONTEXT, (
+                f"{span.start} ids stand before it, its prompt has {len(self._ids)}"
+            )
+        sequence, length = self._agreed
+        new = slice(length if sequence == span.sequence else 0, span.start)
+        if self._sequences[span.sequence].token_ids[new] != self._ids[new]:
+            return Mismatch.OTHER_CONTEXT, "the ids before it are not its prompt's"
+        self._agreed = (span.sequence, span.stop)  # the tokens at the span are the turn's own
         return None
-    if len(spans) != 1:
-        return Mismatch.NOT_IN_ONE_SEQUENCE, f"its tokens stand in {len(spans)} places with mask 1"
-    return _fault_of_span(trajectory.sequences[spans[0].sequence], turn, prompt, spans[0])
 
-
-def _fault_of_span(
-    sequence: TokenSequence, turn: Turn, prompt: list[int], span: Span
-) -> tuple[Mismatch, str] | None:
-    where = slice(span.start, span.stop)
-    if sequence.token_ids[where] != turn.token_ids:
-        return Mismatch.OTHER_TOKENS, "the sequence has other ids than were sampled"
-    if sequence.logprobs is not None and sequence.logprobs[where] != turn.logprobs:
-        return Mismatch.OTHER_TOKENS, "the sequence has other logprobs than the turn"
-    versions = sequence.weight_versions or [None] * len(sequence.token_ids)
-    if versions[where] != list(_versions(turn)):
-        return Mismatch.OTHER_TOKENS, "the sequence has other weight versions than the turn"
-    if sequence.token_ids[: span.start] != prompt:
-        return Mismatch.OTHER_CONTEXT, (
-            f"{span.start} ids stand before it, its prompt has {len(prompt)}"
-            if span.start != len(prompt)
-            else "the ids before it are not its prompt's"
-        )
-    return None
+    def _check_tokens(self, turn: Turn, span: Span) -> _Fault | None:
+        sequence, where = self._sequences[span.sequence], slice(span.start, span.stop)
+        if sequence.token_ids[where] != turn.token_ids:
+            return Mismatch.OTHER_TOKENS, "the sequence has other ids than were sampled"
+        if sequence.logprobs is not None and sequence.logprobs[where] != turn.logprobs:
+            return Mismatch.OTHER_TOKENS, "the sequence has other logprobs than the turn"
+        versions = sequence.weight_versions
+        labels = [None] * (span.stop - span.start) if versions is None else versions[where]
+        if labels != list(_versions(turn)):
+            return Mismatch.OTHER_TOKENS, "the sequence has other weight versions than the turn"
+        return None
 
 
 def _versions(turn: Turn) -> Iterator[str | None]:
@@ -177,21 +220,12 @@ def _versions(turn: Turn) -> Iterator[str | None]:
             yield None if turn.weight_versions else turn.weight_version
 
 
-def _following(
-    turns: Sequence[Turn], prompts: Sequence[list[int] | None]
-) -> Iterator[tuple[Turn, Turn, tuple[list[int], list[int]] | None]]:
-    """Each turn with the one before and, where both are known, (all ids until then, its own prompt)."""
-    for place in range(1, len(turns)):
-        before, turn, old, new = turns[place - 1], turns[place], prompts[place - 1], prompts[place]
-        known = old is not None and new is not None and before.token_ids is not None
-        yield before, turn, (old + (before.token_ids or []), new) if known and old and new else None
-
-
-def _fit(before: Turn, turn: Turn, ids: tuple[list[int], list[int]] | None) -> str:
+def _fit(before: Turn, turn: Turn, ids: list[int] | None) -> str:
     """How a prompt follows the turn before, with the reason where it does not extend it."""
     fit, reason = turn.prompt_fit, turn.prompt_fit_reason
-    if fit is None and ids is not None:
-        fit, reason = fit_of_prompt(ids[0], len(before.token_ids or ()), ids[1], turn.prompt_shared)
+    if fit is None and ids and before.token_ids is not None and turn.prompt_token_ids is not None:
+        # Without a tokenizer only the number of shared ids counts, not what the prompt goes on with.
+        fit, reason = fit_of_prompt(ids, len(before.token_ids), (), turn.prompt_shared)
     if fit is None:
         return "unknown"
     return fit.value if reason is None else f"{fit.value}: {reason.value}"
