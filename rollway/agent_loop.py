@@ -84,8 +84,8 @@ class AgentLoop:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
         A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
-        whatever happens. One that has turns (see `rollway.branching`) is gone on with: ``messages`` begin
-        with its own, its calls and tokens count towards the limits. ``done`` is asked after each turn's tool
+        whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
+        short) is gone on with: ``messages`` begin with its own, its calls and tokens count towards the limits. ``done`` is asked after each turn's tool
         results.
 
         Raises:
@@ -98,6 +98,7 @@ class AgentLoop:
         covered = covered_messages(trajectory, messages)
         before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]
+        trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
         rollout = _Rollout(self, trajectory, done, covered)
         started, wall = time.time(), time.monotonic()
         try:

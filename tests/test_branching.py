@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import ScriptedRequest, ScriptedServer, reply
+from scripted_server import ScriptedRequest, ScriptedServer, error, reply
 
 from rollway import AgentLoop, Limits, Sampling, ToolPool, Trajectory, tool
 from rollway.branching import branch
@@ -145,6 +145,20 @@ async def test_a_whole_conversation_is_gone_on_with_by_another_question() -> Non
     assert child.turns[3].prompt_fit is PromptFit.EXTENDED
     assert [t.untrainable is None for t in child.turns] == [False, False, False, True]
     assert len(sampled(child)) == len(child.turns[3].token_ids)
+
+
+async def test_a_rollout_that_was_cut_short_is_gone_on_with_in_the_same_sequence() -> None:
+    def fails_once(request: ScriptedRequest) -> Any:
+        return error(400, "out of order") if request.index == 1 else adds_up(request)
+
+    async with ScriptedServer(fails_once) as server:
+        trajectory = await run(server.url)
+        assert trajectory.stop_reason is StopReason.MODEL_ERROR
+        await run(server.url, trajectory)
+    assert (trajectory.stop_reason, trajectory.error) == (StopReason.COMPLETED, None)
+    assert [turn.untrainable for turn in trajectory.turns] == [None] * 3
+    (sequence,) = trajectory.sequences
+    assert sum(sequence.loss_mask) == sum(len(turn.token_ids) for turn in trajectory.turns)
 
 
 class Recorder:

@@ -221,6 +221,8 @@ def sampling_notes(sampling: Sampling) -> list[str]:
         name: value for name, value in sampling.extra.items() if name in _NEUTRAL
     }
     changed = [f"{name}={value}" for name, value in fields.items() if value not in _NEUTRAL[name]]
+    if fields["temperature"] is None:
+        changed.insert(0, "the server's default temperature")
     if not changed:
         return []
     return [
