@@ -85,8 +85,8 @@ class AgentLoop:
 
         A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
         whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
-        short) is gone on with: ``messages`` begin with its own, its calls and tokens count towards the limits. ``done`` is asked after each turn's tool
-        results.
+        short) is gone on with: ``messages`` begin with its own, and its calls and tokens count towards the
+        limits. ``done`` is asked after each turn's tool results.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
