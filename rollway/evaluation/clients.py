@@ -7,7 +7,7 @@ from typing import Any
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
-from rollway.inference import ChatClient, InferenceError, OpenAIClient
+from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
 
 
 def read_api_key(config: EvalConfig) -> str | None:
@@ -25,9 +25,20 @@ def read_api_key(config: EvalConfig) -> str | None:
     return key
 
 
-def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | OpenAIClient:
+def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | TokenClient | OpenAIClient:
     """A client for the loop that is running. ``model.base_url`` must be filled in by now."""
     model = config.model
+    if model.backend == "token":
+        return TokenClient(
+            model.base_url or "",
+            model.name or "",
+            model.folder,
+            api_key,
+            endpoint=model.endpoint,
+            on_mismatch=model.on_mismatch,
+            retry=model.retry,
+            timeouts=model.timeouts,
+        )
     options: dict[str, Any] = {
         "require_token_data": model.require_token_data,
         "retry": model.retry,

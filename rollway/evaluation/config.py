@@ -23,8 +23,10 @@ from pydantic_core import PydanticCustomError
 
 from rollway.errors import nearest
 from rollway.inference.chat_request import ReasoningField
+from rollway.inference.prompt_writer import OnMismatch
 from rollway.inference.protocol import Sampling
 from rollway.inference.retry import RetryPolicy
+from rollway.inference.token_client import Endpoint
 from rollway.inference.transport import Timeouts, split_base_url
 from rollway.limits import Limits
 
@@ -69,7 +71,10 @@ class ModelConfig(_Section):
 
     base_url: str | None = None  # with or without /v1; null: serve `policy` for the time of the run
     name: str | None = None  # null: the only model that the server has
-    backend: Literal["chat", "openai"] = "chat"  # "openai": hosted providers, through their package
+    backend: Literal["chat", "token", "openai"] = "chat"  # "token": ids; "openai": hosted providers
+    folder: str | None = None  # with "token": the model's own; null: the one that the server names
+    endpoint: Endpoint = "auto"  # with "token": where ids are sent
+    on_mismatch: OnMismatch = "keep"  # with "token": what to do where the chat template rewrites
     api_key_env: str | None = None  # the environment variable that holds the key
     policy: str | None = "calculator"  # the embedded policy; of no account with a server of yours
     server_tool_parser: bool = True  # does the embedded server read the tool calls itself?
@@ -98,7 +103,7 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _some_policy(self) -> ModelConfig:
-        if self.base_url is None and self.policy is None and self.backend == "chat":
+        if self.base_url is None and self.policy is None and self.backend != "openai":
             raise ValueError("give base_url (a server) or policy (an embedded policy's name)")
         return self
 
@@ -197,6 +202,7 @@ HOW_NOT_WHAT = frozenset(
         "wandb",
         "out",
         "model.base_url",
+        "model.folder",
         "model.api_key_env",
         "model.retry",
         "model.timeouts",

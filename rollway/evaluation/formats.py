@@ -58,6 +58,6 @@ def _chat_template(model: ModelConfig) -> str | None:
 
         folder = find_policy(model.policy)
     else:
-        folder = Path(model.name or "")
+        folder = Path(model.folder or model.name or "")
     path = folder / "chat_template.jinja"
     return path.read_text(encoding="utf-8") if path.is_file() else None
