@@ -7,9 +7,8 @@ how a reply ends, what opens the next message, what is left out or moved once mo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -32,7 +31,6 @@ class Family:
     reasoning_parser: str | None = None
     merges: tuple[str, ...] = ()
     metaspace: bool = False  # SentencePiece's way with spaces, instead of bytes
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def write_folder(family: Family, folder: Path) -> Path:
@@ -46,7 +44,8 @@ def write_folder(family: Family, folder: Path) -> Path:
     (folder / "chat_template.jinja").write_text(family.template, encoding="utf-8")
     ids = [tokenizer.token_to_id(stop) for stop in family.stops]
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
-    settings = {"eos_token": family.special[0], "bos_token": "<s>", **family.settings}
+    settings = {"eos_token": family.special[0], "bos_token": "<s>"}
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 

@@ -17,7 +17,14 @@ from rollway.agent_loop import AgentLoop, turn_seed
 from rollway.inference import ChatClient, Sampling
 from rollway.limits import Limits
 from rollway.tools import Tool, ToolFailed, ToolOutput, ToolPool, tool
-from rollway.trajectory import StopReason, ToolErrorKind, Trajectory, decode_trajectory, encode_trajectory
+from rollway.trajectory import (
+    PromptFit,
+    StopReason,
+    ToolErrorKind,
+    Trajectory,
+    decode_trajectory,
+    encode_trajectory,
+)
 
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 
@@ -475,3 +482,28 @@ async def test_two_hundred_rollouts_share_one_loop_without_mixing() -> None:
     assert [json.loads(trajectory.turns[-1].content or "") for trajectory in trajectories] == [
         number + 1 for number in range(200)
     ]
+
+
+# Prompts that are not what was sampled
+
+
+@pytest.mark.parametrize(
+    ("decode", "fit"),
+    [
+        (None, PromptFit.FORKED),
+        (lambda ids: "".join({1000: "<t"}.get(i, chr(i)) for i in ids), PromptFit.REALIGNED),
+    ],
+)
+async def test_a_prompt_that_splits_the_reply_otherwise_begins_a_sequence_and_says_so(
+    decode: Callable[[Any], str] | None, fit: PromptFit
+) -> None:
+    called = reply(tool_calls=[("add", '{"a": 2, "b": 3}')])
+    choice = called["choices"][0]
+    sampled = [1000, *choice["token_ids"][2:]]  # "<t" as one token, where the server's prompts have two
+    choice["token_ids"], choice["logprobs"]["content"] = sampled, choice["logprobs"]["content"][1:]
+    trajectory = await rolled_out([called, reply("5")], decode=decode)
+    first, second = trajectory.sequences
+    assert [token for token, mask in zip(first.token_ids, first.loss_mask, strict=True) if mask] == sampled
+    assert 1000 not in second.token_ids
+    assert trajectory.turns[1].prompt_fit is fit
+    assert trajectory.metrics[f"turns_{fit.value}"] == 1.0

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scripted_server import ScriptedServer
 from template_families import FAMILIES, GEMMA, Family, write_folder
 from token_script import TokenScript, letters, made_up
@@ -228,3 +230,82 @@ def test_the_ids_of_what_is_new_are_those_of_a_whole_rendering(folder: Path) -> 
     whole = writer.tokenizer.encode(writer.template.render(talk))
     assert prompt[: len(before)] == before
     assert whole[-len(new) :] == new
+
+
+@pytest.fixture(scope="module")
+def writer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PromptWriter:
+    name = request.param
+    return PromptWriter(write_folder(FAMILIES[name], tmp_path_factory.mktemp("models") / name))
+
+
+@pytest.mark.parametrize("writer", ["chatml", "glm", "gpt-oss", "mistral"], indirect=True)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_whatever_is_sampled_the_next_prompt_begins_with_it(
+    writer: PromptWriter, data: st.DataObject
+) -> None:
+    ids = st.integers(0, 260) | st.sampled_from(sorted(writer.tokenizer.special_ids))
+    sampled = data.draw(st.lists(ids, max_size=8))
+    first = writer.write(CompletionRequest(messages=QUESTION), writer.tokenizer.stop_ids)
+    before = first.token_ids + sampled
+    messages = [*QUESTION, {"role": "assistant", "content": "?"}, {"role": "user", "content": "And then?"}]
+    request = CompletionRequest(messages=messages, prefix=PromptPrefix(before, len(sampled), 2))
+    prompt = writer.write(request, writer.tokenizer.stop_ids)
+    assert not prompt.rerendered
+    assert not prompt.dropped_stop or (sampled and sampled[-1] in writer.tokenizer.stop_ids)
+    kept = before[:-1] if prompt.dropped_stop else before
+    assert prompt.token_ids[: len(kept)] == kept
+    assert writer.tokenizer.decode(prompt.token_ids[len(kept) :]).count("And then?") == 1
+    assert request.prefix is not None
+    assert request.prefix.token_ids == before
+
+
+def test_a_prompt_whose_new_tokens_cannot_be_told_is_rendered_anew_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_folder(FAMILIES["chatml"], tmp_path / "forgetful")
+    source = "<|im_start|>{{ messages[-1].role }}:{{ messages[-1].content }}<|im_end|>"
+    (folder / "chat_template.jinja").write_text(source + "{% if add_generation_prompt %}!{% endif %}")
+    writer = PromptWriter(folder)
+    assert writer.report.verdict == "rewrites"
+    caplog.clear()
+    messages = [*QUESTION, {"role": "assistant", "content": "5"}, {"role": "user", "content": "And then?"}]
+    request = CompletionRequest(messages=messages, prefix=PromptPrefix([1, 2, 3], 1, 2))
+    for _ in range(2):
+        prompt = writer.write(request, writer.tokenizer.stop_ids)
+        assert prompt.rerendered
+        assert writer.tokenizer.decode(prompt.token_ids) == "<|im_start|>user:And then?<|im_end|>!"
+    (record,) = caplog.records
+    assert "rendered anew" in record.getMessage()
+
+
+def test_a_template_that_takes_no_short_conversation_is_reported_and_not_raised(tmp_path: Path) -> None:
+    folder = write_folder(FAMILIES["chatml"], tmp_path / "strict")
+    source = (
+        "{% if messages[0].role != 'system' %}{{ raise_exception('a system message first') }}{% endif %}x"
+    )
+    (folder / "chat_template.jinja").write_text(source)
+    report = PromptWriter(folder).report
+    assert report.verdict == "refuses"
+    assert "a system message first" in report.line
+    assert "\n" not in report.line
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("folder", FAMILIES, indirect=True)
+def test_text_and_ids_are_those_of_transformers(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    reference = AutoTokenizer.from_pretrained(folder)
+    writer = PromptWriter(folder)
+    talk = [*QUESTION, {"role": "assistant", "content": " Pantom "}, {"role": "user", "content": "12"}]
+    for end, generate in ((1, True), (2, False), (3, True)):
+        text = writer.template.render(talk[:end], add_generation_prompt=generate)
+        assert text == reference.apply_chat_template(
+            talk[:end], add_generation_prompt=generate, tokenize=False
+        )
+        ids = writer.tokenizer.encode(text)
+        assert ids == reference(text, add_special_tokens=False)["input_ids"]
+        assert writer.tokenizer.decode(ids) == reference.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
