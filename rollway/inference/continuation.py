@@ -69,8 +69,7 @@ def continue_prompt(
     """
     writer = _Writer(template, tools, variables or {})
     spelled = (tokenizer.text_of(stop) or None) if stop is not None else None
-    tail = writer.tail([_ASKED, _synthetic(reply)], generate=False)
-    longer = writer.tail([_ASKED, _synthetic(reply), *new], generate=True)
+    tail, longer = _tails(writer, reply, new)
     end, following = split_at_end(tail, longer, tokenizer)
     if reply.get("tool_calls"):
         end = _end_after_calls(writer, end, spelled)
@@ -79,6 +78,22 @@ def continue_prompt(
         fate = StopFate.DROPPED
     before = stop if fate not in (StopFate.NONE, StopFate.DROPPED) else None
     return Continuation(tokenizer.encode_after(text, before), text, fate)
+
+
+def _tails(writer: _Writer, reply: Message, new: Sequence[Message]) -> tuple[str, str]:
+    """What stands behind the reply's text when it is the last message, and when ``new`` follows."""
+    shapes = [_synthetic(reply)]
+    if len(reply.get("tool_calls") or ()) > 1:  # some templates take one call only, whatever the model wrote
+        shapes.append(_synthetic({**reply, "tool_calls": reply["tool_calls"][:1]}))
+    for shape in shapes:
+        try:
+            return (
+                writer.tail([_ASKED, shape], generate=False),
+                writer.tail([_ASKED, shape, *new], generate=True),
+            )
+        except NotExtendable as error:
+            refused = error
+    raise refused
 
 
 def split_at_end(tail: str, longer: str, tokenizer: FolderTokenizer) -> tuple[str, str]:

@@ -183,6 +183,21 @@ def test_call_ids_are_shortened_only_where_the_template_asks_for_it(tmp_path: Pa
     assert f'"call_id": "{shown}"' in texts["mistral"]
 
 
+def test_two_calls_at_once_go_on_where_the_template_takes_one_only(tmp_path: Path) -> None:
+    writer = PromptWriter(write_folder(FAMILIES["llama3"], tmp_path / "llama3"))
+    function = {"name": "add", "arguments": '{"a": 2, "b": 3}'}
+    calls = [{"id": f"call_0_{number}", "type": "function", "function": function} for number in range(2)]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "5"} for call in calls]
+    messages = [*QUESTION, {"role": "assistant", "content": "", "tool_calls": calls}, *results]
+    sampled = letters("two calls<|eot_id|>", writer.tokenizer)
+    request = CompletionRequest(messages=messages, prefix=PromptPrefix([1, 2, *sampled], len(sampled), 2))
+    prompt = writer.write(request, writer.tokenizer.stop_ids)
+    assert prompt.token_ids[: len(sampled) + 2] == [1, 2, *sampled]
+    result = "<|start_header_id|>ipython<|end_header_id|>\n\n5<|eot_id|>"
+    text = writer.tokenizer.decode(prompt.token_ids[len(sampled) + 2 :])
+    assert text == 2 * result + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
 async def test_rerendering_begins_a_new_sequence_where_the_template_drops_a_thought(tmp_path: Path) -> None:
     family = FAMILIES["qwen3"]
     folder = write_folder(family, tmp_path / "qwen3")
