@@ -32,7 +32,7 @@ test: lint
 	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
-	$(VLLM_VENV)/bin/python -m pytest -m torch
+	$(VLLM_VENV)/bin/python -m pytest -m torch tests/embedded tests/inference
 	$(VENV)/bin/python -m pytest -m vllm --timeout=600
 
 lint: $(STAMP)
