@@ -1,13 +1,20 @@
-"""From the configuration to a client of the model's server."""
+"""From the configuration to a client of the model's server, and to what its ids mean."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rollway.errors import UserError
-from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
+from rollway.sequences import Decode
+
+if TYPE_CHECKING:
+    from rollway.inference.folder_tokenizer import FolderTokenizer
 
 
 def read_api_key(config: EvalConfig) -> str | None:
@@ -57,17 +64,57 @@ def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | TokenCl
     return ChatClient(model.base_url or "", model.name or "", api_key, **options)
 
 
-async def check_server(config: EvalConfig, api_key: str | None) -> str:
-    """Ask the server whether it is there, and return the name of the model to ask it for.
+def open_decode(model: ModelConfig) -> Decode | None:
+    """What turns the ids of chat mode into text, where the model's folder is on this machine.
+
+    The tokenizer is read when the first prompt departs from what was sampled: most runs never need it, and
+    reading one takes up to a second.
+    """
+    if model.backend == "token" or model.folder is None:
+        return None  # in token mode the client itself knows how its prompts follow
+    folder = Path(model.folder).expanduser()
+    return _LateDecode(folder) if (folder / "tokenizer.json").is_file() else None
+
+
+class _LateDecode:
+    """`FolderTokenizer.decode` of a folder that is not read before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(ids)
+
+    @cached_property
+    def _tokenizer(self) -> FolderTokenizer:
+        from rollway.inference.folder_tokenizer import FolderTokenizer
+
+        return FolderTokenizer(self._folder)
+
+
+async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
+    """Ask the server whether it is there, and return the configuration's model with its name filled in, and
+    in chat mode with its folder, where the server names one that is on this machine.
 
     Raises:
-        UserError: nobody answers, or it does not serve the model.
+        UserError: nobody answers, it does not serve the model, or ``model.folder`` is no model folder.
     """
+    _check_folder(config.model)
     client = open_client(config, api_key)
     try:
         await client.check()
-        return client.model
+        found: dict[str, Any] = {"name": client.model}
+        if isinstance(client, ChatClient) and config.model.folder is None and client.folder is not None:
+            found["folder"] = str(client.folder)
+        return config.model.model_copy(update=found)
     except InferenceError as error:
         raise UserError(str(error)) from None
     finally:
         await client.close()
+
+
+def _check_folder(model: ModelConfig) -> None:
+    if model.backend == "token" or model.folder is None:
+        return  # the token client says itself what its folder lacks
+    if not (Path(model.folder).expanduser() / "tokenizer.json").is_file():
+        raise UserError(f"model.folder: {model.folder} has no tokenizer.json; name the model's own folder")

@@ -72,7 +72,7 @@ class ModelConfig(_Section):
     base_url: str | None = None  # with or without /v1; null: serve `policy` for the time of the run
     name: str | None = None  # null: the only model that the server has
     backend: Literal["chat", "token", "openai"] = "chat"  # "token": ids; "openai": hosted providers
-    folder: str | None = None  # with "token": the model's own; null: the one that the server names
+    folder: str | None = None  # the model's own, with its tokenizer; null: the one that the server names
     endpoint: Endpoint = "auto"  # with "token": where ids are sent
     on_mismatch: OnMismatch = "keep"  # with "token": what to do where the chat template rewrites
     api_key_env: str | None = None  # the environment variable that holds the key

@@ -20,6 +20,7 @@ from rollway.environments.base import Environment, Task, environment_name
 from rollway.inference.protocol import Client, Sampling
 from rollway.limits import Limits
 from rollway.scoring import score_trajectory
+from rollway.sequences import Decode
 from rollway.tools import ToolPool, ToolRegistry
 from rollway.trajectory import FAILURES, ErrorRecord, StopReason, Trajectory, TrajectoryTiming
 
@@ -62,9 +63,10 @@ async def run_rollout(
     sampling: Sampling | None = None,
     tool_parser: str | None = "hermes",
     reasoning_parser: str | None = None,
+    decode: Decode | None = None,
     trajectory: Trajectory | None = None,
 ) -> Trajectory:
-    """Roll ``task`` out once and score it.
+    """Roll ``task`` out once and score it. Parsers and ``decode`` are those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
@@ -98,6 +100,7 @@ async def run_rollout(
             sampling=sampling,
             tool_parser=tool_parser,
             reasoning_parser=reasoning_parser,
+            decode=decode,
         )
         done = _Done(environment, task, workspace)
         await loop.run(record.messages, trajectory=record, done=done)

@@ -81,7 +81,7 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
     """The model's server, started where it is ours, workers that talk to it, and what was chosen for it."""
     config = plan.config
     if config.model.policy is None:
-        config = named_model(config, await check_server(config, plan.api_key))
+        config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
         starting = (
@@ -92,7 +92,7 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
         if starting is not None:
             model = config.model.model_copy(update={"base_url": await starting})
             config = config.model_copy(update={"model": model})
-            config = named_model(config, await check_server(config, plan.api_key))
+            config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
         config, choices = choose_formats(config)
         spec = WorkerSpec(config.as_dict(), plan.api_key, environment_source(config.environment))
         yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices

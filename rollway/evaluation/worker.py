@@ -13,7 +13,7 @@ import msgspec
 
 from rollway.environments.base import Environment
 from rollway.environments.loading import load_environment
-from rollway.evaluation.clients import open_client
+from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.rollout import new_trajectory, record_fault, run_rollout
 from rollway.evaluation.run_directory import is_failed
@@ -52,6 +52,7 @@ class RolloutWorker:
     def __init__(self, spec: WorkerSpec) -> None:
         self._config = EvalConfig.model_validate(spec.config)
         self._api_key = spec.api_key
+        self._decode = open_decode(self._config.model)
         self._environment: Environment = load_environment(
             self._config.environment, self._config.environment_args, source=spec.environment_source
         )
@@ -104,6 +105,7 @@ class RolloutWorker:
             sampling=config.sampling,
             tool_parser=config.tool_parser,
             reasoning_parser=config.reasoning_parser,
+            decode=self._decode,
             trajectory=record,
         )
 

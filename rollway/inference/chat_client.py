@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rollway.inference.chat_reply import read_chat_reply
@@ -17,7 +18,7 @@ from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.served_models import choose_model, read_model_names
+from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
 
@@ -44,6 +45,9 @@ class ChatClient:
         max_connections: requests beyond this number, or beyond the open files that the process may have, wait
             in the client.
 
+    Attributes:
+        folder: where `check` found the model's own folder, if that is on this machine.
+
     Raises:
         ValueError: ``base_url`` is no http address.
     """
@@ -66,6 +70,7 @@ class ChatClient:
     ) -> None:
         self.server, self._api = split_base_url(base_url)
         self.model = model
+        self.folder: Path | None = None
         self._form = ChatFormat(
             logprobs=logprobs,
             return_token_ids=return_token_ids,
@@ -121,7 +126,8 @@ class ChatClient:
         self._transport.open()
         served = await self._served_models(_CHECK_TIME)
         if served is not None:
-            self.model = choose_model(self.model, served, server=self.server)
+            self.model = choose_model(self.model, [model.id for model in served], server=self.server)
+            self.folder = served_folder(self.model, served)
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
@@ -148,8 +154,8 @@ class ChatClient:
         self._guard.check(completion)
         return completion
 
-    async def _served_models(self, total: float) -> list[str] | None:
-        """The names that the server lists; None when it has no list and a model is given."""
+    async def _served_models(self, total: float) -> list[ServedModel] | None:
+        """The models that the server lists; None when it has no list and a model is given."""
         try:
             reply = await self._transport.get(f"{self._api}/models", Timeouts(connect=total, total=total))
             if reply.status == 404 and self.model:
@@ -158,7 +164,7 @@ class ChatClient:
                 raise failed_try(reply.status, reply.body, reply.headers, server=self.server)
         except TryFailed as failure:
             raise failure.error from failure
-        return read_model_names(reply.body, server=self.server)
+        return read_models(reply.body, server=self.server)
 
     async def _with_served_names(self, error: ModelNotFound, deadline: float | None) -> ModelNotFound:
         """The same error with the names that the server does serve, where it tells them in time."""
@@ -171,7 +177,8 @@ class ChatClient:
             return error  # the reason at hand is the better one
         if not served:
             return error
-        better = model_not_found(self.server, self.model, served, status=error.status)
+        names = [model.id for model in served]
+        better = model_not_found(self.server, self.model, names, status=error.status)
         better.attempts = error.attempts
         return better
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -64,6 +65,12 @@ def choose_model(model: str, served: Sequence[str], *, server: str) -> str:
     if not served:
         raise ModelNotFound(f"{server} lists no model; pass model=")
     raise ModelNotFound(f"{server} serves {len(served)} models; choose one with model=: {name_list(served)}")
+
+
+def served_folder(model: str, served: Sequence[ServedModel]) -> Path | None:
+    """Where the server says that ``model`` lies, if that is a folder of this machine."""
+    root = next((entry.root for entry in served if entry.id == model), None)
+    return Path(root) if root and Path(root).is_dir() else None
 
 
 def _is_served(model: str, served: Sequence[str]) -> bool:

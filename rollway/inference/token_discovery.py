@@ -17,7 +17,7 @@ from rollway.inference.faults import failed_try
 from rollway.inference.prompt_writer import PromptWriter
 from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
-from rollway.inference.served_models import ServedModel, choose_model, read_models
+from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
 from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
 from rollway.inference.transport import Timeouts, Transport
 from rollway.trajectory import Message
@@ -72,9 +72,10 @@ async def find_model(
 
 def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path:
     """Where the server says that its model lies."""
+    folder = served_folder(name, served)
+    if folder is not None:
+        return folder
     root = next((model.root for model in served if model.id == name), None)
-    if root and Path(root).is_dir():
-        return Path(root)
     named = f"it names {root!r}, which is no folder here" if root else "it names none"
     missing = f"{server} does not say where its model lies ({named}); pass folder="
     raise TryFailed(BadRequest(missing), retry=False)

@@ -149,9 +149,9 @@ async def _verify(config: EvalConfig, survey: Survey, jobs: Iterator[Job], plan:
     api_key = read_api_key(config)
     async with _served(config) as base_url:
         model = config.model.model_copy(update={"base_url": base_url})
-        name = await check_server(config.model_copy(update={"model": model}), api_key)
+        model = await check_server(config.model_copy(update={"model": model}), api_key)
         async with PromptScorer(
-            base_url, name, api_key, timeouts=model.timeouts, retry=model.retry
+            base_url, model.name or "", api_key, timeouts=model.timeouts, retry=model.retry
         ) as scorer:
             try:
                 return await _recompute(survey, jobs, scorer, plan)
