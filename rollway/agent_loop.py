@@ -162,6 +162,8 @@ class _Rollout:
             self.trajectory.metadata["context_overflow"] = str(error)
             return StopReason.CONTEXT_OVERFLOW
         except InferenceError as error:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                return StopReason.TIMEOUT  # the client has the same deadline, and noticed it first
             self.trajectory.error = ErrorRecord(
                 kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
             )

@@ -380,8 +380,16 @@ async def test_the_wall_clock_ends_a_rollout_and_its_request() -> None:
     async with bench([hang()]) as it:
         trajectory = await it.loop(limits=Limits(timeout=0.2)).run(QUESTION)
         await it.server.until(lambda server: server.running == 0)
-    assert trajectory.stop_reason in {StopReason.TIMEOUT, StopReason.MODEL_ERROR}
     assert trajectory.stop_reason is StopReason.TIMEOUT
+
+
+async def test_running_out_of_time_is_never_taken_for_a_fault_of_the_server() -> None:
+    """The client has the same deadline, and may notice it first."""
+    async with bench(lambda request: hang()) as it:
+        loop = it.loop(limits=Limits(timeout=0.1))
+        trajectories = await asyncio.gather(*(loop.run(QUESTION) for _ in range(100)))
+    assert {trajectory.stop_reason for trajectory in trajectories} == {StopReason.TIMEOUT}
+    assert all(trajectory.error is None for trajectory in trajectories)
 
 
 async def cancelled_when(
