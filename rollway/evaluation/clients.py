@@ -43,6 +43,7 @@ def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | TokenCl
             api_key,
             endpoint=model.endpoint,
             on_mismatch=model.on_mismatch,
+            renderer=model.renderer,
             retry=model.retry,
             timeouts=model.timeouts,
         )

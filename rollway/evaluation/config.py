@@ -75,6 +75,7 @@ class ModelConfig(_Section):
     folder: str | None = None  # the model's own, with its tokenizer; null: the one that the server names
     endpoint: Endpoint = "auto"  # with "token": where ids are sent
     on_mismatch: OnMismatch = "keep"  # with "token": what to do where the chat template rewrites
+    renderer: str = "template"  # with "token": what renders; else a name that the renderers package knows
     api_key_env: str | None = None  # the environment variable that holds the key
     policy: str | None = "calculator"  # the embedded policy; of no account with a server of yours
     server_tool_parser: bool = True  # does the embedded server read the tool calls itself?

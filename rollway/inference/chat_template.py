@@ -33,11 +33,13 @@ class ChatTemplate:
     """``chat_template.jinja`` of a folder, or the template inside its ``tokenizer_config.json``.
 
     Raises:
-        UserError: the folder has none, or it is no jinja template.
+        UserError: there is no such folder, it has none, or it is no jinja template.
     """
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}; name the model's own folder")
         settings = tokenizer_settings(folder)
         sources = _sources(folder, settings)
         self._plain = _compiled(sources["default"], folder)
@@ -61,8 +63,8 @@ class ChatTemplate:
 
         values = {
             **self._tokens,
-            "messages": [_normal_message(message) for message in messages],
-            "tools": [_normal_tool(tool) for tool in tools] if tools else None,
+            "messages": [normal_message(message) for message in messages],
+            "tools": [normal_tool(tool) for tool in tools] if tools else None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
             **variables,
@@ -149,7 +151,8 @@ def _now(format: str) -> str:
     return datetime.now().strftime(format)
 
 
-def _normal_message(message: Message) -> Message:
+def normal_message(message: Message) -> Message:
+    """A message as templates are given it. Raises `TemplateFailure` for one that is malformed."""
     role = message.get("role")
     if not isinstance(role, str):
         raise TemplateFailure("each message needs a role")
@@ -206,7 +209,7 @@ def _arguments(raw: Any) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-def _normal_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def normal_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A tool definition with the fields in the order in which vLLM writes them, and no others."""
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):

@@ -46,6 +46,11 @@ class FolderTokenizer:
         ids = self.encode(self.text_of(fence) + text)
         return ids[1:] if ids[:1] == [fence] else self.encode(text)
 
+    def id_of(self, text: str) -> int | None:
+        """The one token that is spelled so; None where there is none."""
+        token: int | None = self._inner.token_to_id(text)
+        return token
+
     def text_of(self, token: int) -> str:
         """One token as text by itself, a special one as it is spelled."""
         return self.decode([token])

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -25,7 +25,7 @@ OnMismatch = Literal["keep", "rerender"]
 """What to do where the template would write earlier messages otherwise once more follow: ``keep`` the model's
 own tokens all the same, or ``rerender`` the conversation, which begins a new sequence."""
 
-_END_SHOWN = 200  # characters of a prompt that are enough to see whether it opens a thought
+END_SHOWN = 200  # characters of a prompt that are enough to see whether it opens a thought
 _log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,18 @@ class Prompt(msgspec.Struct, frozen=True):
     rerendered: bool = False  # it does not build on the prefix
 
 
+class Writer(Protocol):
+    """Whatever writes the prompts of one model."""
+
+    folder: Path
+    tokenizer: FolderTokenizer
+    report: TemplateReport
+
+    def write(self, request: CompletionRequest, stops: frozenset[int]) -> Prompt: ...
+
+
 class PromptWriter:
-    """Writes the prompts of one model.
+    """Writes the prompts of one model by the template in its folder.
 
     Args:
         folder: the model's own folder.
@@ -100,11 +110,11 @@ class PromptWriter:
             return self._rendered(conversation, rerendered=True)
         dropped = continuation.stop is StopFate.DROPPED
         kept = prefix.token_ids[:-1] if dropped else prefix.token_ids
-        return Prompt(kept + continuation.token_ids, continuation.text[-_END_SHOWN:], dropped_stop=dropped)
+        return Prompt(kept + continuation.token_ids, continuation.text[-END_SHOWN:], dropped_stop=dropped)
 
     def _rendered(self, conversation: _Conversation, *, rerendered: bool) -> Prompt:
         text = self.template.render(conversation.messages, conversation.tools, **conversation.variables)
-        return Prompt(self.tokenizer.encode(text), text[-_END_SHOWN:], rerendered=rerendered)
+        return Prompt(self.tokenizer.encode(text), text[-END_SHOWN:], rerendered=rerendered)
 
     def _extends(self, conversation: _Conversation, covered: int) -> bool:
         """Whether the template writes the first ``covered`` messages alike with and without those after."""

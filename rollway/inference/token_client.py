@@ -23,17 +23,20 @@ from rollway.inference.chat_template import TemplateFailure
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import ABORTED, Generation
-from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter
+from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.template_probe import TemplateReport
 from rollway.inference.token_data import TokenDataGuard
-from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model
+from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model, refuse_closed
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
 Endpoint = Literal["auto", "generate", "completions", "sglang"]
+
+TEMPLATE = "template"
+"""The renderer that is no renderer of the `renderers` package: the model's own chat template."""
 
 _CHAT_ONLY = ("tool_choice", "response_format")
 """Fields of ``sampling.extra`` that only chat endpoints know; on others they would be lost in silence."""
@@ -42,7 +45,7 @@ _CHAT_ONLY = ("tool_choice", "response_format")
 class _Ready(msgspec.Struct, frozen=True):
     """What was found out about the server before the first request."""
 
-    writer: PromptWriter
+    writer: Writer
     endpoint: TokenEndpoint
     context: int | None  # tokens of prompt and completion together; None: not known
 
@@ -66,6 +69,8 @@ class TokenClient:
             these that the server opens.
         on_mismatch: where the template would write earlier messages otherwise once more follow, "keep" the
             model's own tokens all the same, or "rerender" the conversation and begin a new sequence.
+        renderer: "template" renders the folder's chat template; any other name is a renderer of the
+            `renderers` package (the extra ``renderers``), or a model that it knows by its hub name.
         template_variables: reach the chat template in every prompt.
         weight_version: what the weights are called until the first `weight_update`.
         max_resumes: times that one generation goes on after the server aborted it; aborts that come while
@@ -86,6 +91,7 @@ class TokenClient:
         *,
         endpoint: Endpoint = "auto",
         on_mismatch: OnMismatch = "keep",
+        renderer: str = TEMPLATE,
         template_variables: Mapping[str, Any] | None = None,
         weight_version: str | int | None = None,
         max_resumes: int = 8,
@@ -102,6 +108,7 @@ class TokenClient:
         self.folder = None if folder is None else Path(folder).expanduser()
         self._endpoint = endpoint
         self._on_mismatch = on_mismatch
+        self._renderer = renderer
         self._variables = dict(template_variables or {})
         self._max_resumes = max_resumes
         self._retry = retry
@@ -158,12 +165,14 @@ class TokenClient:
         Raises:
             ServerUnreachable: nothing answers.
             ModelNotFound: it does not serve ``model``, or none is given and it serves several.
-            BadRequest: no model folder is given or found, or it cannot be read.
+            BadRequest: no model folder is given or found, or it cannot be read; or the endpoint is closed.
             ServerOverloaded, InvalidReply: it answers, but not as a model server.
         """
         self._transport.open()
         try:
-            writer = (await self._found_out()).writer
+            ready = await self._found_out()
+            await refuse_closed(self._transport, ready.endpoint, self._api)
+            writer = ready.writer
             await compare_prompt(self._transport, self.model, writer, self._variables)
         except TryFailed as failure:
             raise failure.error from failure
@@ -242,7 +251,7 @@ class TokenClient:
         )
         generation.add(part, spans)
 
-    def _write(self, writer: PromptWriter, request: CompletionRequest) -> Prompt:
+    def _write(self, writer: Writer, request: CompletionRequest) -> Prompt:
         try:
             return writer.write(request, _stops(writer, request))
         except TemplateFailure as error:
@@ -305,16 +314,23 @@ class TokenClient:
             raise TryFailed(BadRequest(unknown), retry=False)
         return max(1, ready.context - prompt)  # where nothing is left, the server's own refusal says so
 
-    async def _open_folder(self, folder: Path) -> PromptWriter:
+    async def _open_folder(self, folder: Path) -> Writer:
         try:  # in a thread: a large vocabulary takes a second
-            return await asyncio.to_thread(
-                PromptWriter, folder, on_mismatch=self._on_mismatch, variables=self._variables
-            )
+            return await asyncio.to_thread(self._writer_of, folder)
         except UserError as error:
             raise TryFailed(BadRequest(str(error)), retry=False) from error
 
+    def _writer_of(self, folder: Path) -> Writer:
+        if self._renderer == TEMPLATE:
+            return PromptWriter(folder, on_mismatch=self._on_mismatch, variables=self._variables)
+        from rollway.inference.renderers_writer import RendererWriter
 
-def _stops(writer: PromptWriter, request: CompletionRequest) -> frozenset[int]:
+        return RendererWriter(
+            folder, self._renderer, on_mismatch=self._on_mismatch, variables=self._variables
+        )
+
+
+def _stops(writer: Writer, request: CompletionRequest) -> frozenset[int]:
     """The ids that end a reply to this request."""
     more = request.sampling.extra.get("stop_token_ids")
     return writer.tokenizer.stop_ids | frozenset(more or ())

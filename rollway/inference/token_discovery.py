@@ -14,7 +14,7 @@ import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError
 from rollway.inference.faults import failed_try
-from rollway.inference.prompt_writer import PromptWriter
+from rollway.inference.prompt_writer import Writer
 from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
@@ -102,12 +102,27 @@ async def find_endpoint(transport: Transport, asked: str) -> TokenEndpoint:
     return COMPLETIONS
 
 
+async def refuse_closed(transport: Transport, endpoint: TokenEndpoint, api: str) -> None:
+    """Find out before the first request whether the server opens an endpoint that was named, or was left.
+
+    Raises:
+        TryFailed: it does not, or cannot be reached.
+    """
+    path = endpoint.path.format(api=api)
+    reply = await transport.post(path, b"{}", {})
+    if reply.status in _CLOSED:
+        closed = (
+            f"{transport.server} does not open {path} (it answers {reply.status}); choose another endpoint"
+        )
+        raise TryFailed(BadRequest(f"{closed}: {AUTO}, {', '.join(ENDPOINTS)}"), retry=False)
+
+
 class _Tokenized(msgspec.Struct):
     tokens: list[int]
 
 
 async def compare_prompt(
-    transport: Transport, model: str, writer: PromptWriter, variables: Mapping[str, Any]
+    transport: Transport, model: str, writer: Writer, variables: Mapping[str, Any]
 ) -> bool | None:
     """Whether the server makes the ids of a first prompt as ``writer`` does; None where it does not tell.
 

@@ -31,6 +31,7 @@ from rollway.inference import (
 from rollway.inference.chat_template import ChatTemplate
 from rollway.inference.folder_tokenizer import FolderTokenizer
 from rollway.inference.protocol import PromptPrefix
+from rollway.inference.token_client import Endpoint
 from rollway.limits import Limits
 from rollway.tools import ToolPool, tool
 from rollway.trajectory import DroppedToken, StopReason, ToolErrorKind, Trajectory, VersionSpan
@@ -728,3 +729,20 @@ async def test_malformed_arguments_do_not_end_the_rollout(chatml: Path) -> None:
     assert trajectory.stop_reason is StopReason.COMPLETED
     assert [fault.kind for fault in trajectory.tool_errors] == [ToolErrorKind.PARSE]
     assert len(trajectory.sequences) == 1
+
+
+async def test_a_folder_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    async with ScriptedServer([], models=["m"]) as server:
+        async with TokenClient(server.url, "m", tmp_path / "none") as client:
+            with pytest.raises(BadRequest, match=r"there is no folder .*none; name the model's own folder"):
+                await client.check()
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "sglang", "completions"])
+async def test_an_endpoint_that_is_closed_is_told_at_the_check(chatml: Path, endpoint: Endpoint) -> None:
+    path = {"generate": "/inference/v1/generate", "sglang": "/generate", "completions": "/v1/completions"}
+    script = TokenScript([], FolderTokenizer(chatml), closed=[path[endpoint]])
+    async with ScriptedServer(script, models=["m"]) as server:
+        async with TokenClient(server.url, "m", chatml, endpoint=endpoint) as client:
+            with pytest.raises(BadRequest, match=f"does not open {path[endpoint]} .*choose another endpoint"):
+                await client.check()
