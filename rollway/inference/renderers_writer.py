@@ -1,8 +1,7 @@
 """Prompts by the `renderers` package, an optional extra: hand-written renderers of the models that it knows.
 
-The invariant is `PromptWriter`'s: where the request has a prefix, the prompt begins with those very ids (but
-for a stop token that is taken off), unless it is said to be rendered anew. What the package gives is checked
-against it.
+The invariant is `PromptWriter`'s: where the request has a prefix, the prompt begins with those very ids,
+unless it is said to be rendered anew. What the package gives is checked against it.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class RendererWriter:
         _log.info("the prompts of %s: %s (on_mismatch=%r)", self.folder, self.report.line, on_mismatch)
 
     def write(self, request: CompletionRequest, stops: frozenset[int]) -> Prompt:
-        """The prompt of a request; ``stops`` are the ids that end a reply.
+        """The prompt of a request. ``stops`` are of no account: the renderer knows its model's own.
 
         Raises:
             TemplateFailure: the renderer refuses the conversation.
@@ -91,7 +90,7 @@ class RendererWriter:
             renderer = self._renderer(
                 self._variables | request.sampling.extra.get("chat_template_kwargs", {})
             )
-            prompt = None if prefix is None else self._bridged(renderer, prefix, messages, tools, stops)
+            prompt = None if prefix is None else self._bridged(renderer, prefix, messages, tools)
             if prompt is not None:
                 return prompt
             ids = renderer.render_ids(messages, tools=tools, add_generation_prompt=True)
@@ -99,9 +98,7 @@ class RendererWriter:
             raise TemplateFailure(str(error) or type(error).__name__) from error
         return Prompt(list(ids), self._end(ids), rerendered=prefix is not None)
 
-    def _bridged(
-        self, renderer: Renderer, prefix: PromptPrefix, messages: Any, tools: Any, stops: frozenset[int]
-    ) -> Prompt | None:
+    def _bridged(self, renderer: Renderer, prefix: PromptPrefix, messages: Any, tools: Any) -> Prompt | None:
         """The prompt that goes on from the sampled ids; None where the renderer cannot tell it."""
         at = len(prefix.token_ids) - prefix.sampled
         bridge = renderer.bridge_to_next_turn(
@@ -109,12 +106,10 @@ class RendererWriter:
         )
         if bridge is None:
             return None
-        ids, whole = list(bridge.token_ids), prefix.token_ids
-        if ids[: len(whole)] == whole:
-            return Prompt(ids, self._end(ids))
-        if prefix.sampled and whole[-1] in stops and ids[: len(whole) - 1] == whole[:-1]:
-            return Prompt(ids, self._end(ids), dropped_stop=True)
-        return None  # it took sampled ids off: those behind an end token in the middle of a reply
+        ids = list(bridge.token_ids)
+        if ids[: len(prefix.token_ids)] != prefix.token_ids:
+            return None  # it took sampled ids off: those behind an end token in the middle of a reply
+        return Prompt(ids, self._end(ids))
 
     def _end(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids[-END_SHOWN:])[-END_SHOWN:]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from scripted_server import ScriptedServer
+from template_families import FAMILIES, write_folder
 from token_script import TokenScript, letters
 
 from rollway.agent_loop import AgentLoop
@@ -90,6 +91,28 @@ def test_only_what_is_new_follows_the_sampled_ids(
     _, other = go_on(PromptWriter(FOLDER), CALLED, sampled, RESULT)
     assert prompt.token_ids == other.token_ids
     assert other.end.endswith(prompt.end) or prompt.end.endswith(other.end)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "opened"),
+    [
+        ("llama3", "llama-3", "<|start_header_id|>ipython<|end_header_id|>"),
+        ("deepseek", "deepseek-v3", "<｜tool▁outputs▁begin｜>"),
+        ("kimi", "kimi-k2", "<|im_system|>"),
+    ],
+)
+def test_other_families_go_on_from_the_sampled_ids(
+    tmp_path: Path, family: str, name: str, opened: str
+) -> None:
+    pytest.importorskip("renderers")
+    made = FAMILIES[family]
+    writer = RendererWriter(write_folder(made, tmp_path / family), name)
+    sampled = letters(made.call + made.call_stop, writer.tokenizer)
+    before, prompt = go_on(writer, CALLED, sampled, RESULT)
+    assert prompt.token_ids[: len(before)] == before
+    added = writer.tokenizer.decode(prompt.token_ids[len(before) :])
+    assert added.startswith(opened)
+    assert "5" in added
 
 
 @pytest.mark.parametrize("on_mismatch", ["keep", "rerender"])

@@ -28,6 +28,7 @@ async def roll_out(url: str, endpoint: Endpoint, temperature: float) -> list[Tra
     client = TokenClient(url, "calculator", find_policy("calculator"), endpoint=endpoint)
     with ToolPool(ROLLOUTS) as pool:
         async with client:
+            await client.check()  # the endpoint is open to whoever asks whether it is
             return await asyncio.gather(
                 *(
                     run_rollout(
