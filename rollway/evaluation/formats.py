@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rollway.evaluation.config import EvalConfig, ModelConfig
+from rollway.inference.chat_template import template_sources
 from rollway.tool_parsers import get_parser, get_reasoning_format
 from rollway.tool_parsers.detect import choose_format, choose_reasoning
 
@@ -52,12 +53,12 @@ def choose_formats(config: EvalConfig) -> tuple[EvalConfig, list[str]]:
 
 
 def _chat_template(model: ModelConfig) -> str | None:
-    """The template's text, where the model's folder is on this machine."""
+    """The text of its templates, where the model's folder is on this machine."""
     if model.policy is not None:
         from rollway.embedded.policy import find_policy  # brings numpy
 
-        folder = find_policy(model.policy)
-    else:
-        folder = Path(model.folder or model.name or "")
-    path = folder / "chat_template.jinja"
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+        return "\n".join(template_sources(find_policy(model.policy)).values())
+    folder = model.folder or model.name
+    if not folder or not Path(folder).is_dir():
+        return None
+    return "\n".join(template_sources(Path(folder)).values())

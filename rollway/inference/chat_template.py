@@ -40,11 +40,10 @@ class ChatTemplate:
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; name the model's own folder")
-        settings = tokenizer_settings(folder)
-        sources = _sources(folder, settings)
+        sources = template_sources(folder)
         self._plain = _compiled(sources["default"], folder)
         self._with_tools = _compiled(sources["tool_use"], folder) if "tool_use" in sources else self._plain
-        self._tokens = special_token_texts(settings)
+        self._tokens = special_token_texts(tokenizer_settings(folder))
 
     def render(
         self,
@@ -76,10 +75,18 @@ class ChatTemplate:
             raise TemplateFailure(str(error) or type(error).__name__) from error
 
 
-def _sources(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Templates by name; "default" is always there, "tool_use" is for requests with tools."""
+def template_sources(folder: Path) -> dict[str, str]:
+    """A folder's templates by name; "default" is always there, "tool_use" is for requests with tools.
+
+    Raises:
+        UserError: the folder has no chat template.
+    """
     path = folder / "chat_template.jinja"
-    source = path.read_text(encoding="utf-8") if path.is_file() else settings.get("chat_template")
+    source = (
+        path.read_text(encoding="utf-8")
+        if path.is_file()
+        else tokenizer_settings(folder).get("chat_template")
+    )
     if isinstance(source, list):
         sources = {str(entry.get("name")): entry.get("template") for entry in source}
     else:

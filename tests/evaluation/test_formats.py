@@ -34,6 +34,11 @@ def test_the_chat_template_decides_where_it_can_be_read(tmp_path: Path) -> None:
     assert "the chat template holds '[TOOL_CALLS]'" in lines[0]
 
 
+def test_a_template_inside_the_tokenizers_settings_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "<|tool_calls_section_begin|>"}')
+    assert choose_formats(config(str(tmp_path), tool_parser="auto"))[0].tool_parser == "kimi_k2"
+
+
 def test_the_shipped_policys_own_template_is_read() -> None:
     shipped = EvalConfig.model_validate({"environment": "calculator", "tool_parser": "auto"})
     assert choose_formats(shipped)[0].tool_parser == "hermes"
