@@ -20,7 +20,7 @@ from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
 from rollway.inference.token_data import TokenDataGuard
-from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
 _CHECK_TIME = 30.0  # seconds to list the models
 
@@ -84,7 +84,7 @@ class ChatClient:
         self._rng = random.Random()
         self._transport = Transport(
             self.server,
-            headers=_headers(api_key, headers),
+            headers=json_headers(api_key, headers),
             timeouts=timeouts,
             max_connections=max_connections,
         )
@@ -181,13 +181,6 @@ class ChatClient:
         better = model_not_found(self.server, self.model, names, status=error.status)
         better.attempts = error.attempts
         return better
-
-
-def _headers(api_key: str | None, more: Mapping[str, str] | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", **(more or {})}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    return headers
 
 
 def _request_headers(request_id: str, number: int) -> dict[str, str]:

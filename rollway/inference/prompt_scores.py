@@ -17,7 +17,7 @@ from rollway.inference.errors import BadRequest, InferenceError, InvalidReply
 from rollway.inference.faults import failed_try
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
 
 class NoPromptLogprobs(InferenceError):
@@ -62,11 +62,8 @@ class PromptScorer:
     ) -> None:
         self.server, api = split_base_url(base_url)
         self.model = model
-        headers = {"Content-Type": "application/json"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
         self._transport = Transport(
-            self.server, headers=headers, timeouts=timeouts, max_connections=max_connections
+            self.server, headers=json_headers(api_key), timeouts=timeouts, max_connections=max_connections
         )
         self._retry = retry
         self._rng = random.Random()

@@ -30,7 +30,7 @@ from rollway.inference.template_probe import TemplateReport
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model, refuse_closed
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
-from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, split_base_url
+from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
 Endpoint = Literal["auto", "generate", "completions", "sglang"]
@@ -117,11 +117,11 @@ class TokenClient:
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
         self._ready: _Ready | None = None
         self._finding_out = asyncio.Lock()
-        sent = {"Content-Type": "application/json", **(headers or {})}
-        if api_key:
-            sent["Authorization"] = f"Bearer {api_key}"
         self._transport = Transport(
-            self.server, headers=sent, timeouts=timeouts, max_connections=max_connections
+            self.server,
+            headers=json_headers(api_key, headers),
+            timeouts=timeouts,
+            max_connections=max_connections,
         )
 
     async def generate(self, request: CompletionRequest) -> Completion:

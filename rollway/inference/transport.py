@@ -79,6 +79,14 @@ def split_base_url(base_url: str) -> tuple[str, str]:
     return (url[: -len(version[0])], version[0]) if version else (url, "/v1")
 
 
+def json_headers(api_key: str | None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The headers of every request to a server: JSON, ``more``, and the key as a bearer token."""
+    headers = {"Content-Type": "application/json", **(more or {})}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    return headers
+
+
 class Transport:
     """A pool of connections to one server. Opened at the first request, closed with `close`."""
 
