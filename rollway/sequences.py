@@ -65,9 +65,9 @@ class PromptChain:
     """
 
     def __init__(self, decode: Decode | None = None) -> None:
-        self.token_ids: list[
-            int
-        ] = []  # the last turn's whole prompt and sampled ids; replaced, never changed
+        # The last turn's whole prompt and sampled ids: replaced by each turn, never changed, as requests
+        # in flight hold it.
+        self.token_ids: list[int] = []
         self.sampled: int | None = None  # how many of them, at the end, were sampled; None: not known
         self._decode = decode
 
