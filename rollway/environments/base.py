@@ -1,8 +1,8 @@
 """What a user writes: tasks, a prompt, tools and rewards. Everything else is the engine's.
 
-An environment holds no state of a rollout. Whatever one rollout needs for itself is made by ``setup``,
-handed to ``tools_for`` and ``teardown``, and gone afterwards; so one Environment object serves thousands
-of rollouts at a time.
+An environment holds no state of a rollout. Whatever one rollout needs for itself is made by ``setup``, or
+is the sandbox that the engine opens for it, handed to the hooks and the tools, and gone afterwards; so one
+Environment object serves thousands of rollouts at a time.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 
 from rollway.tools import Tool
+from rollway.tools.sandboxes import Sandbox, SandboxSpec
 from rollway.trajectory import Message, Trajectory
 
 Task = Mapping[str, Any]
 """One task: a mapping (a row of a ``datasets.Dataset`` is one) with a ``task_id`` that never changes."""
 
-RewardFunction = Callable[[Trajectory, Task], float | bool | Awaitable[float | bool]]
-"""``(trajectory, task) -> value``. Raising means "not scored", never 0."""
+RewardFunction = Callable[..., float | bool | Awaitable[float | bool]]
+"""``(trajectory, task) -> value``, or ``(trajectory, task, sandbox) -> value`` with a parameter of just this
+name, which is the sandbox as the rollout left it. Raising means "not scored", never 0."""
 
 
 class Reward(msgspec.Struct, frozen=True):
@@ -36,6 +38,8 @@ class Environment:
     name: str = ""  # the class's name when empty
     tools: Sequence[Tool] = ()
     rewards: Sequence[Reward | RewardFunction] = ()
+    toolsets: Mapping[str, Sequence[Tool]] = {}  # named sets that a run may choose from, besides the built-in
+    sandbox: SandboxSpec | None = None  # one is opened for each rollout; None: the rollouts need none
     pass_threshold: float = 1.0  # a sample with at least this reward counts as passed in pass@k
 
     def tasks(self, split: str) -> Iterable[Task]:
@@ -49,6 +53,13 @@ class Environment:
     def prompt(self, task: Task) -> list[Message]:
         """The opening messages, in the OpenAI chat format."""
         raise NotImplementedError
+
+    def sandbox_for(self, task: Task) -> SandboxSpec | None:
+        """The sandbox of one task's rollouts, where tasks differ in it."""
+        return self.sandbox
+
+    async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
+        """Put into a fresh sandbox what the task needs there. Called before `setup`."""
 
     async def setup(self, task: Task) -> Any:
         """Make what one rollout needs for itself (a workspace, a game). Returned to the hooks below."""

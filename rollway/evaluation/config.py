@@ -29,6 +29,7 @@ from rollway.inference.retry import RetryPolicy
 from rollway.inference.token_client import Endpoint
 from rollway.inference.transport import Timeouts, split_base_url
 from rollway.limits import Limits
+from rollway.tools.sandboxes import Backend, Mount, SandboxChanges, SandboxLimits
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Positive = Annotated[int, Field(ge=1)]
@@ -117,6 +118,36 @@ class RayConfig(_Section):
     cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
 
 
+class SandboxConfig(_Section):
+    """What the run wants otherwise than the environment; null leaves a field as it is there."""
+
+    backend: Backend | None = (
+        None  # set: every rollout has a sandbox, also where the environment asks for none
+    )
+    limits: dict[str, _Positive] = {}  # fields of SandboxLimits
+    network: bool | None = None
+    image: str | None = None  # docker and podman
+    mounts: list[Annotated[Mount, *_section_of(Mount)]] | None = None
+    environment: dict[str, str] | None = None  # variables of every command
+    warm: _Natural = 0  # sandboxes that each worker keeps ready ahead of its rollouts
+    most: _Positive | None = None  # sandboxes of one worker at a time; null: no bound but concurrency
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_exist(cls, value: dict[str, int]) -> dict[str, int]:
+        for name in value:
+            if name not in SandboxLimits.__struct_fields__:
+                near = nearest(name, SandboxLimits.__struct_fields__)
+                raise PydanticCustomError("in_section", "unknown field{near}", {"near": near, "field": name})
+        return value
+
+    @property
+    def changes(self) -> SandboxChanges:
+        """To be applied to the environment's own specs."""
+        fields = SandboxChanges.__struct_fields__
+        return SandboxChanges(**{name: getattr(self, name) for name in fields})
+
+
 class WandbConfig(_Section):
     """Run tracking. Off unless ``enabled``."""
 
@@ -143,6 +174,7 @@ class EvalConfig(_Section):
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
     sampling: Annotated[Sampling, *_section_of(Sampling)] = Sampling()
     limits: Annotated[Limits, *_section_of(Limits)] = Limits()
+    sandbox: SandboxConfig = SandboxConfig()
 
     workers: _Natural = 1  # processes under Ray; 0: in this process, without Ray
     concurrency: _Positive = 32  # rollouts in flight per worker
@@ -202,6 +234,8 @@ HOW_NOT_WHAT = frozenset(
         "ray",
         "wandb",
         "out",
+        "sandbox.warm",
+        "sandbox.most",
         "model.base_url",
         "model.folder",
         "model.api_key_env",

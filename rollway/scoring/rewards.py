@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rollway.environments.base import Environment, Reward, Task, named_rewards
+from rollway.environments.base import Environment, Reward, RewardFunction, Task, named_rewards
+from rollway.tools.sandboxes import Sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
 
 REWARD_ERROR = "reward:"
@@ -24,12 +25,19 @@ MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
 
 
-async def score_trajectory(environment: Environment, task: Task, trajectory: Trajectory) -> None:
+class NoSandbox(Exception):
+    """A reward function looks into the rollout's sandbox, and there is none."""
+
+
+async def score_trajectory(
+    environment: Environment, task: Task, trajectory: Trajectory, sandbox: Sandbox | None = None
+) -> None:
     """Fill in ``rewards`` and ``reward`` (the weighted sum), or leave ``reward`` at None and say why.
 
     A function that raises, or returns no finite number, has no entry in ``rewards``; the others keep
     theirs, and ``error`` tells of the first that failed. Rollouts that failed (`FAILURES`) are not scored.
-    What an earlier scoring left is replaced.
+    What an earlier scoring left is replaced. ``sandbox`` is the one that the rollout left, for the functions
+    that ask for it.
 
     Functions that are not async are called on the event loop: most are quick, and a thread would take
     those with a timer of their own (math-verify uses SIGALRM) off the main thread. One that blocks for
@@ -38,10 +46,12 @@ async def score_trajectory(environment: Environment, task: Task, trajectory: Tra
     Raises:
         ValueError: two of the environment's rewards have one name.
     """
-    await score_with(named_rewards(environment), task, trajectory)
+    await score_with(named_rewards(environment), task, trajectory, sandbox)
 
 
-async def score_with(rewards: Sequence[Reward], task: Task, trajectory: Trajectory) -> None:
+async def score_with(
+    rewards: Sequence[Reward], task: Task, trajectory: Trajectory, sandbox: Sandbox | None = None
+) -> None:
     """`score_trajectory` with rewards whose names are filled in and differ."""
     forget_scores(trajectory)
     if trajectory.stop_reason in FAILURES or not rewards:
@@ -49,7 +59,7 @@ async def score_with(rewards: Sequence[Reward], task: Task, trajectory: Trajecto
     failures: list[ErrorRecord] = []
     for reward in rewards:
         try:
-            trajectory.rewards[reward.name] = await _value(reward, task, trajectory)
+            trajectory.rewards[reward.name] = await _value(reward, task, trajectory, sandbox)
         except (Exception, SystemExit) as error:
             failures.append(_record(reward.name, error))
         except asyncio.CancelledError as error:
@@ -74,8 +84,24 @@ def forget_scores(trajectory: Trajectory) -> None:
         trajectory.error = None
 
 
-async def _value(reward: Reward, task: Task, trajectory: Trajectory) -> float:
-    answer = reward.function(trajectory, task)
+def needs_sandbox(function: RewardFunction) -> bool:
+    """Does a reward function have a parameter named ``sandbox``?"""
+    try:
+        return "sandbox" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # built in C: it is taken to follow the protocol
+        return False
+
+
+async def _value(reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sandbox | None) -> float:
+    if not needs_sandbox(reward.function):
+        answer = reward.function(trajectory, task)
+    elif sandbox is None:
+        raise NoSandbox(
+            f"{reward.name!r} looks into the sandbox that the rollout left, and there is none: roll out with "
+            f"--record-tools to keep it, or give the environment a sandbox"
+        )
+    else:
+        answer = reward.function(trajectory, task, sandbox=sandbox)
     if inspect.isawaitable(answer):
         answer = await answer
     return as_number(answer)

@@ -14,7 +14,6 @@ from rollway.evaluation.yaml_text import parse_yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONFIGURATION = (DOCS / "configuration.md").read_text()
-SECTIONS = ("sampling", "limits", "model")
 
 
 def blocks(page: str, language: str) -> list[str]:

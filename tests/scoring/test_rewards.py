@@ -204,3 +204,28 @@ def test_any_finite_values_and_weights_give_their_weighted_sum(pairs):
     ]
     trajectory = asyncio.run(scored(*rewards))
     assert trajectory.reward == pytest.approx(sum(value * weight for value, weight in pairs))
+
+
+async def test_a_function_that_asks_for_the_sandbox_gets_the_one_that_the_rollout_left():
+    class Left:
+        async def read(self, path):
+            return {"answer.txt": b"5"}[path]
+
+    async def written(trajectory, task, sandbox):
+        return (await sandbox.read("answer.txt")).decode() == task["answer"]
+
+    trajectory = make_trajectory(reward=None)
+    await score_trajectory(environment(written, right), TASK, trajectory, Left())
+    assert trajectory.rewards == {"written": 1.0, "right": 1.0}
+
+
+async def test_without_a_sandbox_such_a_function_gives_no_score_and_never_0():
+    def looks(trajectory, task, sandbox):
+        return 0.0
+
+    trajectory = await scored(looks, right)
+    assert trajectory.reward is None
+    assert trajectory.rewards == {"right": 1.0}
+    assert trajectory.error is not None
+    assert trajectory.error.kind == "NoSandbox"
+    assert "--record-tools" in trajectory.error.message

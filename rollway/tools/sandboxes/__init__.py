@@ -7,12 +7,14 @@ from rollway.tools.sandboxes.protocol import (
     SandboxFileError,
     SandboxProcess,
 )
-from rollway.tools.sandboxes.spec import Mount, SandboxLimits, SandboxSpec
+from rollway.tools.sandboxes.spec import Backend, Mount, SandboxChanges, SandboxLimits, SandboxSpec
 
 __all__ = [
+    "Backend",
     "ExecResult",
     "Mount",
     "Sandbox",
+    "SandboxChanges",
     "SandboxError",
     "SandboxFileError",
     "SandboxLimits",

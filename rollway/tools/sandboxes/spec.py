@@ -48,3 +48,34 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     image: str | None = None  # docker and podman only: required there
     mounts: list[Mount] = []
     environment: dict[str, str] = {}  # variables of every command
+
+
+class SandboxChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run wants otherwise than the environment; ``None`` leaves it as it is."""
+
+    backend: Backend | None = None
+    limits: dict[str, int] = {}  # fields of `SandboxLimits`
+    network: bool | None = None
+    image: str | None = None
+    mounts: list[Mount] | None = None
+    environment: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = next((name for name in self.limits if name not in SandboxLimits.__struct_fields__), None)
+        if unknown is not None:
+            known = ", ".join(SandboxLimits.__struct_fields__)
+            raise ValueError(f"sandbox.limits has no field {unknown!r}; it has {known}")
+        SandboxLimits(**self.limits)
+
+    def applied(self, spec: SandboxSpec) -> SandboxSpec:
+        """``spec`` with these changes. An image is kept for container backends only."""
+        given = {
+            name: getattr(self, name)
+            for name in ("backend", "network", "image", "mounts", "environment")
+            if getattr(self, name) is not None
+        }
+        if self.limits:
+            given["limits"] = msgspec.structs.replace(spec.limits, **self.limits)
+        if given.get("backend", spec.backend) in ("local", "bubblewrap"):
+            given["image"] = None
+        return msgspec.structs.replace(spec, **given) if given else spec

@@ -1,0 +1,38 @@
+"""What a run may change of the sandbox that an environment asks for."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from rollway.tools.sandboxes import Mount, SandboxChanges, SandboxLimits, SandboxSpec
+
+SPEC = SandboxSpec(
+    backend="docker", image="debian", network=True, limits=SandboxLimits(processes=8), environment={"A": "1"}
+)
+
+
+def test_nothing_given_changes_nothing() -> None:
+    assert SandboxChanges().applied(SPEC) == SPEC
+
+
+def test_what_is_given_wins_and_the_rest_stays() -> None:
+    mounts = [Mount("/data", "/data")]
+    changed = SandboxChanges(network=False, mounts=mounts, limits={"memory": 7}).applied(SPEC)
+    assert changed.limits == SandboxLimits(processes=8, memory=7)
+    assert (changed.network, changed.mounts, changed.image) == (False, mounts, "debian")
+    assert changed.environment == {"A": "1"}
+
+
+def test_a_backend_without_images_drops_the_image() -> None:
+    assert SandboxChanges(backend="bubblewrap").applied(SPEC).image is None
+
+
+@pytest.mark.parametrize("limits", [{"memory": 0}, {"procs": 3}])
+def test_a_limit_that_cannot_be_is_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"sandbox\.limits"):
+        SandboxChanges(limits=limits)
+
+
+def test_a_spec_travels_as_json() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(SPEC), type=SandboxSpec) == SPEC
