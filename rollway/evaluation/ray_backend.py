@@ -25,6 +25,9 @@ OBJECT_STORE_BYTES = 256 * 2**20
 KNOCK_SECONDS = 10.0
 """How long the head of a cluster may take to answer."""
 
+CLOSE_SECONDS = 10.0
+"""How long a worker may take to let go of its sandboxes and servers before it is killed."""
+
 MOST_NOTES = 100
 """Log lines that a worker keeps for the driver until its next outcome; later ones are dropped."""
 
@@ -79,6 +82,11 @@ class RolloutActor:
         if self._worker is not None:
             await self._worker.stop()
 
+    async def close(self) -> None:
+        """Let go of all that outlives a process that is killed."""
+        if self._worker is not None:
+            await self._worker.close()
+
 
 class RayWorker:
     """One actor, as the driver sees it."""
@@ -101,7 +109,13 @@ class RayWorker:
     async def close(self) -> None:
         import ray
 
-        ray.kill(self._actor)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._actor.close.remote()
+        except (TimeoutError, ray.exceptions.RayError) as error:
+            _log.info("worker %s did not close by itself: %s", self.name, " ".join(str(error).split()))
+        finally:
+            ray.kill(self._actor)
 
 
 class RayBackend:
