@@ -25,7 +25,7 @@ Decode = Callable[[Sequence[int]], str]
 def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """How many leading ids are equal."""
     bound = min(len(left), len(right))
-    if left[:bound] == right[:bound]:
+    if (left if len(left) == bound else left[:bound]) == right[:bound]:
         return bound
     low, high = 0, bound  # left[:low] == right[:low], and the first difference lies before `high`
     while high - low > 1:
@@ -49,11 +49,7 @@ def whole_prompts(turns: Sequence[Turn]) -> Iterator[list[int] | None]:
             before = []
             yield None
             continue
-        if turn.prompt_shared > len(before):
-            raise ValueError(
-                f"turn {turn.index} shares {turn.prompt_shared} ids, the turn before has {len(before)}"
-            )
-        prompt = before[: turn.prompt_shared] + turn.prompt_token_ids
+        prompt = _with_prompt(before, turn)
         yield prompt
         before = prompt + (turn.token_ids or [])
 
@@ -185,17 +181,36 @@ def build_sequences(turns: Sequence[Turn]) -> list[TokenSequence]:
     sequence before them.
     """
     runs: list[list[tuple[Turn, list[int]]]] = []
-    length = 0  # ids of the open sequence; 0 when none is open
-    for turn, prompt in zip(turns, whole_prompts(turns), strict=True):
-        if turn.untrainable is not None or untrainable_reason(turn) is not None or prompt is None:
-            length = 0
+    ids: list[int] = []  # the whole prompt and the sampled ids of the turn before; grows in place
+    open_run = False
+    for turn in turns:
+        if turn.prompt_token_ids is None:
+            ids, open_run = [], False
             continue
-        if length and turn.prompt_shared == length:
-            runs[-1].append((turn, turn.prompt_token_ids or []))
+        extends = turn.prompt_shared == len(ids)
+        open_run = open_run and extends
+        ids = _with_prompt(ids, turn)
+        if turn.untrainable is not None or untrainable_reason(turn) is not None:
+            open_run = False
+        elif open_run:
+            runs[-1].append((turn, turn.prompt_token_ids))
         else:
-            runs.append([(turn, prompt)])
-        length = len(prompt) + len(turn.token_ids or [])
+            runs.append([(turn, ids.copy())])
+            open_run = True
+        ids += turn.token_ids or []
     return [_stitch(run) for run in runs]
+
+
+def _with_prompt(before: list[int], turn: Turn) -> list[int]:
+    """A turn's whole prompt, in the list of the turn before where it extends that one."""
+    if turn.prompt_shared > len(before):
+        raise ValueError(
+            f"turn {turn.index} shares {turn.prompt_shared} ids, the turn before has {len(before)}"
+        )
+    if turn.prompt_shared < len(before):
+        before = before[: turn.prompt_shared]
+    before += turn.prompt_token_ids or []
+    return before
 
 
 def _stitch(run: Sequence[tuple[Turn, list[int]]]) -> TokenSequence:
