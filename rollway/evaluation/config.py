@@ -26,7 +26,7 @@ from rollway.inference.chat_request import ReasoningField
 from rollway.inference.prompt_writer import OnMismatch
 from rollway.inference.protocol import Sampling
 from rollway.inference.retry import RetryPolicy
-from rollway.inference.token_client import Endpoint
+from rollway.inference.token_client import CHAT_ONLY, Endpoint
 from rollway.inference.transport import Timeouts, split_base_url
 from rollway.limits import Limits
 from rollway.tools.sandboxes import Backend, Mount, SandboxChanges, SandboxLimits
@@ -206,6 +206,16 @@ class EvalConfig(_Section):
     def _one_choice_of_tasks(self) -> EvalConfig:
         if self.tasks is not None and self.task_ids is not None:
             raise ValueError("give tasks (how many) or task_ids (which), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _no_chat_fields_with_ids(self) -> EvalConfig:
+        lost = next((name for name in CHAT_ONLY if name in self.sampling.extra), None)
+        if self.model.backend == "token" and lost is not None:
+            raise ValueError(
+                f"sampling.extra has {lost!r}, which only chat endpoints know: leave it out, or set "
+                f"model.backend to chat"
+            )
         return self
 
     def resolved(self, **changes: Any) -> EvalConfig:

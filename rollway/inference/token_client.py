@@ -38,7 +38,7 @@ Endpoint = Literal["auto", "generate", "completions", "sglang"]
 TEMPLATE = "template"
 """The renderer that is no renderer of the `renderers` package: the model's own chat template."""
 
-_CHAT_ONLY = ("tool_choice", "response_format")
+CHAT_ONLY = ("tool_choice", "response_format")
 """Fields of ``sampling.extra`` that only chat endpoints know; on others they would be lost in silence."""
 
 
@@ -133,7 +133,7 @@ class TokenClient:
             RuntimeError: the client is closed, or was first used on another event loop.
         """
         self._transport.open()
-        for name in _CHAT_ONLY:
+        for name in CHAT_ONLY:
             if name in request.sampling.extra:
                 raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints know; leave it out")
         began = time.monotonic()

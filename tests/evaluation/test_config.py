@@ -72,6 +72,14 @@ def test_a_config_survives_its_own_file(tmp_path: Path) -> None:
             {"environment": "x", "tasks": 3, "task_ids": ["a"]},
             "give tasks (how many) or task_ids (which), not both",
         ),
+        (
+            {
+                "environment": "x",
+                "model": {"backend": "token"},
+                "sampling": {"extra": {"tool_choice": "required"}},
+            },
+            "sampling.extra has 'tool_choice', which only chat endpoints know",
+        ),
         ({"environment": "x", "model": {"policy": None}}, "model: give base_url (a server) or policy"),
         (
             {"environment": "x", "model": {"base_url": "localhost"}},
