@@ -11,20 +11,36 @@ if TYPE_CHECKING:
     from rollway.environments import Environment, Reward
     from rollway.inference import Sampling
     from rollway.limits import Limits
-    from rollway.tools import ToolFailed, ToolOutput, ToolPool, ToolRegistry, tool
+    from rollway.tools import (
+        Notes,
+        RolloutContext,
+        Sandbox,
+        SandboxSpec,
+        ToolFailed,
+        ToolOutput,
+        ToolPool,
+        ToolRegistry,
+        Workspace,
+        tool,
+    )
     from rollway.trajectory import Trajectory
 
 __all__ = [
     "AgentLoop",
     "Environment",
     "Limits",
+    "Notes",
     "Reward",
+    "RolloutContext",
     "Sampling",
+    "Sandbox",
+    "SandboxSpec",
     "ToolFailed",
     "ToolOutput",
     "ToolPool",
     "ToolRegistry",
     "Trajectory",
+    "Workspace",
     "tool",
 ]
 
@@ -32,13 +48,18 @@ _HOMES = {
     "AgentLoop": "rollway.agent_loop",
     "Environment": "rollway.environments",
     "Limits": "rollway.limits",
+    "Notes": "rollway.tools",
     "Reward": "rollway.environments",
+    "RolloutContext": "rollway.tools",
     "Sampling": "rollway.inference",
+    "Sandbox": "rollway.tools",
+    "SandboxSpec": "rollway.tools",
     "ToolFailed": "rollway.tools",
     "ToolOutput": "rollway.tools",
     "ToolPool": "rollway.tools",
     "ToolRegistry": "rollway.tools",
     "Trajectory": "rollway.trajectory",
+    "Workspace": "rollway.tools",
     "tool": "rollway.tools",
 }
 

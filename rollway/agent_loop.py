@@ -8,6 +8,7 @@ tool or the server end in the record; only a programming error raises.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,7 +20,15 @@ from rollway.limits import Limits
 from rollway.replies import Reply, history_message, read_reply, repair_request
 from rollway.sequences import Decode, PromptChain, build_sequences, count_fits, untrainable_reason
 from rollway.tool_parsers import ToolParser, get_parser
-from rollway.tools import ExecutedCall, Tool, ToolPool, ToolRegistry, answer_without_running, execute_call
+from rollway.tools import (
+    ExecutedCall,
+    RolloutContext,
+    Tool,
+    ToolPool,
+    ToolRegistry,
+    answer_without_running,
+    execute_call,
+)
 from rollway.trajectory import (
     ErrorRecord,
     Message,
@@ -79,14 +88,20 @@ class AgentLoop:
             raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
 
     async def run(
-        self, messages: Sequence[Message], *, trajectory: Trajectory | None = None, done: Done | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        trajectory: Trajectory | None = None,
+        done: Done | None = None,
+        context: RolloutContext | None = None,
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
         A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
         whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
         short) is gone on with: ``messages`` begin with its own, and its calls and tokens count towards the
-        limits. ``done`` is asked after each turn's tool results.
+        limits. ``done`` is asked after each turn's tool results. ``context`` goes to the tools that ask for
+        it; ``None`` is a new one, its random numbers seeded by the trajectory's seed.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
@@ -99,7 +114,7 @@ class AgentLoop:
         before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
-        rollout = _Rollout(self, trajectory, done, covered)
+        rollout = _Rollout(self, trajectory, done, covered, context or _new_context(trajectory))
         started, wall = time.time(), time.monotonic()
         try:
             async with asyncio.timeout(self.limits.timeout):
@@ -124,8 +139,16 @@ class AgentLoop:
 class _Rollout:
     """One run of the loop: the record, and what is needed to go on with it."""
 
-    def __init__(self, loop: AgentLoop, trajectory: Trajectory, done: Done | None, covered: int) -> None:
+    def __init__(
+        self,
+        loop: AgentLoop,
+        trajectory: Trajectory,
+        done: Done | None,
+        covered: int,
+        context: RolloutContext,
+    ) -> None:
         self.loop = loop
+        self.context = context
         self.limits = loop.limits
         self.trajectory = trajectory
         self.done = done
@@ -309,6 +332,7 @@ class _Rollout:
             pool=self.loop.pool,
             turn=turn.index + 1,
             timeout=self.limits.tool_timeout,
+            context=self.context,
         )
 
     def _answer(self, answers: Sequence[tuple[ToolCall, ExecutedCall]], turn: Turn) -> None:
@@ -341,6 +365,10 @@ class _Rollout:
                     tool_result=told["content"],
                 )
             )
+
+
+def _new_context(trajectory: Trajectory) -> RolloutContext:
+    return RolloutContext(trajectory.id, random=random.Random(trajectory.seed))
 
 
 def turn_seed(seed: int, turn: int) -> int:

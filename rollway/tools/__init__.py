@@ -1,23 +1,33 @@
 """Tools: functions that a model may call, and everything that happens between its call and its answer."""
 
 from rollway.tools.arguments import InvalidArguments
+from rollway.tools.context import Notes, RolloutContext, Workspace
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
 from rollway.tools.execution import ExecutedCall, answer_without_running, execute_call, execute_calls
 from rollway.tools.pool import ToolPool
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.registry import ToolRegistry
+from rollway.tools.sandboxes.protocol import Sandbox, SandboxError, SandboxFileError
+from rollway.tools.sandboxes.spec import SandboxSpec
 
 __all__ = [
     "CallResult",
     "ExecutedCall",
     "InvalidArguments",
+    "Notes",
     "PoolClosed",
     "PoolStats",
+    "RolloutContext",
+    "Sandbox",
+    "SandboxError",
+    "SandboxFileError",
+    "SandboxSpec",
     "Tool",
     "ToolFailed",
     "ToolOutput",
     "ToolPool",
     "ToolRegistry",
+    "Workspace",
     "answer_without_running",
     "execute_call",
     "execute_calls",

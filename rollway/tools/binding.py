@@ -26,6 +26,7 @@ class SignatureBinder(msgspec.Struct, frozen=True):
     fields: dict[str, str]  # parameter -> the model's field
     positional: frozenset[str]  # parameters that can only be given by position
     filled: frozenset[str]  # parameters whose default is pydantic's (``x: int = Field(3)``)
+    reserved: frozenset[str] = frozenset()  # parameters that are not the model's to give
 
     def bind(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Validate and coerce.
@@ -37,9 +38,13 @@ class SignatureBinder(msgspec.Struct, frozen=True):
             values = self.model.model_validate(arguments)
         except ValidationError as error:
             raise InvalidArguments(self._explain(error, arguments)) from None
+        extra = values.model_extra or {}
+        if not self.reserved.isdisjoint(extra):
+            unknown = [repr(name) for name in extra if name in self.reserved]
+            raise InvalidArguments(explain({}, [], unknown, self.fields))
         given = values.model_fields_set
         args: list[Any] = []
-        kwargs: dict[str, Any] = dict(values.model_extra or {})
+        kwargs: dict[str, Any] = dict(extra)
         for name, field in self.fields.items():
             if name in self.positional:
                 args.append(getattr(values, field))

@@ -16,6 +16,7 @@ from typing import Any, Protocol, overload
 import msgspec
 
 from rollway.tools.arguments import parse_arguments
+from rollway.tools.context_parameters import ContextParameter
 from rollway.tools.docstrings import parse_docstring
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
@@ -49,6 +50,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     parameters: dict[str, Any]  # JSON schema of the arguments, an object; not to be changed
     function: Callable[..., Any]  # sync or async
     binder: Binder
+    context: tuple[ContextParameter, ...] = ()  # what the rollout fills in, over what `bind` returns
     unbound: bool = False  # a method as its class sees it; the instance's attribute is the tool to use
 
     @classmethod
@@ -104,10 +106,10 @@ def tool(
 
     The description is the docstring's text, the schema comes from the type hints, and what an argument means
     from ``Annotated[int, "text"]`` or from the docstring (Google or NumPy style). Without a name of its own a
-    tool has the function's.
+    tool has the function's. A parameter of a type of `rollway.tools.context` is filled in by the rollout.
 
     Raises:
-        TypeError: a parameter cannot be said in JSON.
+        TypeError: a parameter cannot be said in JSON, or cannot be filled in.
         ValueError: the name is no tool's name.
     """
     if function is None:
@@ -132,13 +134,14 @@ def _from_function(function: Callable[..., Any], name: str, description: str) ->
     _check_name(name)
     unbound = _is_method(function)
     docstring = parse_docstring(getattr(plain, "__doc__", None))
-    parameters, binder = describe_function(function, name, docstring, skip_first=unbound)
+    parameters, binder, context = describe_function(function, name, docstring, skip_first=unbound)
     return Tool(
         name=name,
         description=description or docstring.description,
         parameters=parameters,
         function=function,
         binder=binder,
+        context=context,
         unbound=unbound,
     )
 

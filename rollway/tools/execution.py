@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from rollway.tools.faults import Fault, bad_arguments, judge, unknown_tool
+from rollway.tools.context import RolloutContext
+from rollway.tools.context_parameters import NoSandbox, fill_in
+from rollway.tools.faults import Fault, bad_arguments, judge, no_sandbox, unknown_tool
 from rollway.tools.pool import ToolPool, is_async
 from rollway.tools.pool_records import CallResult, PoolClosed
 from rollway.tools.registry import ToolRegistry
@@ -41,10 +43,11 @@ async def execute_calls(
     turn: int,
     timeout: float | None = None,
     max_result_chars: int = MAX_RESULT_CHARS,
+    context: RolloutContext | None = None,
 ) -> list[ExecutedCall]:
     """Run the calls of one turn at the same time. The results are in the order of the calls.
 
-    Arguments and errors are those of `execute_call`.
+    Arguments and errors are those of `execute_call`. Without a ``context``, all share a new one.
     """
     execute = functools.partial(
         execute_call,
@@ -53,6 +56,7 @@ async def execute_calls(
         turn=turn,
         timeout=timeout,
         max_result_chars=max_result_chars,
+        context=RolloutContext() if context is None else context,
     )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(execute(call)) for call in calls]
@@ -67,6 +71,7 @@ async def execute_call(
     turn: int,
     timeout: float | None = None,
     max_result_chars: int = MAX_RESULT_CHARS,
+    context: RolloutContext | None = None,
 ) -> ExecutedCall:
     """Run one call.
 
@@ -75,6 +80,7 @@ async def execute_call(
         turn: 1-based, for the `ToolError`.
         timeout: seconds that the tool may run, without its time in the queue; ``None`` is no bound.
         max_result_chars: longer results are cut in the middle, and ``truncated_from`` says so.
+        context: what tools that ask for the rollout's own things get; ``None`` is a new one.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled. Nothing is left on the event loop; the thread of a
@@ -87,6 +93,11 @@ async def execute_call(
         args, kwargs = tool.bind(call.arguments)
     except Exception as error:
         return _answered(call, turn, bad_arguments(tool.name, error), CallResult(), max_result_chars)
+    if tool.context:
+        try:
+            kwargs = {**kwargs, **fill_in(tool.context, context)}
+        except NoSandbox:
+            return _answered(call, turn, no_sandbox(tool.name), CallResult(), max_result_chars)
     run = _run_async if is_async(tool.function) else _run_sync
     try:
         came = await pool.call(run, tool.function, args, kwargs, timeout=timeout)

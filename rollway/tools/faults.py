@@ -14,6 +14,7 @@ from rollway.tools.definition import ToolFailed
 from rollway.tools.pool_records import CallResult, PoolClosed
 from rollway.tools.registry import ToolRegistry
 from rollway.tools.results import NotJson, ToolAnswer
+from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
 from rollway.trajectory import ToolErrorKind
 
 _NAMES_TOLD = 50  # tools that a model is told of when it calls one that does not exist
@@ -45,6 +46,13 @@ def bad_arguments(name: str, error: Exception) -> Fault:
     return Fault(ToolErrorKind.EXCEPTION, told, _place(error))
 
 
+def no_sandbox(name: str) -> Fault:
+    """The tool asks for a sandbox that the rollout does not have."""
+    return Fault(
+        ToolErrorKind.SANDBOX, f"Error: tool {name!r} needs a sandbox, and there is none in this rollout"
+    )
+
+
 def judge(name: str, came: CallResult, timeout: float | None) -> ToolAnswer | Fault:
     """What came of a call that was handed to the pool. Its value is a `ToolAnswer`."""
     if came.timed_out:
@@ -56,7 +64,10 @@ def judge(name: str, came: CallResult, timeout: float | None) -> ToolAnswer | Fa
 
 
 def _raised(name: str, error: BaseException) -> Fault:
-    if isinstance(error, ToolFailed):
+    if isinstance(error, SandboxError):
+        told = f"Error: the sandbox of tool {name!r} failed: {_message(error) or type(error).__name__}"
+        return Fault(ToolErrorKind.SANDBOX, told, _place(error))
+    if isinstance(error, ToolFailed | SandboxFileError):
         told = _message(error) or f"Error: tool {name!r} failed without saying why"
         return Fault(ToolErrorKind.TOOL_REPORTED, told)
     if isinstance(error, PoolClosed):

@@ -14,14 +14,15 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from rollway.tools.binding import SignatureBinder
+from rollway.tools.context_parameters import ContextParameter, context_parameter
 from rollway.tools.docstrings import Docstring
 from rollway.tools.schema import schema_of
 
 
 def describe_function(
     function: Callable[..., Any], name: str, docstring: Docstring, *, skip_first: bool = False
-) -> tuple[dict[str, Any], SignatureBinder]:
-    """The JSON schema of a function's parameters, and the binder for its calls.
+) -> tuple[dict[str, Any], SignatureBinder, tuple[ContextParameter, ...]]:
+    """The JSON schema of a function's parameters, the binder for its calls, and what a rollout fills in.
 
     Args:
         function: any callable with a signature.
@@ -30,15 +31,24 @@ def describe_function(
         skip_first: leave out the first parameter (``self`` of a method that is not bound yet).
 
     Raises:
-        TypeError: a parameter cannot be said in JSON; the message names it.
+        TypeError: a parameter cannot be said in JSON, or cannot be filled in; the message names it.
     """
     parameters = list(inspect.signature(function).parameters.values())[skip_first:]
     hints = _hints(function, name, parameters)
+    given = _given_by_partials(function)
+    context: list[ContextParameter] = []
     fields: dict[str, Any] = {}  # the model's, in the order of the parameters
     names: dict[str, str] = {}
+    reserved: set[str] = set()
     extra: Literal["allow", "forbid"] = "forbid"
     for index, parameter in enumerate(parameters):
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        filled_in = context_parameter(parameter.name, hints[parameter.name])
+        if filled_in is not None:
+            _check_context(name, parameter)
+            if parameter.name not in given:
+                context.append(filled_in)
+            reserved.add(parameter.name)
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             extra = "allow"
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             raise TypeError(
@@ -51,7 +61,26 @@ def describe_function(
     model, schema = _build(name, names, fields, extra)
     positional = frozenset(p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY)
     filled = frozenset(p.name for p in parameters if isinstance(p.default, FieldInfo))
-    return schema, SignatureBinder(model, names, positional, filled)
+    binder = SignatureBinder(model, names, positional, filled, frozenset(reserved))
+    return schema, binder, tuple(context)
+
+
+def _check_context(tool: str, parameter: inspect.Parameter) -> None:
+    if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+        return
+    raise TypeError(
+        f"tool {tool!r}: parameter {parameter.name!r} is filled in by the rollout, by its name, so it can "
+        f"be neither positional-only nor * or **"
+    )
+
+
+def _given_by_partials(function: Any) -> set[str]:
+    """Names that ``functools.partial`` has given a value already."""
+    given: set[str] = set()
+    while isinstance(function, functools.partial):
+        given |= function.keywords.keys()
+        function = function.func
+    return given
 
 
 def _build(
