@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rollway.agent_loop import AgentLoop
 from rollway.inference.protocol import Completion, CompletionRequest
-from rollway.tools import Notes, RolloutContext, Tool, ToolPool, Workspace, tool
-from rollway.trajectory import StopReason, ToolCall, Trajectory
+from rollway.tools import ExecutedCall, Notes, RolloutContext, Tool, ToolPool, Workspace, tool
+from rollway.trajectory import StopReason, ToolCall, ToolResult, Trajectory
 
 QUESTION = [{"role": "user", "content": "Go on."}]
 
@@ -79,3 +80,22 @@ async def test_without_a_context_notes_last_a_rollout_and_chance_is_the_seeds() 
     again = await rolled_out(turns, roll, trajectory=record())
     assert told(first) == told(again)
     assert [text.partition(":")[0] for text in told(first)] == ["1", "2"]
+
+
+async def test_an_executor_stands_around_every_call() -> None:
+    seen: list[tuple[str, int, str]] = []
+
+    async def execute(
+        call: ToolCall, *, turn: int, context: RolloutContext, run: Callable[[], Awaitable[ExecutedCall]]
+    ) -> ExecutedCall:
+        seen.append((call.name, turn, context.rollout_id))
+        if call.name == "roll":
+            return ExecutedCall(ToolResult(call.id, call.name, "from the record", ok=True))
+        return await run()
+
+    context = RolloutContext("r1", workspace=["a"])
+    turns: list[list[tuple[str, Any]]] = [[("roll", {}), ("look", {})], [("roll", {})]]
+    trajectory = await rolled_out(turns, roll, look, context=context, execute=execute)
+    assert told(trajectory) == ["from the record", "a", "from the record"]
+    assert seen == [("roll", 1, "r1"), ("look", 1, "r1"), ("roll", 2, "r1")]
+    assert context.notes == {}

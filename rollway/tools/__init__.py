@@ -3,7 +3,13 @@
 from rollway.tools.arguments import InvalidArguments
 from rollway.tools.context import Notes, RolloutContext, Workspace
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
-from rollway.tools.execution import ExecutedCall, answer_without_running, execute_call, execute_calls
+from rollway.tools.execution import (
+    CallExecutor,
+    ExecutedCall,
+    answer_without_running,
+    execute_call,
+    execute_calls,
+)
 from rollway.tools.pool import ToolPool
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.registry import ToolRegistry
@@ -11,6 +17,7 @@ from rollway.tools.sandboxes.protocol import Sandbox, SandboxError, SandboxFileE
 from rollway.tools.sandboxes.spec import SandboxSpec
 
 __all__ = [
+    "CallExecutor",
     "CallResult",
     "ExecutedCall",
     "InvalidArguments",

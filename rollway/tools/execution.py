@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,6 +33,19 @@ class ExecutedCall(msgspec.Struct, frozen=True):
     result: ToolResult
     error: ToolError | None = None  # None when the tool did what was asked
     stop: bool = False  # the tool asked for the rollout to end
+
+
+class CallExecutor(Protocol):
+    """What stands around every call of a loop, to record it or to answer it from a record."""
+
+    async def __call__(
+        self,
+        call: ToolCall,
+        *,
+        turn: int,  # 1-based
+        context: RolloutContext,
+        run: Callable[[], Awaitable[ExecutedCall]],  # the call as it is run otherwise
+    ) -> ExecutedCall: ...
 
 
 async def execute_calls(
