@@ -8,6 +8,7 @@ tool or the server end in the record; only a programming error raises.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import time
 import uuid
@@ -21,6 +22,7 @@ from rollway.replies import Reply, history_message, read_reply, repair_request
 from rollway.sequences import Decode, PromptChain, build_sequences, count_fits, untrainable_reason
 from rollway.tool_parsers import ToolParser, get_parser
 from rollway.tools import (
+    CallExecutor,
     ExecutedCall,
     RolloutContext,
     Tool,
@@ -58,7 +60,7 @@ class AgentLoop:
     them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
     text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
     ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
-    same text otherwise.
+    same text otherwise. ``execute`` stands around every call that may run, to record it or to replay a record.
 
     Raises:
         UserError: there is no such parser, or two tools have one name.
@@ -75,6 +77,7 @@ class AgentLoop:
         tool_parser: str | None = "hermes",
         reasoning_parser: str | None = None,
         decode: Decode | None = None,
+        execute: CallExecutor | None = None,
     ) -> None:
         self.client = client
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
@@ -83,6 +86,7 @@ class AgentLoop:
         self.sampling = sampling or Sampling()
         self.reasoning_parser = reasoning_parser
         self.decode = decode
+        self.execute = execute
         self._parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
         if len(self.tools) and pool is None:
             raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
@@ -326,7 +330,8 @@ class _Rollout:
                 told="Not run: no tool calls are left. Answer with what you know.",
             )
         assert self.loop.pool is not None  # the constructor saw to it
-        return await execute_call(
+        run = functools.partial(
+            execute_call,
             call,
             registry=self.loop.tools,
             pool=self.loop.pool,
@@ -334,6 +339,9 @@ class _Rollout:
             timeout=self.limits.tool_timeout,
             context=self.context,
         )
+        if self.loop.execute is None:
+            return await run()
+        return await self.loop.execute(call, turn=turn.index + 1, context=self.context, run=run)
 
     def _answer(self, answers: Sequence[tuple[ToolCall, ExecutedCall]], turn: Turn) -> None:
         for call, executed in answers:
