@@ -1,0 +1,53 @@
+"""Servers over streamable HTTP, made with the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from rollway.errors import UserError
+from rollway.tools import ToolFailed
+from rollway.tools.mcp import McpServer, McpServerFailed, open_mcp, open_mcp_servers
+
+
+async def test_tools_over_http_work_and_survive_a_server_that_is_killed_in_mid_call(
+    serve_http: Callable[..., Any],
+) -> None:
+    async with serve_http() as (url, process):
+        server = McpServer(name="own", url=url, headers={"X-Who": "we"}, call_timeout=20)
+        async with open_mcp_servers([server]) as [source]:
+            assert [tool.name for tool in source.tools] == ["add", "pid", "slow", "fail", "who"]
+            sums = await asyncio.gather(*(source.call("add", {"a": n, "b": 1}) for n in range(64)))
+            assert [output.content for output in sums] == [str(n + 1) for n in range(64)]
+            assert (await source.call("who", {})).content == "we"
+            failed = await source.call("fail", {})
+            assert not failed.ok
+            assert "it is the wrong day" in failed.content
+
+            call = asyncio.create_task(source.call("slow", {"seconds": 60}))
+            assert int((await source.call("pid", {})).content) == process.pid
+            process.kill()
+            with pytest.raises((McpServerFailed, ToolFailed), match=r"^[^\n]*MCP server 'own' [^\n]*$"):
+                await asyncio.wait_for(call, 10)
+            with pytest.raises((McpServerFailed, ToolFailed), match="MCP server 'own' failed: ConnectError"):
+                await asyncio.wait_for(source.call("pid", {}), 10)
+            async with serve_http(urlsplit(url).port) as (_, second):
+                assert int((await source.call("pid", {})).content) == second.pid
+
+
+async def test_a_slow_call_over_http_is_given_up_and_the_server_kept(serve_http: Callable[..., Any]) -> None:
+    async with serve_http() as (url, process):
+        async with open_mcp_servers([McpServer(name="own", url=url, call_timeout=0.3)]) as [source]:
+            with pytest.raises(McpServerFailed, match=r"'own' gave no answer within 0\.3 s"):
+                await source.call("slow", {"seconds": 60})
+            assert (await source.call("pid", {})).content == str(process.pid)
+            assert source.restarts == 0
+
+
+async def test_a_server_that_is_not_there_is_one_line_before_the_start() -> None:
+    with pytest.raises(UserError, match=r"^MCP server 'x' failed: ConnectError: [^\n]*$"):
+        await open_mcp(McpServer(name="x", url="http://127.0.0.1:1/mcp"))
