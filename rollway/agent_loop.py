@@ -60,7 +60,7 @@ class AgentLoop:
     them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
     text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
     ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
-    same text otherwise. ``execute`` stands around every call that may run, to record it or to replay a record.
+    same text otherwise. ``execute`` stands around every call that may run: to record it, or to replay a record.
 
     Raises:
         UserError: there is no such parser, or two tools have one name.

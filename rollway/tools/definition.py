@@ -51,6 +51,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     function: Callable[..., Any]  # sync or async
     binder: Binder
     context: tuple[ContextParameter, ...] = ()  # what the rollout fills in, over what `bind` returns
+    process: bool = False  # runs in a process of its own, which can be killed
     unbound: bool = False  # a method as its class sees it; the instance's attribute is the tool to use
 
     @classmethod
@@ -96,11 +97,20 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 @overload
-def tool(function: Callable[..., Any], /, *, name: str = "", description: str = "") -> Tool: ...
-@overload
-def tool(*, name: str = "", description: str = "") -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str = "", description: str = ""
+    function: Callable[..., Any], /, *, name: str = "", description: str = "", process: bool = False
+) -> Tool: ...
+@overload
+def tool(
+    *, name: str = "", description: str = "", process: bool = False
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    description: str = "",
+    process: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a typed function, sync or async, a `Tool`; as ``@tool`` or ``@tool(name=..., description=...)``.
 
@@ -108,16 +118,20 @@ def tool(
     from ``Annotated[int, "text"]`` or from the docstring (Google or NumPy style). Without a name of its own a
     tool has the function's. A parameter of a type of `rollway.tools.context` is filled in by the rollout.
 
+    ``process=True`` is for code that may not return: each call runs in a process of its own, which is killed
+    at the deadline with all that it started. The function and its arguments travel there; what it changes
+    here, in globals or on ``self``, it changes in a copy.
+
     Raises:
         TypeError: a parameter cannot be said in JSON, or cannot be filled in.
         ValueError: the name is no tool's name.
     """
     if function is None:
-        return lambda decorated: _from_function(decorated, name, description)
-    return _from_function(function, name, description)
+        return lambda decorated: _from_function(decorated, name, description, process)
+    return _from_function(function, name, description, process)
 
 
-def _from_function(function: Callable[..., Any], name: str, description: str) -> Tool:
+def _from_function(function: Callable[..., Any], name: str, description: str, process: bool) -> Tool:
     from rollway.tools.signature import describe_function  # pydantic is slow to import
 
     if isinstance(function, Tool):
@@ -135,6 +149,11 @@ def _from_function(function: Callable[..., Any], name: str, description: str) ->
     unbound = _is_method(function)
     docstring = parse_docstring(getattr(plain, "__doc__", None))
     parameters, binder, context = describe_function(function, name, docstring, skip_first=unbound)
+    if process and context:
+        raise TypeError(
+            f"tool {name!r} runs in a process of its own, where the rollout cannot fill in parameter "
+            f"{context[0].name!r}"
+        )
     return Tool(
         name=name,
         description=description or docstring.description,
@@ -142,6 +161,7 @@ def _from_function(function: Callable[..., Any], name: str, description: str) ->
         function=function,
         binder=binder,
         context=context,
+        process=process,
         unbound=unbound,
     )
 

@@ -16,6 +16,7 @@ import msgspec
 
 from rollway.tools.context import RolloutContext
 from rollway.tools.context_parameters import NoSandbox, fill_in
+from rollway.tools.definition import Tool
 from rollway.tools.faults import Fault, bad_arguments, judge, no_sandbox, unknown_tool
 from rollway.tools.pool import ToolPool, is_async
 from rollway.tools.pool_records import CallResult, PoolClosed
@@ -111,11 +112,7 @@ async def execute_call(
             kwargs = {**kwargs, **fill_in(tool.context, context)}
         except NoSandbox:
             return _answered(call, turn, no_sandbox(tool.name), CallResult(), max_result_chars)
-    run = _run_async if is_async(tool.function) else _run_sync
-    try:
-        came = await pool.call(run, tool.function, args, kwargs, timeout=timeout)
-    except PoolClosed as error:
-        came = CallResult(error=error)
+    came = await _run(tool, args, kwargs, pool, timeout)
     return _answered(call, turn, judge(tool.name, came, timeout), came, max_result_chars)
 
 
@@ -131,6 +128,18 @@ def answer_without_running(
     """
     result = ToolResult(call_id=call.id, name=call.name, content=told, ok=False)
     return ExecutedCall(result, _error(call, turn, kind, error, told))
+
+
+async def _run(
+    tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any], pool: ToolPool, timeout: float | None
+) -> CallResult:
+    try:
+        if tool.process:
+            return await pool.call_in_process(tool.function, args, kwargs, timeout=timeout)
+        run = _run_async if is_async(tool.function) else _run_sync
+        return await pool.call(run, tool.function, args, kwargs, timeout=timeout)
+    except PoolClosed as error:
+        return CallResult(error=error)
 
 
 def _run_sync(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 
 from rollway.tools.arguments import InvalidArguments
 from rollway.tools.definition import ToolFailed
-from rollway.tools.pool_records import CallResult, PoolClosed
+from rollway.tools.pool_records import CallResult, PoolClosed, ProcessEnded, RaisedInProcess
 from rollway.tools.registry import ToolRegistry
 from rollway.tools.results import NotJson, ToolAnswer
 from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
@@ -43,7 +43,7 @@ def bad_arguments(name: str, error: Exception) -> Fault:
     if isinstance(error, InvalidArguments):
         return Fault(ToolErrorKind.INVALID_ARGUMENTS, f"Error: invalid arguments for tool {name!r}: {error}")
     told = f"Error: the arguments of tool {name!r} could not be checked: {_described(error)}"
-    return Fault(ToolErrorKind.EXCEPTION, told, _place(error))
+    return Fault(ToolErrorKind.EXCEPTION, told, place_of(error))
 
 
 def no_sandbox(name: str) -> Fault:
@@ -58,38 +58,45 @@ def judge(name: str, came: CallResult, timeout: float | None) -> ToolAnswer | Fa
     if came.timed_out:
         return Fault(ToolErrorKind.TIMEOUT, f"Error: tool {name!r} gave no result within {timeout:g} seconds")
     if came.error is not None:
-        return _raised(name, came.error)
+        return _raised(name, came.error, ran=came.duration > 0)
     answer: ToolAnswer = came.value
     return answer
 
 
-def _raised(name: str, error: BaseException) -> Fault:
+def _raised(name: str, error: BaseException, *, ran: bool) -> Fault:
     if isinstance(error, SandboxError):
-        told = f"Error: the sandbox of tool {name!r} failed: {_message(error) or type(error).__name__}"
-        return Fault(ToolErrorKind.SANDBOX, told, _place(error))
+        told = f"Error: the sandbox of tool {name!r} failed: {message_of(error) or type(error).__name__}"
+        return Fault(ToolErrorKind.SANDBOX, told, place_of(error))
     if isinstance(error, ToolFailed | SandboxFileError):
-        told = _message(error) or f"Error: tool {name!r} failed without saying why"
+        told = message_of(error) or f"Error: tool {name!r} failed without saying why"
         return Fault(ToolErrorKind.TOOL_REPORTED, told)
     if isinstance(error, PoolClosed):
-        return Fault(ToolErrorKind.CANCELLED, f"Error: tool {name!r} was not run: the tool pool was closed")
+        what = "did not finish" if ran else "was not run"
+        return Fault(ToolErrorKind.CANCELLED, f"Error: tool {name!r} {what}: the tool pool was closed")
+    if isinstance(error, ProcessEnded):
+        return Fault(ToolErrorKind.EXCEPTION, f"Error: the process of tool {name!r} ended by {error}")
+    if isinstance(error, RaisedInProcess):
+        return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} raised {error}", error.place)
     if isinstance(error, NotJson):
         return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} ran, but {error}")
-    return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} raised {_described(error)}", _place(error))
+    return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} raised {_described(error)}", place_of(error))
 
 
 def _described(error: BaseException) -> str:
-    message = _message(error)
+    message = message_of(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """An exception's message, whatever its ``__str__`` does."""
     try:
         return str(error)
     except Exception as second:  # an exception whose own `__str__` raises
         return f"(its message cannot be read: {type(second).__name__})"
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
+    """Where it was raised: file, line and function; ``""`` when nobody knows."""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code

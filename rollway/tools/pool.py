@@ -1,4 +1,5 @@
-"""Where tools run: sync ones on the pool's own daemon threads, async ones on the caller's event loop.
+"""Where tools run: sync ones on the pool's own daemon threads, async ones on the caller's event loop, those
+that must be killable in processes of their own.
 
 Every call is answered exactly once: by its result, at its deadline, or when the pool is closed. Time in the
 queue and time of running are counted apart, and a deadline bounds only the latter.
@@ -10,8 +11,10 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import threading
+import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -21,6 +24,9 @@ from rollway.tools.mailbox import Mailbox
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats, percentile
 from rollway.tools.thread_calls import ThreadCall
 from rollway.tools.workers import Workers
+
+if TYPE_CHECKING:
+    from rollway.tools.processes import ProcessCalls
 
 
 class ToolPool:
@@ -43,6 +49,8 @@ class ToolPool:
             WeakKeyDictionary()
         )
         self._async = AsyncCounts()
+        self._processes: ProcessCalls | None = None  # from the first process tool on
+        self._making_processes = threading.Lock()
         self._closed = False
 
     async def call(
@@ -70,6 +78,37 @@ class ToolPool:
         if inspect.iscoroutine(result.value):
             return await self._await_returned(result, timeout)
         return result
+
+    async def call_in_process(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        timeout: float | None = None,
+    ) -> CallResult:
+        """Run ``function(*args, **kwargs)`` in a process of its own; a value is what the model is told.
+
+        At the deadline, or when the caller is cancelled, the process and all that it started are killed.
+        No more than ``max_workers`` run at a time, beside the threads; the function, its arguments and what
+        they refer to are copied there (by ``cloudpickle``).
+
+        Raises:
+            PoolClosed: the pool had been closed before.
+        """
+        return await self._process_calls().call(function, args, kwargs, timeout)
+
+    def _process_calls(self) -> ProcessCalls:
+        if self._processes is not None and not self._closed:
+            return self._processes
+        from rollway.tools.processes import ProcessCalls  # only process tools need cloudpickle
+
+        with self._making_processes:
+            if self._closed:
+                raise _closed_error()
+            if self._processes is None:
+                self._processes = ProcessCalls(self._workers.counts().size)
+        return self._processes
 
     async def _call_in_thread(self, function: Callable[[], Any], timeout: float | None) -> CallResult:
         in_context = functools.partial(contextvars.copy_context().run, function)
@@ -103,36 +142,48 @@ class ToolPool:
         their calls do.
         """
         self._workers.resize(_checked(max_workers))
+        with self._making_processes:
+            if self._processes is not None:
+                self._processes.resize(max_workers)
 
     def stats(self) -> PoolStats:
         """How the pool stands now."""
         counts = self._workers.counts()
         waits = sorted(counts.waits)
+        processes = self._processes
         return PoolStats(
             size=counts.size,
             running=counts.running,
             running_async=self._async.running,
-            queued=counts.queued,
+            running_processes=processes.running if processes else 0,
+            queued=counts.queued + (processes.waiting if processes else 0),
             written_off=counts.given_up + self._async.hanging,
             late=counts.late + self._async.late,
-            completed=counts.completed + self._async.completed,
+            completed=counts.completed + self._async.completed + (processes.completed if processes else 0),
             wait_p50=percentile(waits, 0.5),
             wait_p90=percentile(waits, 0.9),
             wait_p99=percentile(waits, 0.99),
         )
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Take no more calls and answer the queued ones with `PoolClosed`. Running calls go on.
+        """Take no more calls and answer the queued ones with `PoolClosed`. Threads go on with running calls;
+        processes are killed, and their calls answered with `PoolClosed` too.
 
         Args:
-            timeout: seconds to wait for running sync calls. Blocks; on an event loop leave it at 0.
+            timeout: seconds to wait for running calls that are not async. Blocks; on an event loop leave it
+                at 0.
 
         Returns:
-            Have all threads ended but those that were written off?
+            Have all calls ended by themselves, but those of threads that were written off?
         """
-        self._closed = True
+        with self._making_processes:
+            self._closed = True
+        deadline = time.monotonic() + timeout
         self._workers.close(_closed_error())
-        return self._workers.join(timeout)
+        ended = self._workers.join(timeout)
+        if self._processes is None:
+            return ended
+        return self._processes.close(_closed_error(), max(0.0, deadline - time.monotonic())) and ended
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,18 @@ class PoolClosed(RuntimeError):
     """The pool takes no more calls."""
 
 
+class RaisedInProcess(Exception):
+    """What a process tool raised, told and not carried over. The message is type and message there."""
+
+    def __init__(self, described: str, place: str = "") -> None:
+        super().__init__(described)
+        self.place = place  # where it was raised
+
+
+class ProcessEnded(Exception):
+    """The process that ran a call has ended before the call did. The message says by what."""
+
+
 class CallResult(msgspec.Struct, frozen=True):
     """What came of one call: a value, an exception, or neither at the deadline."""
 
@@ -32,7 +44,10 @@ class PoolStats(msgspec.Struct, frozen=True):
     size: int  # sync calls that may run at a time
     running: int  # sync calls that run
     running_async: int  # async calls that run; they take no thread and are not bounded
-    queued: int  # sync calls that wait for a thread
+    running_processes: (
+        int  # calls that run in a process of their own; as many as `size` may, beside the threads
+    )
+    queued: int  # calls that wait for a thread or a process
     written_off: int  # calls that were given up and still hang
     late: int  # calls that ended after their deadline or after nobody waited; their results were discarded
     completed: int  # calls that ended in time, by a value or an exception

@@ -1,0 +1,218 @@
+"""Process tools of one pool: at most so many worker processes run calls at a time, and idle ones are kept.
+
+No thread waits for a call, and nothing of a call outlives its deadline, its caller or the pool: threads are
+only started to start a process and to see one end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rollway.tools.places import Places
+from rollway.tools.pool_records import CallResult, PoolClosed, ProcessEnded
+from rollway.tools.process_calls import call_result
+from rollway.tools.process_pickling import pack_call
+from rollway.tools.worker_process import WorkerProcess, ended_by
+
+
+class ProcessCalls:
+    """Runs calls in processes of their own. `call` on any event loop, the rest from any thread."""
+
+    def __init__(self, size: int) -> None:
+        self._lock = threading.Lock()
+        self._places = Places(size)
+        self._idle: list[WorkerProcess] = []
+        self._busy: set[WorkerProcess] = set()
+        self._closed: PoolClosed | None = None
+        self.completed = 0
+
+    @property
+    def running(self) -> int:
+        return self._places.taken
+
+    @property
+    def waiting(self) -> int:
+        return self._places.waiting
+
+    async def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+    ) -> CallResult:
+        """Run ``function(*args, **kwargs)`` for at most ``timeout`` seconds; the value is a `ToolAnswer`.
+
+        Raises:
+            PoolClosed: the pool had been closed before it began.
+            asyncio.CancelledError: the caller was cancelled; the process is being killed.
+        """
+        asked = time.monotonic()
+        try:
+            packed = pack_call(function, args, kwargs)
+        except Exception as error:
+            return CallResult(error=TypeError(f"the call cannot be sent to a process of its own: {error}"))
+        await self._places.take()
+        try:
+            worker = self._take_idle() or await self._start()
+        except (OSError, ProcessEnded, RuntimeError) as error:
+            self._places.give_back()
+            return CallResult(error=error, queued=time.monotonic() - asked)
+        except BaseException:
+            self._places.give_back()
+            raise
+        return await self._ask(worker, packed, timeout, time.monotonic() - asked)
+
+    async def _ask(
+        self, worker: WorkerProcess, packed: bytes, timeout: float | None, queued: float
+    ) -> CallResult:
+        began = time.monotonic()
+        try:
+            reply = await worker.ask(packed, timeout)
+        except ProcessEnded:
+            code = await self._see_end(worker)
+            error = self._closed or ProcessEnded(ended_by(code))
+            return CallResult(error=error, duration=time.monotonic() - began, queued=queued)
+        except BaseException:
+            self._end(worker)
+            raise
+        if reply is None:
+            self._end(worker)
+            return CallResult(timed_out=True, duration=time.monotonic() - began, queued=queued)
+        self.completed += 1
+        if reply.clean and worker.alone:
+            self._keep(worker)
+        else:
+            self._end(worker)
+        return call_result(reply, timeout, queued)
+
+    def resize(self, size: int) -> None:
+        """Let ``size`` calls run at a time from now on."""
+        self._places.resize(size)
+        with self._lock:
+            spare, self._idle = self._idle[size:], self._idle[:size]
+        _in_thread(_end_all, spare)
+
+    def close(self, error: PoolClosed, timeout: float = 0.0) -> bool:
+        """Refuse further calls, wait ``timeout`` seconds for those that run, and kill every process.
+
+        Returns:
+            Did all running calls end by themselves?
+        """
+        self._places.close(error)
+        in_time = self._places.join(timeout)
+        with self._lock:
+            self._closed = error
+            idle, self._idle = self._idle, []
+            running = list(self._busy)
+        for worker in (*running, *idle):
+            worker.cut()
+        _in_thread(_end_all, idle)
+        return in_time
+
+    def _take_idle(self) -> WorkerProcess | None:
+        """The worker that fell idle last, if there is one that lives."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                worker = self._idle.pop()
+                if worker.alive:
+                    self._busy.add(worker)
+                    return worker
+            _in_thread(worker.end)
+
+    async def _start(self) -> WorkerProcess:
+        """Start a worker without blocking the loop. If the caller is gone by then, it is kept for others."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[WorkerProcess] = loop.create_future()
+
+        def hand_over(worker: WorkerProcess | None, error: Exception | None) -> None:
+            if worker is None:
+                assert error is not None
+                if not future.done():
+                    future.set_exception(error)
+            elif future.done():
+                self._put_back(worker)
+            else:
+                future.set_result(worker)
+
+        def start() -> None:
+            worker = error = None
+            try:
+                worker = WorkerProcess.start()
+            except Exception as raised:
+                error = raised
+            try:
+                loop.call_soon_threadsafe(hand_over, worker, error)
+            except RuntimeError:  # the loop is closed
+                if worker is not None:
+                    self._put_back(worker)
+
+        _in_thread(start)
+        worker = await future
+        with self._lock:
+            self._busy.add(worker)
+            closed = self._closed
+        if closed is not None:
+            worker.cut()
+        return worker
+
+    def _keep(self, worker: WorkerProcess) -> None:
+        """A call has ended well: its worker and its place are for the next."""
+        self._put_back(worker)
+        self._places.give_back()
+
+    def _put_back(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            kept = self._closed is None and len(self._idle) < self._places.size
+            if kept:
+                self._idle.append(worker)
+        if not kept:
+            _in_thread(worker.end)
+
+    def _end(self, worker: WorkerProcess) -> None:
+        """Kill a worker; its place is free when it is gone."""
+        worker.cut()
+        _in_thread(self._end_and_give_back, worker)
+
+    def _end_and_give_back(self, worker: WorkerProcess) -> int:
+        try:
+            return worker.end()
+        finally:
+            with self._lock:
+                self._busy.discard(worker)
+            self._places.give_back()
+
+    async def _see_end(self, worker: WorkerProcess) -> int:
+        """Clean up after a worker that has ended, and say with which exit code."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+
+        def tell(code: int) -> None:
+            if not future.done():
+                future.set_result(code)
+
+        def see() -> None:
+            code = self._end_and_give_back(worker)
+            try:
+                loop.call_soon_threadsafe(tell, code)
+            except RuntimeError:  # the loop is closed
+                pass
+
+        _in_thread(see)
+        return await future
+
+
+def _end_all(workers: list[WorkerProcess]) -> None:
+    for worker in workers:
+        worker.end()
+
+
+def _in_thread(function: Callable[..., Any], *args: Any) -> None:
+    threading.Thread(target=function, args=args, name="rollway-process", daemon=True).start()
