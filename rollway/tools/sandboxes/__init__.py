@@ -1,5 +1,6 @@
 """Sandboxes: where the commands and files of one rollout live, behind one protocol."""
 
+from rollway.tools.sandboxes.opening import check_backend, open_sandbox
 from rollway.tools.sandboxes.protocol import (
     ExecResult,
     Sandbox,
@@ -20,4 +21,6 @@ __all__ = [
     "SandboxLimits",
     "SandboxProcess",
     "SandboxSpec",
+    "check_backend",
+    "open_sandbox",
 ]

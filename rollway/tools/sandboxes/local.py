@@ -1,0 +1,84 @@
+"""The `local` backend: commands as plain processes of ours, in a temporary folder.
+
+It is no security boundary. A command runs as our own user and sees the host's files, processes and network.
+What it has is a clean environment, resource limits, and an end for all that it started: that holds against
+accidents, not against malice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+
+from rollway.tools.sandboxes import launching
+from rollway.tools.sandboxes.agent import remove_folder
+from rollway.tools.sandboxes.agent_sandbox import AgentSandbox
+from rollway.tools.sandboxes.orphans import (
+    MARKER,
+    base_folder,
+    kill_marked,
+    owner_name,
+    reap_orphans_once,
+)
+from rollway.tools.sandboxes.spec import SandboxSpec
+
+
+async def open_local(spec: SandboxSpec) -> AgentSandbox:
+    """Start a local sandbox.
+
+    Raises:
+        SandboxError: it cannot be started.
+    """
+    python = launching.base_python()
+    folder, started = await asyncio.to_thread(_begin, python)
+    environment = {
+        **launching.variables(str(folder / "home"), str(folder / "tmp"), python),
+        **spec.environment,
+        MARKER: str(folder),
+    }
+    workspace = str(folder / "workspace")
+
+    async def end() -> None:
+        await launching.ended(started.process)
+        await asyncio.to_thread(_remove, folder)
+
+    try:
+        link = await launching.greet(
+            started,
+            launching.hello(
+                workspace=workspace,
+                environment=environment,
+                limits=spec.limits,
+                processes=None,  # the kernel would count all that our user runs
+                folder=str(folder),
+            ),
+        )
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(_remove, folder))
+        raise
+    return AgentSandbox(folder.name, workspace, link, end)
+
+
+def _begin(python: str) -> tuple[Path, launching.Started]:
+    reap_orphans_once()
+    folder = base_folder() / owner_name() / f"local-{secrets.token_hex(6)}"
+    for part in ("workspace", "home", "tmp"):
+        (folder / part).mkdir(mode=0o700, parents=True)
+    try:
+        return folder, launching.spawn(python, lambda command: command, folder, same_python=True)
+    except BaseException:
+        remove_folder(str(folder))
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """What the agent itself removes, unless it was killed."""
+    if folder.exists():
+        kill_marked(folder)
+        remove_folder(str(folder))
+    try:
+        os.rmdir(folder.parent)
+    except OSError:
+        pass  # other sandboxes of ours are in it

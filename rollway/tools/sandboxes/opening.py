@@ -1,0 +1,51 @@
+"""The one way to a sandbox. The spec names its backend; what that cannot do is said before anything starts."""
+
+from __future__ import annotations
+
+from rollway.errors import UserError
+from rollway.tools.sandboxes.protocol import Sandbox
+from rollway.tools.sandboxes.spec import SandboxSpec
+
+
+async def open_sandbox(spec: SandboxSpec) -> Sandbox:
+    """Start a sandbox. Its caller closes it.
+
+    Raises:
+        UserError: the spec asks for what its backend, or this machine, cannot do.
+        SandboxError: it could not be started.
+    """
+    _check_fields(spec)
+    if spec.backend == "local":
+        from rollway.tools.sandboxes.local import open_local
+
+        return await open_local(spec)
+    if spec.backend == "bubblewrap":
+        from rollway.tools.sandboxes.bubblewrap import open_bubblewrap
+
+        return await open_bubblewrap(spec)
+    from rollway.tools.sandboxes.containers import open_container
+
+    return await open_container(spec)
+
+
+def check_backend(spec: SandboxSpec) -> None:
+    """See that sandboxes of this kind can be had on this machine. May block for a second.
+
+    Raises:
+        UserError: they cannot; the message says why and what to do.
+    """
+    _check_fields(spec)
+    if spec.backend == "bubblewrap":
+        from rollway.tools.sandboxes.bubblewrap import check_bubblewrap
+
+        check_bubblewrap(spec)
+
+
+def _check_fields(spec: SandboxSpec) -> None:
+    in_container = spec.backend in ("docker", "podman")
+    if in_container and spec.image is None:
+        raise UserError(f"sandbox.image is required by the {spec.backend} backend: name the image to run")
+    if spec.image is not None and not in_container:
+        raise UserError(f"sandbox.image is for docker and podman; the {spec.backend} backend runs none")
+    if spec.mounts and spec.backend == "local":
+        raise UserError("sandbox.mounts need a backend that isolates files; local has none: upload instead")

@@ -1,0 +1,50 @@
+"""The local backend: plain processes, bounded and ended with all that they started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxLimits, SandboxSpec, open_sandbox
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    limits = SandboxLimits(output=4 * MIB, file_size=8 * MIB)
+    sandbox = await open_sandbox(SandboxSpec(backend="local", limits=limits))
+    yield sandbox
+    await sandbox.close()
+
+
+async def test_a_closed_sandbox_leaves_no_folder(sandbox: Sandbox) -> None:
+    folder = Path(sandbox.workspace)
+    await sandbox.exec("mkdir -p deep/er; chmod 0 deep; touch file")
+    await sandbox.close()
+    await sandbox.close()
+    assert not folder.parent.exists()
+    with pytest.raises(SandboxError, match="closed"):
+        await sandbox.exec("true")
+
+
+async def test_a_folder_nested_thousands_deep_is_removed(sandbox: Sandbox) -> None:
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    assert (await sandbox.exec(["python3", "-c", deep])).exit_code == 0
+    await sandbox.close()
+    assert not Path(sandbox.workspace).exists()
+
+
+async def test_a_killed_agent_is_a_lost_sandbox_and_what_it_ran_ends(sandbox: Sandbox) -> None:
+    waiting = asyncio.ensure_future(sandbox.exec("sleep 1000"))
+    parent = "$(ps -o ppid= $(ps -o ppid= $$))"
+    with pytest.raises(SandboxError, match="gone"):
+        await sandbox.exec(f"kill -9 {parent}")
+    with pytest.raises(SandboxError, match="gone"):
+        await waiting
+    folder = Path(sandbox.workspace).parent
+    await sandbox.close()
+    assert not folder.exists()
