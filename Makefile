@@ -3,8 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 VLLM_VENV := .venv-vllm
+VERIFIERS_VENV := .venv-bench-verifiers
+INSPECT_VENV := .venv-bench-inspect
 STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VLLM_VENV)/.installed
+VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
+INSPECT_STAMP := $(INSPECT_VENV)/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .PHONY: demo test test-vllm lint bench clean
@@ -25,6 +29,17 @@ $(VLLM_STAMP): pyproject.toml constraints.txt constraints-vllm.txt tests/vllm/re
 	$(VLLM_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-vllm.txt --requirement $(VLLM_VENV)/requirements.txt
 	touch $@
 
+# What the engine is measured against, each in an environment of its own.
+$(VERIFIERS_STAMP): benchmarks/peers/constraints-verifiers.txt
+	$(PYTHON) -m venv $(VERIFIERS_VENV)
+	$(VERIFIERS_VENV)/bin/pip install $(PIP_FLAGS) --constraint $< verifiers
+	touch $@
+
+$(INSPECT_STAMP): benchmarks/peers/constraints-inspect.txt
+	$(PYTHON) -m venv $(INSPECT_VENV)
+	$(INSPECT_VENV)/bin/pip install $(PIP_FLAGS) --constraint $< inspect-ai openai
+	touch $@
+
 demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
@@ -40,8 +55,8 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(STAMP)
-	$(VENV)/bin/python -m benchmarks
+bench: $(STAMP) $(VERIFIERS_STAMP) $(INSPECT_STAMP)
+	$(VENV)/bin/python -m benchmarks --full --write
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(VERIFIERS_VENV) $(INSPECT_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,28 +1,65 @@
 """``make bench``: every benchmark in turn, on this machine, in one run.
 
-``python -m benchmarks parsers server`` runs those alone. The machine is shared and noisy more often than
-not: compare the ratios within one run, not figures of different runs.
+``python -m benchmarks parsers server`` runs those alone; ``python -m benchmarks engine --help`` shows the
+options of one. ``--full`` takes the sizes that published figures have, ``--write`` puts what is printed into
+``docs/performance.md``. The machine is shared and noisy more often than not: compare the ratios within one
+run, not figures of different runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
-import platform
+import io
 import sys
 
-BENCHMARKS = ("startup", "parsers", "pool", "token_mode", "server")
+from benchmarks.report import machine, write_report
+
+BENCHMARKS = {
+    "startup": False,
+    "parsers": False,
+    "pool": True,
+    "token_mode": False,
+    "server": False,
+    "records": True,
+    "memory": True,
+    "engine": True,
+    "peers": True,
+    "soak": True,
+}
+"""Every benchmark in order, and whether it has options."""
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+class Tee(io.StringIO):
+    """Keeps what is printed, and prints it."""
+
+    def __init__(self, shown: io.TextIOBase) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def write(self, text: str) -> int:
+        self._shown.write(text)
+        self._shown.flush()
+        return super().write(text)
+
+
+def main(argv: list[str]) -> int:
+    names = [word for word in argv if word in BENCHMARKS]
+    options = [word for word in argv if word not in BENCHMARKS]
+    if argv and argv[0] not in BENCHMARKS and not argv[0].startswith("-"):
+        print(f"no benchmark {argv[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    write = "--write" in options
+    options = [word for word in options if word != "--write"]
+    print("\n".join(machine()))
+    printed: dict[str, str] = {}
     for name in names or BENCHMARKS:
         print(f"\n== {name} ==", flush=True)
-        importlib.import_module(f"benchmarks.bench_{name}").main()
+        with contextlib.redirect_stdout(Tee(sys.stdout)) as kept:  # type: ignore[arg-type]
+            importlib.import_module(f"benchmarks.bench_{name}").main(options if BENCHMARKS[name] else [])
+        printed[name] = kept.getvalue()
+    if write:
+        write_report(printed)
     return 0
 
 

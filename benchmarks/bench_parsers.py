@@ -61,7 +61,7 @@ print(time.perf_counter() - wall, time.process_time() - cpu)
 """
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     print_import_time()
     print_rates()
     print_growth()
@@ -150,7 +150,3 @@ def cpu_seconds(name: str, text: str) -> float:
     begin = time.process_time()
     parser.parse(text)
     return time.process_time() - begin
-
-
-if __name__ == "__main__":
-    main()

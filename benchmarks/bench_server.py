@@ -43,5 +43,5 @@ async def measure() -> None:
                 print(f"{in_flight:3} in flight: {speed:8,.0f} tokens/s, {speed / alone:5.1f} times one")
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     asyncio.run(measure())

@@ -27,6 +27,6 @@ def cpu_seconds(code: str) -> float:
     return min(float(stderr.strip().split("\n")[-1]) for stderr in runs)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     for name, code in CASES.items():
         print(f"{name:32} {cpu_seconds(code):6.2f} s CPU")

@@ -106,7 +106,7 @@ async def whole_turn(request: CompletionRequest) -> float:
     return best * 1e3
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     writer = PromptWriter(find_policy("calculator"))
     tools = [tool.definition() for tool in CalculatorEnvironment().tools]
     stops = writer.tokenizer.stop_ids
