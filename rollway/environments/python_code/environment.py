@@ -1,0 +1,150 @@
+"""The python_code environment: write ``solution.py``, have it held to tests that nobody saw.
+
+A reward of 1.0 means that every hidden test passed, and nothing else does. The tests come into the sandbox
+when the rollout has ended and all that it had started there is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rollway.environments.base import Environment, Reward, Task
+from rollway.environments.python_code.cases import parse_tests
+from rollway.environments.python_code.checking import (
+    SOLUTION,
+    Verdict,
+    check_asserts,
+    check_cases,
+    read_solution,
+)
+from rollway.environments.python_code.humaneval import read_humaneval
+from rollway.environments.python_code.task_files import SHIPPED, read_tasks
+from rollway.errors import UserError
+from rollway.tools import Tool
+from rollway.tools.builtin import toolset
+from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxSpec
+from rollway.trajectory import Message, Trajectory
+
+INSTRUCTIONS = """\
+You solve a programming task in Python. Your workspace has a shell, a Python interpreter and files.
+
+Write the solution to the file `solution.py` in the top folder of the workspace. Only this file is looked \
+at: it must be complete in itself, and it may import the standard library alone. When it is written and you \
+have tried it out, call `submit`; only the file counts, not what you submit. Tests that you have not been \
+shown will then call what you wrote, also with unusual arguments."""
+
+VERDICT = "python_code"
+"""The key of the verdict in a trajectory's metadata."""
+
+
+class PythonCodeEnvironment(Environment):
+    """Functions and classes to be written in Python, in a sandbox.
+
+    Args:
+        dataset: ``"tasks"`` are Rollway's own, or those of a folder in the same form; ``"humaneval"`` is
+            HumanEval.
+        path: that folder, or a file in HumanEval's form.
+        check_timeout: seconds in which all hidden tests of a task must have run.
+
+    Raises:
+        UserError: there is no such dataset, or ``check_timeout`` is not positive.
+    """
+
+    name = "python_code"
+    sandbox = SandboxSpec()
+    pass_threshold = 1.0
+
+    def __init__(
+        self,
+        *,
+        dataset: Literal["tasks", "humaneval"] = "tasks",
+        path: str | None = None,
+        check_timeout: float = 20.0,
+    ) -> None:
+        if dataset not in ("tasks", "humaneval"):
+            raise UserError(f"python_code has no dataset {dataset!r}; it has 'tasks' and 'humaneval'")
+        if not check_timeout > 0:
+            raise UserError(f"python_code: check_timeout must be positive, got {check_timeout}")
+        self.dataset, self.path, self.check_timeout = dataset, path, check_timeout
+        self.rewards = (
+            Reward(self.passed, name="passed"),
+            Reward(cases_passed, weight=0.0, name="cases_passed"),
+            Reward(ran_code, weight=0.0, name="ran_code"),
+        )
+
+    def tasks(self, split: str) -> list[dict[str, Any]]:
+        """The tasks of ``"train"`` or ``"test"``; HumanEval has ``"test"`` alone.
+
+        Raises:
+            ValueError: there is no such split.
+            UserError: the tasks cannot be read.
+        """
+        if self.dataset == "tasks":
+            return read_tasks(Path(self.path).expanduser() if self.path else SHIPPED, split)
+        if split != "test":
+            raise ValueError(f"HumanEval has no split {split!r}; it has 'test'")
+        return read_humaneval(self.path)
+
+    def prompt(self, task: Task) -> list[Message]:
+        """What to do and where, and the task."""
+        return [
+            {"role": "system", "content": INSTRUCTIONS},
+            {"role": "user", "content": task["prompt"]},
+        ]
+
+    def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
+        """Files, a shell, an interpreter, and `submit`, which ends the rollout."""
+        return [tool for name in ("files", "terminal", "python", "submit") for tool in toolset(name)]
+
+    async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
+        """Make sure of the interpreter, so that one that is missing is not taken for wrong solutions.
+
+        Raises:
+            SandboxError: there is no Python 3.9 or later.
+        """
+        program = "import sys; sys.exit(sys.version_info < (3, 9))"
+        done = await sandbox.exec(["python3", "-I", "-c", program], timeout=60)
+        if done.exit_code:
+            raise SandboxError("python_code needs a sandbox with python3, version 3.9 or later")
+
+    async def passed(self, trajectory: Trajectory, task: Task, sandbox: Sandbox) -> float:
+        """1.0 when every hidden test passed. The verdict is noted in the trajectory's metadata.
+
+        Raises:
+            SandboxError: the sandbox is gone, which says nothing about the solution.
+        """
+        trajectory.metadata.pop(VERDICT, None)
+        verdict = await self._check(task, sandbox)
+        trajectory.metadata[VERDICT] = msgspec.to_builtins(verdict)
+        return float(verdict.all_passed)
+
+    async def _check(self, task: Task, sandbox: Sandbox) -> Verdict:
+        await sandbox.kill_all()
+        code = await read_solution(sandbox)
+        if code is None:
+            return Verdict(1, 0, f"no {SOLUTION} that can be read")
+        if self.dataset == "humaneval":
+            return await check_asserts(sandbox, code, task, timeout=self.check_timeout)
+        return await check_cases(sandbox, code, parse_tests(task["tests"]), timeout=self.check_timeout)
+
+
+def cases_passed(trajectory: Trajectory, task: Task) -> float:
+    """The share of hidden tests that passed, as `PythonCodeEnvironment.passed` noted it.
+
+    Raises:
+        LookupError: there is no verdict.
+    """
+    if VERDICT not in trajectory.metadata:
+        raise LookupError("no verdict: the hidden tests could not be run")
+    verdict = msgspec.convert(trajectory.metadata[VERDICT], Verdict)
+    return verdict.passed / verdict.cases
+
+
+def ran_code(trajectory: Trajectory, task: Task) -> float:
+    """1.0 when the policy ran anything before it handed in."""
+    results = (result for turn in trajectory.turns for result in turn.tool_results)
+    return float(any(result.name in ("terminal", "python") for result in results))
