@@ -85,6 +85,9 @@ class AgentSandbox:
             raise
         return process
 
+    async def kill_all(self) -> None:
+        await self._link.ask("kill_all")
+
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         content = bytearray()
         while max_bytes is None or len(content) < max_bytes:

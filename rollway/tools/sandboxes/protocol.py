@@ -107,6 +107,10 @@ class Sandbox(Protocol):
         """Start a process that goes on."""
         ...
 
+    async def kill_all(self) -> None:
+        """End every command, every process and all that they started; the files stay, and it goes on."""
+        ...
+
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         """A file's content, or its first ``max_bytes``.
 
