@@ -13,6 +13,7 @@ from rollway.tools.execution import (
 from rollway.tools.pool import ToolPool
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.registry import ToolRegistry
+from rollway.tools.rules import Rule
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxError, SandboxFileError
 from rollway.tools.sandboxes.spec import SandboxSpec
 
@@ -25,6 +26,7 @@ __all__ = [
     "PoolClosed",
     "PoolStats",
     "RolloutContext",
+    "Rule",
     "Sandbox",
     "SandboxError",
     "SandboxFileError",

@@ -103,15 +103,10 @@ async def execute_call(
     tool = registry.get(call.name)
     if tool is None:
         return _answered(call, turn, unknown_tool(call.name, registry), CallResult(), max_result_chars)
-    try:
-        args, kwargs = tool.bind(call.arguments)
-    except Exception as error:
-        return _answered(call, turn, bad_arguments(tool.name, error), CallResult(), max_result_chars)
-    if tool.context:
-        try:
-            kwargs = {**kwargs, **fill_in(tool.context, context)}
-        except NoSandbox:
-            return _answered(call, turn, no_sandbox(tool.name), CallResult(), max_result_chars)
+    bound = _bind(tool, call.arguments, registry, context)
+    if isinstance(bound, Fault):
+        return _answered(call, turn, bound, CallResult(), max_result_chars)
+    args, kwargs = bound
     came = await _run(tool, args, kwargs, pool, timeout)
     return _answered(call, turn, judge(tool.name, came, timeout), came, max_result_chars)
 
@@ -128,6 +123,27 @@ def answer_without_running(
     """
     result = ToolResult(call_id=call.id, name=call.name, content=told, ok=False)
     return ExecutedCall(result, _error(call, turn, kind, error, told))
+
+
+def _bind(
+    tool: Tool, arguments: str | None, registry: ToolRegistry, context: RolloutContext | None
+) -> tuple[tuple[Any, ...], dict[str, Any]] | Fault:
+    """What the function is called with, or why it may not be."""
+    try:
+        args, kwargs = tool.bind(arguments)
+    except Exception as error:
+        return bad_arguments(tool.name, error)
+    if registry.rules:
+        sandbox = context.sandbox if context is not None else None
+        told = registry.refusal(tool, args, kwargs, sandbox.workspace if sandbox is not None else None)
+        if told is not None:
+            return Fault(ToolErrorKind.NOT_ALLOWED, told)
+    if not tool.context:
+        return args, kwargs
+    try:
+        return args, {**kwargs, **fill_in(tool.context, context)}
+    except NoSandbox:
+        return no_sandbox(tool.name)
 
 
 async def _run(

@@ -1,25 +1,35 @@
-"""The tools of one rollout, by name. Names are unique; the order is the one given."""
+"""The tools of one rollout, by name. Names are unique; the order is the one given.
+
+A tool that the rules leave no call of is not among them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rollway.errors import nearest
 from rollway.tools.definition import Tool
+from rollway.tools.patterns import values_of
+from rollway.tools.rules import Rule, check_rules, may_be_called, refusal
 
 
 class ToolRegistry:
     """Read-only once made, so that any number of rollouts may share it."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), *, rules: Sequence[Rule] = ()) -> None:
         """Take the tools in.
+
+        Args:
+            rules: which of them may be used, and how; the first that fits a call decides.
 
         Raises:
             TypeError: one of them is no tool, or a method that belongs to no instance.
-            ValueError: two have one name.
+            ValueError: two have one name, or a rule cannot mean what it says.
         """
+        self.rules = tuple(rules)
         self._tools: dict[str, Tool] = {}
+        self._hidden: set[str] = set()
         for entry in tools:
             _check(entry)
             if entry.name in self._tools:
@@ -27,6 +37,31 @@ class ToolRegistry:
                     f"two tools are named {entry.name!r}; give one a name of its own: @tool(name=...)"
                 )
             self._tools[entry.name] = entry
+        if self.rules:
+            self._hide()
+
+    def _hide(self) -> None:
+        check_rules(self.rules, self)
+        self._hidden = {entry.name for entry in self if not may_be_called(self.rules, entry)}
+        for name in self._hidden:
+            del self._tools[name]
+
+    def is_hidden(self, name: str) -> bool:
+        """Is there such a tool, of which the rules leave no call?"""
+        return name in self._hidden
+
+    def refusal(
+        self, tool: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any], workspace: str | None
+    ) -> str | None:
+        """What the model is told of a call that the rules refuse; ``None`` for one that may run.
+
+        Args:
+            args, kwargs: what the function is called with.
+            workspace: where relative paths begin; ``None``: nobody knows.
+        """
+        if not any(rule.names(tool.name) for rule in self.rules):
+            return None
+        return refusal(self.rules, tool.name, values_of(tool.function, args, kwargs), workspace)
 
     @property
     def names(self) -> list[str]:
