@@ -1,4 +1,4 @@
-"""The one way to a sandbox. The spec names its backend; what that cannot do is said before anything starts."""
+"""The one way to a sandbox: the spec names its backend, and what that cannot do is said before it starts."""
 
 from __future__ import annotations
 

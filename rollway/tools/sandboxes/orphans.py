@@ -13,6 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from rollway.tools.sandboxes import cgroups
 from rollway.tools.sandboxes.agent import process, remove_folder
 from rollway.tools.sandboxes.protocol import SandboxError
 
@@ -70,6 +71,7 @@ def reap_orphans() -> None:
                 remove_folder(str(folder))
             except OSError:
                 pass  # another worker is at it, or it is not ours to remove
+    cgroups.reap(is_dead)
 
 
 def kill_marked(marker: Path) -> None:
