@@ -1,0 +1,80 @@
+"""``python``: one interpreter per rollout, the sandbox's own, which keeps its variables.
+
+A driver (`python_driver.py`) is handed to it on the command line, so nothing of ours lies in the workspace.
+"""
+
+import json
+import time
+from importlib import resources
+from typing import Annotated
+
+from rollway.tools.builtin.live_process import Answer, Ending, new_nonce
+from rollway.tools.builtin.output import terminal_text, with_note
+from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, seconds_setting
+from rollway.tools.context import Notes
+from rollway.tools.definition import Tool, ToolOutput, tool
+from rollway.tools.sandboxes.protocol import Sandbox, SandboxProcess
+
+MAX_CHARS = 20_000  # of a call's output, unless the caller says otherwise
+_KEY = "rollway.python"
+_ENVIRONMENT = {"TERM": "dumb", "PYTHONIOENCODING": "utf-8:backslashreplace", "MPLBACKEND": "Agg"}
+
+
+def python_tool(
+    *, timeout: float = DEFAULT_TIMEOUT, max_chars: int = MAX_CHARS, interpreter: str = "python3"
+) -> Tool:
+    """The ``python`` tool.
+
+    Args:
+        timeout: seconds that a call may take. It must be some seconds below the `Limits.tool_timeout` of the
+            rollout.
+        max_chars: of output that the model is shown; the middle of more is cut.
+        interpreter: as the sandbox finds it; Python 3.7 or newer.
+    """
+    seconds_setting(timeout, "python_tool")
+
+    async def start(sandbox: Sandbox) -> SandboxProcess:
+        driver = resources.files("rollway.tools.builtin").joinpath("python_driver.py").read_text("utf-8")
+        return await sandbox.start([interpreter, "-c", driver], environment=_ENVIRONMENT)
+
+    async def python(
+        code: Annotated[str, "Python code"],
+        sandbox: Sandbox,
+        notes: Notes,
+    ) -> ToolOutput:
+        deadline = time.monotonic() + timeout
+        session = Session.of(notes, _KEY)
+        await session.turn(deadline, "python")
+        try:
+            seconds = deadline - time.monotonic()
+            live, _ = await session.live(lambda: start(sandbox))
+            nonce = new_nonce()
+            request = json.dumps({"code": code, "nonce": nonce}).encode() + b"\n"
+            return _told(await live.ask(request, nonce, deadline=deadline), seconds, max_chars)
+        finally:
+            session.lock.release()
+
+    return tool(
+        python,
+        description="Run Python code. Variables, functions and imports are kept between calls. Returns what "
+        "was printed, and the value of the last expression.",
+    )
+
+
+def _told(answer: Answer, seconds: float, max_chars: int) -> ToolOutput:
+    output = terminal_text(answer.output)
+    new = "The next call begins in a new interpreter; variables and imports are gone."
+    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} seconds"
+    match answer.ending:
+        case Ending.ANSWERED:
+            note = "" if output.strip() else "[no output]"
+        case Ending.STOPPED:
+            note = f"[killed: what the code had started, for it {why}; variables are kept]"
+        case Ending.KILLED:
+            note = f"[killed: the code {why}. {new}]"
+        case Ending.ENDED:
+            code = "" if answer.exit_code is None else f" with exit code {answer.exit_code}"
+            note = f"[the code ended the interpreter{code}. {new}]"
+    if not note:
+        return ToolOutput(with_note(output, "", max_chars).rstrip("\n"))
+    return ToolOutput(with_note(output, note, max_chars), ok=answer.ending is Ending.ANSWERED)

@@ -1,0 +1,47 @@
+"""``submit``: the model hands in its answer, and the rollout ends. A reward reads it from the record."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from rollway.tools.arguments import InvalidArguments, parse_arguments
+from rollway.tools.definition import Tool, ToolOutput, tool
+from rollway.trajectory import Trajectory
+
+NAME = "submit"
+
+
+class _NumbersToo:
+    """A text, for which a number will do: small models write both. Pydantic asks for the schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # slow to import
+
+        return core_schema.str_schema(coerce_numbers_to_str=True)
+
+
+Answer = Annotated[str, _NumbersToo(), "the answer"]
+
+
+def submit_tool() -> Tool:
+    """The ``submit`` tool."""
+    return tool(submit)
+
+
+async def submit(answer: Answer) -> ToolOutput:
+    """Hand in the final answer and end."""
+    return ToolOutput("Submitted.", stop=True)
+
+
+def submitted_answer(trajectory: Trajectory) -> str | None:
+    """What the model handed in by `submit`; ``None`` when it never did so with success."""
+    for turn in reversed(trajectory.turns):
+        accepted = {result.call_id for result in turn.tool_results if result.ok and result.name == NAME}
+        for call in reversed(turn.tool_calls):
+            if call.id in accepted:
+                try:
+                    answer = parse_arguments(call.arguments).get("answer")
+                except InvalidArguments:  # not of our `submit`, then
+                    continue
+                return None if answer is None else str(answer)
+    return None
