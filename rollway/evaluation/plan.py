@@ -18,6 +18,7 @@ from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
+from rollway.evaluation.run_sandboxes import check_sandbox
 from rollway.evaluation.tasks import TaskSet, load_tasks
 
 
@@ -58,6 +59,8 @@ def prepare(config: EvalConfig) -> Plan:
     except ValueError as error:
         raise UserError(str(error)) from None
     tasks = load_tasks(environment, config)
+    if config.ray.address is None:  # on a cluster it is the workers' machines that count
+        check_sandbox(environment, tasks[tasks.ids[0]], config.sandbox)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
     refuse_other_run(path, config)

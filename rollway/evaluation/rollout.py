@@ -1,19 +1,21 @@
-"""One rollout of an environment: set up, loop, score, tear down.
+"""One rollout of an environment: open its sandbox, set up, loop, score, tear down.
 
-The invariant: a fault of the environment's own code ends in the record, with its traceback, and never in
-a score; ``teardown`` runs after every successful ``setup``, however the rollout ended.
+The invariant: a fault of the environment's own code, or of a sandbox, ends in the record and never in a
+score; ``teardown`` runs after every successful ``setup``, and a sandbox that was opened is closed, however
+the rollout ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
 from rollway.environments.base import Environment, Task, environment_name
@@ -22,6 +24,8 @@ from rollway.limits import Limits
 from rollway.scoring import score_trajectory
 from rollway.sequences import Decode
 from rollway.tools import ToolPool, ToolRegistry
+from rollway.tools.context import RolloutContext
+from rollway.tools.sandboxes import Sandbox, SandboxError, open_sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, StopReason, Trajectory, TrajectoryTiming
 
 MOST_TRACEBACK = 8_000
@@ -53,6 +57,18 @@ def new_trajectory(
     )
 
 
+class SandboxSource(Protocol):
+    """Where the sandboxes of rollouts come from."""
+
+    async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
+        """A fresh one, to be closed by the caller; ``None`` when the task's rollouts get none.
+
+        Raises:
+            SandboxError: it does not start.
+        """
+        ...
+
+
 async def run_rollout(
     environment: Environment,
     task: Task,
@@ -65,32 +81,32 @@ async def run_rollout(
     reasoning_parser: str | None = None,
     decode: Decode | None = None,
     trajectory: Trajectory | None = None,
+    sandboxes: SandboxSource | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers and ``decode`` are those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
-    environment's hooks by itself.
+    environment's hooks by itself. Without ``sandboxes``, a sandbox that the environment asks for is started
+    there and then.
 
     Raises:
-        asyncio.CancelledError: the caller cancelled. The record says so, and `teardown` has run.
+        asyncio.CancelledError: the caller cancelled. The record says so, `teardown` has run and the sandbox
+            is closed.
         UserError: there is no such parser.
     """
     limits = limits or Limits()
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
     started, clock = time.time(), time.monotonic()
-    workspace: Any = None
-    with _faults_into(record):
-        record.messages = [dict(message) for message in environment.prompt(task)]
-        async with asyncio.timeout(limits.timeout):
-            workspace = await environment.setup(task)
-    if record.stop_reason is not None:
-        record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
-        return record
-    try:
+    async with AsyncExitStack() as held:
         with _faults_into(record):
+            record.messages = [dict(message) for message in environment.prompt(task)]
+            source = sandboxes or _FreshSandboxes()
+            sandbox = await _open_sandbox(held, environment, task, record, source, limits.timeout)
+            workspace = await _set_up(held, environment, task, record, limits.timeout)
             tools = ToolRegistry(environment.tools_for(task, workspace))
         if record.stop_reason is not None:
+            record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
             return record
         loop = AgentLoop(
             client,
@@ -103,14 +119,60 @@ async def run_rollout(
             decode=decode,
         )
         done = _Done(environment, task, workspace)
-        await loop.run(record.messages, trajectory=record, done=done)
+        context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
+        await loop.run(record.messages, trajectory=record, done=done, context=context)
         with _faults_into(record):
             if done.fault is not None:
                 raise done.fault
-            await _score(environment, task, record, limits.timeout)
-        return record
-    finally:
-        await asyncio.shield(_tear_down(environment, task, workspace, record, limits.timeout))
+            await _score(environment, task, record, sandbox, limits.timeout)
+    return record
+
+
+class _FreshSandboxes:
+    """Every sandbox is started when it is asked for."""
+
+    async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
+        spec = environment.sandbox_for(task)
+        return None if spec is None else await open_sandbox(spec)
+
+
+async def _open_sandbox(
+    held: AsyncExitStack,
+    environment: Environment,
+    task: Task,
+    record: Trajectory,
+    sandboxes: SandboxSource,
+    timeout: float | None,
+) -> Sandbox | None:
+    """The rollout's sandbox, with the task's files in it; ``held`` closes it at the end.
+
+    Waiting for a free one is not bounded by ``timeout``."""
+    sandbox = await sandboxes.open_for(environment, task)
+    if sandbox is None:
+        return None
+    held.push_async_callback(_unhurried, _close_sandbox, sandbox, record)
+    async with asyncio.timeout(timeout):
+        await environment.prepare_sandbox(task, sandbox)
+    return sandbox
+
+
+async def _set_up(
+    held: AsyncExitStack,
+    environment: Environment,
+    task: Task,
+    record: Trajectory,
+    timeout: float | None,
+) -> Any:
+    """What `setup` returned; ``held`` tears it down at the end."""
+    async with asyncio.timeout(timeout):
+        workspace = await environment.setup(task)
+    held.push_async_callback(_unhurried, _tear_down, environment, task, workspace, record, timeout)
+    return workspace
+
+
+async def _unhurried(function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+    """What must be done to its end, although the rollout is cancelled meanwhile."""
+    await asyncio.shield(function(*args))
 
 
 class _Done:
@@ -128,13 +190,15 @@ class _Done:
             return True
 
 
-async def _score(environment: Environment, task: Task, record: Trajectory, timeout: float | None) -> None:
+async def _score(
+    environment: Environment, task: Task, record: Trajectory, sandbox: Sandbox | None, timeout: float | None
+) -> None:
     if record.stop_reason in FAILURES:
         return
     scoring = asyncio.timeout(timeout)
     try:
         async with scoring:
-            await score_trajectory(environment, task, record)
+            await score_trajectory(environment, task, record, sandbox)
     except TimeoutError:
         if not scoring.expired():
             raise
@@ -155,11 +219,22 @@ async def _tear_down(
         _log.warning("teardown of task %r raised %s", record.task_id, _traceback(error))
 
 
+async def _close_sandbox(sandbox: Sandbox, record: Trajectory) -> None:
+    """A sandbox that does not close takes nothing away from a rollout that has ended: it is noted."""
+    try:
+        await sandbox.close()
+    except _FAULTS as error:
+        record.metadata["sandbox_error"] = f"{type(error).__name__}: {error}"
+        _log.warning("closing the sandbox of task %r raised %s", record.task_id, _traceback(error))
+
+
 @contextmanager
 def _faults_into(record: Trajectory) -> Iterator[None]:
     """What the environment's code raises becomes the record's error."""
     try:
         yield
+    except SandboxError as error:
+        record_fault(record, error, where="sandbox")
     except _FAULTS as error:
         record_fault(record, error, where="environment")
     except asyncio.CancelledError as error:

@@ -17,6 +17,7 @@ from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.rollout import new_trajectory, record_fault, run_rollout
 from rollway.evaluation.run_directory import is_failed
+from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.tasks import Job
 from rollway.inference.protocol import Client
 from rollway.tools import ToolPool
@@ -60,11 +61,13 @@ class RolloutWorker:
         self._stopped = False
         self._client: Client | None = None
         self._pool: ToolPool | None = None
+        self._sandboxes: RunSandboxes | None = None
 
     async def open(self) -> None:
-        """Make the client and the pool."""
+        """Make the client, the pool and the source of sandboxes."""
         self._client = open_client(self._config, self._api_key)
         self._pool = ToolPool(self._config.pool_size)
+        self._sandboxes = RunSandboxes(self._config.sandbox)
 
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
@@ -107,6 +110,7 @@ class RolloutWorker:
             reasoning_parser=config.reasoning_parser,
             decode=self._decode,
             trajectory=record,
+            sandboxes=self._sandboxes,
         )
 
     async def stop(self) -> None:
@@ -116,10 +120,12 @@ class RolloutWorker:
             rollout.cancel()
 
     async def close(self) -> None:
-        """Let go of the connections and the threads."""
+        """Let go of the connections, the sandboxes and the threads."""
         await self.stop()
         if self._running:
             await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
+        if self._sandboxes is not None:
+            await self._sandboxes.close()
         if self._client is not None:
             await self._client.close()
         if self._pool is not None:

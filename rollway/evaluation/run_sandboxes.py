@@ -1,0 +1,46 @@
+"""The sandboxes of one worker: what the environment asks for, as the run's configuration changes it."""
+
+from __future__ import annotations
+
+from rollway.environments.base import Environment, Task
+from rollway.errors import UserError
+from rollway.evaluation.config import SandboxConfig
+from rollway.tools.sandboxes import Sandbox, SandboxSpec, check_backend, open_sandbox
+
+
+class RunSandboxes:
+    """Hands out fresh sandboxes. To be made and closed on the event loop of the rollouts."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+
+    async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
+        """See `rollway.evaluation.rollout.SandboxSource`."""
+        spec = sandbox_of(environment, task, self._config)
+        return None if spec is None else await open_sandbox(spec)
+
+    async def close(self) -> None:
+        """Close every sandbox that is still there."""
+
+
+def sandbox_of(environment: Environment, task: Task, config: SandboxConfig) -> SandboxSpec | None:
+    """The sandbox that one task's rollouts get; ``None``: they get none."""
+    spec = environment.sandbox_for(task)
+    if spec is None and config.backend is None:
+        return None
+    return config.changes.applied(spec or SandboxSpec())
+
+
+def check_sandbox(environment: Environment, task: Task, config: SandboxConfig) -> None:
+    """See whether this machine can give a task its sandbox.
+
+    Raises:
+        UserError: it cannot, and what to do.
+    """
+    spec = sandbox_of(environment, task, config)
+    if spec is None:
+        return
+    try:
+        check_backend(spec)
+    except UserError as error:
+        raise UserError(f"{error}; or choose another with --set sandbox.backend=...") from None
