@@ -1,0 +1,1 @@
+printf 'c\na\nc\nb\na\nd\n' > example.txt
