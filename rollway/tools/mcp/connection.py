@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mcp.types import Tool as ListedTool
 
 MOST_PAGES = 1_000  # of a server's list of tools
+CLOSE_SECONDS = 5.0  # that a server over HTTP has to take its leave
 
 
 class McpServerFailed(Exception):
@@ -133,6 +134,8 @@ class Connection:
 
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + self._server.start_timeout) as self._scope:
+                if self._ended.is_set():  # closed before it began
+                    self._scope.cancel()
                 async with self._session() as client:
                     self.tools = [tool async for tool in _listed(client)]
                     self._scope.deadline = math.inf
@@ -140,6 +143,7 @@ class Connection:
                     if not self._ready.done():
                         self._ready.set_result(None)
                     await self._ended.wait()
+                    self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
             if self._client is None and not self._reason:
                 self._reason = f"did not start within {self._server.start_timeout:g} s"
         except asyncio.CancelledError:

@@ -104,7 +104,7 @@ async def end_process(server: ServerProcess) -> None:
     """Close its stdin, and see it gone. Its keeper does the rest, and is given a bounded time for it."""
     process = server.process
     assert process.stdin is not None
-    process.stdin.close()
+    process.stdin.transport.abort()  # at once, also where it has stopped to read
     if not await _gone(process, END_SECONDS):
         _log.warning("the keeper of MCP server %r (process %d) is killed", server.name, process.pid)
         try:

@@ -22,7 +22,7 @@ PART_BYTES = 256 * 2**20
 
 
 class RecordingWriter:
-    """Appends to the recordings of a run. Makes nothing before the first one; each writer has its own part."""
+    """Appends to the recordings of a run. Makes nothing before the first; each writer has its own part."""
 
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / "recordings"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +47,24 @@ async def test_a_slow_call_over_http_is_given_up_and_the_server_kept(serve_http:
                 await source.call("slow", {"seconds": 60})
             assert (await source.call("pid", {})).content == str(process.pid)
             assert source.restarts == 0
+
+
+async def test_a_server_that_is_frozen_hangs_nothing_and_works_again_when_it_thaws(
+    serve_http: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollway.tools.mcp.source.PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("rollway.tools.mcp.connection.CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("rollway.tools.mcp.source.FIRST_DELAY", 0.01)
+    async with serve_http() as (url, process):
+        server = McpServer(name="own", url=url, call_timeout=0.3, start_timeout=3.0)
+        async with open_mcp_servers([server]) as [source]:
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(McpServerFailed, match=r"'own' gave no answer within 0\.3 s"):
+                await source.call("pid", {})
+            with pytest.raises(McpServerFailed, match="'own' did not start within 3 s"):
+                await asyncio.wait_for(source.call("pid", {}), 20)
+            process.send_signal(signal.SIGCONT)
+            assert (await source.call("pid", {})).content == str(process.pid)
 
 
 async def test_a_server_that_is_not_there_is_one_line_before_the_start() -> None:

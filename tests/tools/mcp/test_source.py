@@ -283,6 +283,30 @@ async def test_a_server_that_never_answers_does_not_start(raw: Raw) -> None:
         await open_mcp(raw("silent", start_timeout=0.3))
 
 
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(raw: Raw) -> None:
+    for moment in (0.0, 0.02, 0.2):
+        opening = asyncio.create_task(open_mcp(raw("silent")))
+        await asyncio.sleep(moment)
+        opening.cancel()
+        await asyncio.wait([opening], timeout=10)
+        assert opening.cancelled()
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("mcp-")]
+
+
+async def test_a_server_that_stops_to_read_hangs_neither_calls_nor_the_end(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollway.tools.mcp.source.PROBE_SECONDS", 0.2)
+    async with open_mcp_servers([raw(call_timeout=0.5)]) as [source]:
+        frozen = asyncio.create_task(source.call("freeze", {}))
+        large = [asyncio.create_task(source.call("echo", {"x": "y" * 100_000})) for _ in range(50)]
+        outcomes = await asyncio.wait_for(asyncio.gather(frozen, *large, return_exceptions=True), 10)
+        assert {str(outcome) for outcome in outcomes} == {"MCP server 'raw' gave no answer within 0.5 s"}
+        started = time.monotonic()
+        assert await pid_of(source)
+        assert time.monotonic() - started < 4
+
+
 async def test_a_start_that_fails_closes_the_servers_that_did_start(raw: Raw, ends: Ends) -> None:
     bad = raw("silent", name="bad", start_timeout=1.0)
     with pytest.raises(UserError, match="'bad' did not start"):
