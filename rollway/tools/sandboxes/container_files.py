@@ -1,0 +1,125 @@
+"""Files of a container's workspace, by scripts that run inside it: nothing of ours is ever followed there.
+
+Paths are checked twice: here without touching a disk, and inside the container where links are followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import posixpath
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from rollway.tools.sandboxes import container_scripts as scripts
+from rollway.tools.sandboxes.archives import pack, unpack
+from rollway.tools.sandboxes.container_commands import WORKSPACE
+from rollway.tools.sandboxes.protocol import ExecResult, SandboxError, SandboxFileError
+
+TIMEOUT = 600.0  # seconds for one file operation
+
+
+class Runner(Protocol):
+    """Runs a command in the container and keeps all its output."""
+
+    async def run(
+        self, command: Sequence[str], *, timeout: float | None, stdin: IO[bytes] | None
+    ) -> ExecResult: ...
+
+
+async def read(container: Runner, path: str, max_bytes: int | None) -> bytes:
+    inside = checked(path)
+    most = "" if max_bytes is None else str(max_bytes)
+    return (await _run(container, scripts.READ, path, inside, most)).stdout
+
+
+async def write(container: Runner, path: str, source: IO[bytes], executable: bool) -> None:
+    inside = checked(path)
+    await _run(container, scripts.WRITE, path, inside, "executable" if executable else "plain", stdin=source)
+
+
+async def upload(container: Runner, source: Path, path: str) -> None:
+    if await asyncio.to_thread(source.is_file):
+        with await asyncio.to_thread(source.open, "rb") as content:
+            executable = bool(os.fstat(content.fileno()).st_mode & 0o100)
+            return await write(container, path, content, executable)
+    if not await asyncio.to_thread(source.is_dir):
+        raise SandboxFileError(f"there is no file or folder {source} to upload")
+    with tempfile.TemporaryFile() as archive:
+        await asyncio.to_thread(pack, source, archive)
+        archive.seek(0)
+        await _run(container, scripts.UNPACK, path, checked(path), "add", stdin=archive)
+    return None
+
+
+async def download(container: Runner, path: str, target: Path) -> None:
+    packed = await _run(container, scripts.PACK, path, checked(path))
+    await asyncio.to_thread(unpack, packed.stdout, target)
+
+
+async def snapshot(container: Runner) -> bytes:
+    packed = await _run(container, scripts.PACK, ".", ".")
+    return await asyncio.to_thread(gzip.compress, packed.stdout, 6, mtime=0)
+
+
+async def restore(container: Runner, archive: bytes) -> None:
+    with tempfile.TemporaryFile() as source:
+        try:
+            source.write(await asyncio.to_thread(gzip.decompress, archive))
+        except (OSError, EOFError, zlib.error) as error:
+            raise SandboxFileError(f"this is no snapshot: {error}") from error
+        source.seek(0)
+        await _run(container, scripts.UNPACK, ".", ".", "empty", stdin=source)
+
+
+def checked(path: str) -> str:
+    """A path relative to the workspace, ``.`` for the workspace itself.
+
+    Raises:
+        SandboxFileError: it leads out of the workspace, or no file can have this name.
+    """
+    if "\0" in path:
+        raise SandboxFileError(f"{path!r}: a path has no zero bytes")
+    whole = posixpath.normpath(posixpath.join(WORKSPACE, path))
+    if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
+        raise _refused(path)
+    return posixpath.relpath(whole, WORKSPACE)
+
+
+async def _run(
+    container: Runner, script: str, path: str, inside: str, *arguments: str, stdin: IO[bytes] | None = None
+) -> ExecResult:
+    command = ["sh", "-c", script, "rollway", WORKSPACE, inside, *arguments]
+    done = await container.run(command, timeout=TIMEOUT, stdin=stdin)
+    if done.timed_out:
+        raise SandboxError(f"{path}: the sandbox did not finish with this file in {TIMEOUT:g} s")
+    words = " ".join(done.stderr.decode(errors="replace").split())[-300:]
+    changed = done.exit_code == 1 and "as we read it" in words  # tar, of a file that is being written
+    if done.exit_code != 0 and not changed:
+        raise _error(done.exit_code, path, words)
+    return done
+
+
+def _error(code: int, path: str, words: str) -> Exception:
+    match code:
+        case scripts.OUTSIDE:
+            return _refused(path)
+        case scripts.MISSING:
+            return SandboxFileError(f"{path}: no such file or folder")
+        case scripts.FOLDER:
+            return SandboxFileError(f"{path}: is a folder")
+        case scripts.IRREGULAR:
+            return SandboxFileError(f"{path}: no regular file")
+        case scripts.NOT_FOLDER:
+            return SandboxFileError(f"{path}: a file stands where a folder should")
+        case 127:
+            return SandboxError(f"the sandbox's image lacks a program that files need: {words}")
+    return SandboxFileError(f"{path}: {words or 'it failed; is the disk or the file limit reached?'}")
+
+
+def _refused(path: str) -> SandboxFileError:
+    return SandboxFileError(f"{path}: leads out of the workspace")
