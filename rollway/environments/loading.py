@@ -153,6 +153,8 @@ def _make(module: ModuleType, name: str, arguments: dict[str, Any], label: str) 
             f"{label}: {target.__name__} cannot be made: {error}; "
             f"environment_args may hold: {', '.join(known) or 'nothing'}"
         ) from None
+    except UserError:
+        raise  # says it in one line already
     except Exception as error:
         raise UserError(_fault(f"{label}: {target.__name__} cannot be made", error, None)) from error
 

@@ -116,6 +116,12 @@ def test_a_file_that_is_no_use_says_why_and_where(write, text: str, expected: st
     assert expected in complaint(write(text))
 
 
+def test_what_a_class_says_to_its_user_is_said_as_it_is(write) -> None:
+    text = "from rollway.errors import UserError\n" + HEAD
+    text += "class E(Environment):\n    def __init__(self):\n        raise UserError('install git')\n"
+    assert complaint(write(text)) == "install git"
+
+
 def test_a_class_that_is_not_there_names_the_nearest(write) -> None:
     assert "'Onne' is not there (did you mean 'One'?); it has: One" in complaint(write(ONE) + ":Onne")
     assert "'Environment' is no Environment" in complaint(write(ONE) + ":Environment")

@@ -6,6 +6,7 @@ task's files in place of a Dockerfile, and ``tests/check.py`` is judged here in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ MARK = "task.toml"
 """The file by which a folder of this form is known."""
 
 _MB = 1 << 20
+_CONTAINER_PATH = re.compile(r"(?<![\w}.:/-])/(?:tests|logs)\b")
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -47,7 +49,10 @@ def read_harbor(folder: Path, *, images: Mapping[str, str], here: bool) -> TaskF
     image = environment.text("docker_image")
     memory, disk = _size(environment, "memory"), _size(environment, "storage")
     docker = _dockerfile(folder)
-    network = _network(environment, default=docker is not None or image is not None)
+    image = choose_image(
+        folder, images.get(folder.name) or image, docker, "environment.docker_image in task.toml"
+    )
+    network = _network(environment, default=image is not None)
     variables = environment.strings("env")
     environment.ignore("build_timeout_sec", "cpus")
     for key in (
@@ -69,12 +74,10 @@ def read_harbor(folder: Path, *, images: Mapping[str, str], here: bool) -> TaskF
         path=folder,
         form="harbor",
         instruction=read_text(folder / "instruction.md").strip(),
-        check=_check(folder, here),
+        check=_check(folder, here, container=image is not None),
         agent_timeout=agent_timeout,
         check_timeout=check_timeout or 600.0,
-        image=choose_image(
-            folder, images.get(folder.name) or image, docker, "environment.docker_image in task.toml"
-        ),
+        image=image,
         directory=docker.directory if docker else None,
         memory=memory,
         disk=disk,
@@ -153,9 +156,15 @@ def _size(environment: Section, name: str) -> int | None:
         raise UserError(f"{environment.where}: {name} must look like '512M' or '2G', got {text!r}") from None
 
 
-def _check(folder: Path, here: bool) -> Literal["here", "script"]:
+def _check(folder: Path, here: bool, *, container: bool) -> Literal["here", "script"]:
     script, judged = folder / "tests" / "test.sh", folder / "tests" / "check.py"
     if script.exists():
+        if not container and _CONTAINER_PATH.search(read_text(script)):
+            raise UserError(
+                f"task {folder.name}: tests/test.sh names /tests or /logs, which only a container has: name "
+                f"an image in environment.docker_image, or write ${{TESTS_DIR:-/tests}} and "
+                f"${{LOGS_DIR:-/logs}}"
+            )
         return "script"
     if judged.exists() and here:
         return "here"
