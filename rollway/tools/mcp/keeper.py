@@ -140,8 +140,10 @@ def _reap() -> dict[int, int]:
 def _prctl(option: int, value: int) -> None:
     if sys.platform != "linux":
         return
-    import ctypes
-
+    try:
+        import ctypes
+    except ImportError:  # a Python that was built without it: the session's group is all that is ended
+        return
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 

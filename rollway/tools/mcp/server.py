@@ -92,7 +92,7 @@ def find_command(server: McpServer) -> str:
     """The path of the server's program.
 
     Raises:
-        UserError: there is none, or it is no program.
+        UserError: there is none, it is no program, or a variable that stands in its PATH is not set.
     """
     command = server.command
     assert command is not None
@@ -103,7 +103,8 @@ def find_command(server: McpServer) -> str:
         if not path.is_file() or not os.access(path, os.X_OK):
             raise UserError(f"MCP server {server.name!r}: {command} is no program that can be run")
         return str(path)
-    found = shutil.which(command, path=server.env.get("PATH")) or shutil.which(
+    path_variable = expanded(server, server.env).get("PATH")
+    found = shutil.which(command, path=path_variable) or shutil.which(
         command, path=str(Path(sys.executable).parent)
     )
     if found is None:
