@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from rollway.inference import Sampling
     from rollway.limits import Limits
     from rollway.tools import (
+        ApprovalPolicy,
         Notes,
         RolloutContext,
+        Rule,
         Sandbox,
         SandboxSpec,
         ToolFailed,
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentLoop",
+    "ApprovalPolicy",
     "Environment",
     "Limits",
     "Notes",
     "Reward",
     "RolloutContext",
+    "Rule",
     "Sampling",
     "Sandbox",
     "SandboxSpec",
@@ -46,11 +50,13 @@ __all__ = [
 
 _HOMES = {
     "AgentLoop": "rollway.agent_loop",
+    "ApprovalPolicy": "rollway.tools",
     "Environment": "rollway.environments",
     "Limits": "rollway.limits",
     "Notes": "rollway.tools",
     "Reward": "rollway.environments",
     "RolloutContext": "rollway.tools",
+    "Rule": "rollway.tools",
     "Sampling": "rollway.inference",
     "Sandbox": "rollway.tools",
     "SandboxSpec": "rollway.tools",

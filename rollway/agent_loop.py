@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from rollway.branching import covered_messages
+from rollway.errors import UserError
 from rollway.inference.errors import ContextOverflow, InferenceError
 from rollway.inference.protocol import Client, Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.limits import Limits
@@ -22,6 +23,7 @@ from rollway.replies import Reply, history_message, read_reply, repair_request
 from rollway.sequences import Decode, PromptChain, build_sequences, count_fits, untrainable_reason
 from rollway.tool_parsers import ToolParser, get_parser
 from rollway.tools import (
+    ApprovalPolicy,
     CallExecutor,
     ExecutedCall,
     RolloutContext,
@@ -31,6 +33,7 @@ from rollway.tools import (
     answer_without_running,
     execute_call,
 )
+from rollway.tools.budgets import fitted, shares_of
 from rollway.trajectory import (
     ErrorRecord,
     Message,
@@ -60,10 +63,13 @@ class AgentLoop:
     them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
     text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
     ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
-    same text otherwise. ``execute`` stands around every call that may run: to record it, or to replay a record.
+    same text otherwise. ``execute`` stands around every call: to record it, or to replay a record.
+
+    ``approval`` is asked before a call runs. ``keep_results`` writes a result that is too long to show
+    (`Limits.max_result_chars`) whole into the rollout's sandbox, and tells the model where.
 
     Raises:
-        UserError: there is no such parser, or two tools have one name.
+        UserError: there is no such parser.
     """
 
     def __init__(
@@ -77,19 +83,23 @@ class AgentLoop:
         tool_parser: str | None = "hermes",
         reasoning_parser: str | None = None,
         decode: Decode | None = None,
+        approval: ApprovalPolicy | None = None,
+        keep_results: bool = False,
         execute: CallExecutor | None = None,
     ) -> None:
         self.client = client
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
-        self.pool = pool
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
         self.reasoning_parser = reasoning_parser
         self.decode = decode
+        self.approval = approval
+        self.keep_results = keep_results
         self.execute = execute
         self._parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
         if len(self.tools) and pool is None:
             raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
+        self.pool = pool or ToolPool(1)  # which starts no thread where there is nothing to run
 
     async def run(
         self,
@@ -109,16 +119,20 @@ class AgentLoop:
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
+            UserError: results are to be kept, and there is no sandbox.
             asyncio.CancelledError: the caller cancelled. The record is whole up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight have been cancelled.
         """
         if trajectory is None:
             trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
+        context = context or _new_context(trajectory)
+        if self.keep_results and context.sandbox is None:
+            raise UserError("keep_results needs a sandbox to keep them in, and the rollout has none")
         covered = covered_messages(trajectory, messages)
         before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
-        rollout = _Rollout(self, trajectory, done, covered, context or _new_context(trajectory))
+        rollout = _Rollout(self, trajectory, done, covered, context)
         started, wall = time.time(), time.monotonic()
         try:
             async with asyncio.timeout(self.limits.timeout):
@@ -305,18 +319,35 @@ class _Rollout:
             asyncio.ensure_future(self._run_tool(call, turn, position=position))
             for position, call in enumerate(calls, before)
         ]
-        finished = False
+        notes: dict[str, str] = {}
         try:
             if tasks:
                 await asyncio.wait(tasks)
-            finished = True
+            if self.loop.keep_results:
+                notes = await self._keep_results(_outcomes(tasks, calls, turn))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
         finally:
-            if not finished:
-                for task in tasks:
-                    task.cancel()
-            answers = [(call, _outcome(task, call, turn)) for call, task in zip(calls, tasks, strict=True)]
-            self._answer(answers, turn)
-        return any(executed.stop for _, executed in answers)
+            executed = self._fitted(_outcomes(tasks, calls, turn), notes)
+            self._answer(list(zip(calls, executed, strict=True)), turn)
+        return any(one.stop for one in executed)
+
+    async def _keep_results(self, executed: Sequence[ExecutedCall]) -> dict[str, str]:
+        from rollway.tools.kept_results import keep_whole
+
+        assert self.context.sandbox is not None  # `run` saw to it
+        return await keep_whole(executed, self._shares(executed), self.context.sandbox)
+
+    def _fitted(self, executed: Sequence[ExecutedCall], notes: dict[str, str]) -> Sequence[ExecutedCall]:
+        """The results cut to what a turn may show. Each is within its own bound already."""
+        if self.limits.max_turn_result_chars is None and not notes:
+            return executed
+        return fitted(executed, self._shares(executed), notes)
+
+    def _shares(self, executed: Sequence[ExecutedCall]) -> list[int]:
+        return shares_of(executed, self.limits.max_result_chars, self.limits.max_turn_result_chars)
 
     async def _run_tool(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
         """Run the rollout's call number ``position`` (0-based), or say why it may not run."""
@@ -329,7 +360,6 @@ class _Rollout:
                 error=f"the rollout's limit of {limit} tool calls is used up",
                 told="Not run: no tool calls are left. Answer with what you know.",
             )
-        assert self.loop.pool is not None  # the constructor saw to it
         run = functools.partial(
             execute_call,
             call,
@@ -337,7 +367,9 @@ class _Rollout:
             pool=self.loop.pool,
             turn=turn.index + 1,
             timeout=self.limits.tool_timeout,
+            max_result_chars=self.limits.max_result_chars,
             context=self.context,
+            approval=self.loop.approval,
         )
         if self.loop.execute is None:
             return await run()
@@ -415,6 +447,12 @@ def _outcome(task: asyncio.Future[ExecutedCall], call: ToolCall, turn: Turn) -> 
         error="the rollout ended while the tool ran",
         told="Not finished: the rollout ended.",
     )
+
+
+def _outcomes(
+    tasks: Sequence[asyncio.Future[ExecutedCall]], calls: Sequence[ToolCall], turn: Turn
+) -> list[ExecutedCall]:
+    return [_outcome(task, call, turn) for task, call in zip(tasks, calls, strict=True)]
 
 
 def _set_tool_time(turn: Turn, seconds: float) -> None:

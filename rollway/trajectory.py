@@ -109,6 +109,10 @@ class ToolResult(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float = 0.0  # seconds that the tool ran
     queued: float = 0.0  # seconds that it waited for a free worker
     truncated_from: int | None = None  # characters before it was cut; None when it was not
+    approval: str | None = None
+    """"allowed" by a rule or default, "approved" as it was or "edited" by whom the policy asked, "denied".
+    None: there was no policy, or the call did not get that far."""
+    edited_arguments: str | None = None  # JSON that it was run with instead of the model's own
 
 
 class ToolError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,10 +7,34 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from rollway.agent_loop import AgentLoop
+from rollway.errors import UserError
 from rollway.inference.protocol import Completion, CompletionRequest
-from rollway.tools import ExecutedCall, Notes, RolloutContext, Tool, ToolPool, Workspace, tool
-from rollway.trajectory import StopReason, ToolCall, ToolResult, Trajectory
+from rollway.limits import Limits
+from rollway.tools import (
+    ApprovalPolicy,
+    ApprovalRequest,
+    Approved,
+    Denied,
+    ExecutedCall,
+    Notes,
+    RolloutContext,
+    Tool,
+    ToolPool,
+    Workspace,
+    tool,
+)
+from rollway.trajectory import (
+    StopReason,
+    ToolCall,
+    ToolErrorKind,
+    ToolResult,
+    Trajectory,
+    decode_trajectory,
+    encode_trajectory,
+)
 
 QUESTION = [{"role": "user", "content": "Go on."}]
 
@@ -99,3 +123,68 @@ async def test_an_executor_stands_around_every_call() -> None:
     assert told(trajectory) == ["from the record", "a", "from the record"]
     assert seen == [("roll", 1, "r1"), ("look", 1, "r1"), ("roll", 2, "r1")]
     assert context.notes == {}
+
+
+@tool
+def say(count: int, letter: str = "x") -> str:
+    """Say a letter many times."""
+    return letter * count
+
+
+async def test_the_results_of_a_turn_share_its_budget() -> None:
+    calls: list[tuple[str, Any]] = [("say", {"count": 10}), ("say", {"count": 5000}), ("say", {"count": 900})]
+    limits = Limits(max_result_chars=2000, max_turn_result_chars=1500)
+    trajectory = await rolled_out([calls], say, limits=limits)
+    short, long, middle = told(trajectory)
+    assert short == "x" * 10
+    assert len(long) + len(middle) <= 1490
+    assert abs(len(long) - len(middle)) <= 2
+    assert [result.truncated_from for result in trajectory.turns[0].tool_results] == [None, 5000, 900]
+    assert [result.content for result in trajectory.turns[0].tool_results] == told(trajectory)
+
+
+async def test_a_long_result_is_cut_by_the_limits() -> None:
+    trajectory = await rolled_out([[("say", {"count": 5000})]], say, limits=Limits(max_result_chars=100))
+    assert len(told(trajectory)[0]) <= 100
+    whole = await rolled_out([[("say", {"count": 70_000})]], say, limits=Limits(max_result_chars=None))
+    assert len(told(whole)[0]) == 70_000
+
+
+async def test_long_results_are_kept_in_the_sandbox_on_request() -> None:
+    files: dict[str, bytes] = {}
+
+    class Files:
+        async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
+            files[path] = data
+
+    context = RolloutContext(sandbox=Files())  # type: ignore[arg-type]
+    limits = Limits(max_result_chars=100)
+    trajectory = await rolled_out(
+        [[("say", {"count": 5000})]], say, limits=limits, context=context, keep_results=True
+    )
+    assert files == {".results/call_0_0.txt": b"x" * 5000}
+    assert "the whole result is in .results/call_0_0.txt" in told(trajectory)[0]
+    with pytest.raises(UserError, match="keep_results needs a sandbox"):
+        await rolled_out([], say, keep_results=True)
+
+
+async def test_a_denied_call_is_in_the_record_and_the_history_keeps_what_the_model_wrote() -> None:
+    def ask(request: ApprovalRequest) -> Approved | Denied:
+        return Approved({"count": 2}) if request.arguments["count"] < 10 else Denied("Too long.")
+
+    calls: list[tuple[str, Any]] = [("say", '{"count":  3}'), ("say", {"count": 30})]
+    trajectory = await rolled_out([calls], say, approval=ApprovalPolicy(ask=ask))
+    assert told(trajectory) == ["xx", "Too long."]
+    edited, denied = trajectory.turns[0].tool_results
+    assert (edited.approval, edited.edited_arguments) == ("edited", '{"count":2}')
+    assert denied.approval == "denied"
+    assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.DENIED]
+    written = [call["function"]["arguments"] for call in trajectory.messages[1]["tool_calls"]]
+    assert written[0] == '{"count":  3}'
+    assert decode_trajectory(encode_trajectory(trajectory)) == trajectory
+
+
+async def test_calls_that_nobody_offered_are_answered_without_a_pool() -> None:
+    loop = AgentLoop(ScriptedClient([("say", {"count": 1})]))
+    trajectory = await loop.run(QUESTION)
+    assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.UNKNOWN_TOOL]

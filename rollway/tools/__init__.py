@@ -1,5 +1,6 @@
 """Tools: functions that a model may call, and everything that happens between its call and its answer."""
 
+from rollway.tools.approval import ApprovalPolicy, ApprovalRequest, ApprovalRule, Approved, Denied
 from rollway.tools.arguments import InvalidArguments
 from rollway.tools.context import Notes, RolloutContext, Workspace
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
@@ -16,10 +17,17 @@ from rollway.tools.registry import ToolRegistry
 from rollway.tools.rules import Rule
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxError, SandboxFileError
 from rollway.tools.sandboxes.spec import SandboxSpec
+from rollway.tools.toolsets import Combination, ToolsetDistribution
 
 __all__ = [
+    "ApprovalPolicy",
+    "ApprovalRequest",
+    "ApprovalRule",
+    "Approved",
     "CallExecutor",
     "CallResult",
+    "Combination",
+    "Denied",
     "ExecutedCall",
     "InvalidArguments",
     "Notes",
@@ -36,6 +44,7 @@ __all__ = [
     "ToolOutput",
     "ToolPool",
     "ToolRegistry",
+    "ToolsetDistribution",
     "Workspace",
     "answer_without_running",
     "execute_call",

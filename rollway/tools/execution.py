@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.context import RolloutContext
-from rollway.tools.context_parameters import NoSandbox, fill_in
 from rollway.tools.definition import Tool
-from rollway.tools.faults import Fault, bad_arguments, judge, no_sandbox, unknown_tool
+from rollway.tools.faults import Fault, judge, unknown_tool
 from rollway.tools.pool import ToolPool, is_async
 from rollway.tools.pool_records import CallResult, PoolClosed
+from rollway.tools.readying import Readied, Readier
 from rollway.tools.registry import ToolRegistry
 from rollway.tools.results import ToolAnswer, cut_middle, printable, read_output
 from rollway.trajectory import ToolCall, ToolError, ToolErrorKind, ToolResult
@@ -34,6 +35,7 @@ class ExecutedCall(msgspec.Struct, frozen=True):
     result: ToolResult
     error: ToolError | None = None  # None when the tool did what was asked
     stop: bool = False  # the tool asked for the rollout to end
+    whole: str | None = None  # the result before it was cut; None when it was not
 
 
 class CallExecutor(Protocol):
@@ -56,8 +58,9 @@ async def execute_calls(
     pool: ToolPool,
     turn: int,
     timeout: float | None = None,
-    max_result_chars: int = MAX_RESULT_CHARS,
+    max_result_chars: int | None = MAX_RESULT_CHARS,
     context: RolloutContext | None = None,
+    approval: ApprovalPolicy | None = None,
 ) -> list[ExecutedCall]:
     """Run the calls of one turn at the same time. The results are in the order of the calls.
 
@@ -71,6 +74,7 @@ async def execute_calls(
         timeout=timeout,
         max_result_chars=max_result_chars,
         context=RolloutContext() if context is None else context,
+        approval=approval,
     )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(execute(call)) for call in calls]
@@ -84,8 +88,9 @@ async def execute_call(
     pool: ToolPool,
     turn: int,
     timeout: float | None = None,
-    max_result_chars: int = MAX_RESULT_CHARS,
+    max_result_chars: int | None = MAX_RESULT_CHARS,
     context: RolloutContext | None = None,
+    approval: ApprovalPolicy | None = None,
 ) -> ExecutedCall:
     """Run one call.
 
@@ -93,22 +98,28 @@ async def execute_call(
         call: as the model wrote it; its id is kept as it is.
         turn: 1-based, for the `ToolError`.
         timeout: seconds that the tool may run, without its time in the queue; ``None`` is no bound.
-        max_result_chars: longer results are cut in the middle, and ``truncated_from`` says so.
+        max_result_chars: longer results are cut in the middle, and ``truncated_from`` says so; ``None`` is
+            no bound.
         context: what tools that ask for the rollout's own things get; ``None`` is a new one.
+        approval: asked before the call runs; ``None``: it needs none.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled. Nothing is left on the event loop; the thread of a
             sync tool that runs is written off.
     """
+    came = CallResult()
     tool = registry.get(call.name)
     if tool is None:
-        return _answered(call, turn, unknown_tool(call.name, registry), CallResult(), max_result_chars)
-    bound = _bind(tool, call.arguments, registry, context)
-    if isinstance(bound, Fault):
-        return _answered(call, turn, bound, CallResult(), max_result_chars)
-    args, kwargs = bound
-    came = await _run(tool, args, kwargs, pool, timeout)
-    return _answered(call, turn, judge(tool.name, came, timeout), came, max_result_chars)
+        readied = Readied(fault=unknown_tool(call.name, registry))
+    else:
+        readied = await Readier(registry, pool, turn, context, approval).ready(tool, call)
+    outcome: ToolAnswer | Fault | None = readied.fault
+    if outcome is None:
+        assert tool is not None
+        args, kwargs = readied.bound
+        came = await _run(tool, args, kwargs, pool, timeout)
+        outcome = judge(tool.name, came, timeout)
+    return _answered(call, turn, outcome, came, readied, max_result_chars)
 
 
 def answer_without_running(
@@ -123,27 +134,6 @@ def answer_without_running(
     """
     result = ToolResult(call_id=call.id, name=call.name, content=told, ok=False)
     return ExecutedCall(result, _error(call, turn, kind, error, told))
-
-
-def _bind(
-    tool: Tool, arguments: str | None, registry: ToolRegistry, context: RolloutContext | None
-) -> tuple[tuple[Any, ...], dict[str, Any]] | Fault:
-    """What the function is called with, or why it may not be."""
-    try:
-        args, kwargs = tool.bind(arguments)
-    except Exception as error:
-        return bad_arguments(tool.name, error)
-    if registry.rules:
-        sandbox = context.sandbox if context is not None else None
-        told = registry.refusal(tool, args, kwargs, sandbox.workspace if sandbox is not None else None)
-        if told is not None:
-            return Fault(ToolErrorKind.NOT_ALLOWED, told)
-    if not tool.context:
-        return args, kwargs
-    try:
-        return args, {**kwargs, **fill_in(tool.context, context)}
-    except NoSandbox:
-        return no_sandbox(tool.name)
 
 
 async def _run(
@@ -175,14 +165,20 @@ async def _read_awaited(value: Coroutine[Any, Any, Any]) -> ToolAnswer:
 
 
 def _answered(
-    call: ToolCall, turn: int, outcome: ToolAnswer | Fault, came: CallResult, limit: int
+    call: ToolCall,
+    turn: int,
+    outcome: ToolAnswer | Fault,
+    came: CallResult,
+    readied: Readied,
+    limit: int | None,
 ) -> ExecutedCall:
     whole = printable(outcome.told if isinstance(outcome, Fault) else outcome.content)
-    told = cut_middle(whole, limit)
+    cut = limit is not None and len(whole) > limit
+    told = cut_middle(whole, limit) if cut and limit is not None else whole
     error = None
     if isinstance(outcome, Fault):
         place = f" ({outcome.place})" if outcome.place else ""
-        what = cut_middle(whole.removeprefix("Error: "), MAX_ERROR_CHARS) + place
+        what = cut_middle(outcome.why or whole.removeprefix("Error: "), MAX_ERROR_CHARS) + place
         error = _error(call, turn, outcome.kind, what, told)
     elif not outcome.ok:
         what = cut_middle(whole, MAX_ERROR_CHARS)
@@ -194,9 +190,12 @@ def _answered(
         ok=error is None,
         duration=came.duration,
         queued=came.queued,
-        truncated_from=len(whole) if len(whole) > limit else None,
+        truncated_from=len(whole) if cut else None,
+        approval=readied.approval,
+        edited_arguments=readied.edited,
     )
-    return ExecutedCall(result, error, isinstance(outcome, ToolAnswer) and outcome.stop)
+    stop = isinstance(outcome, ToolAnswer) and outcome.stop
+    return ExecutedCall(result, error, stop, whole if cut else None)
 
 
 def _error(call: ToolCall, turn: int, kind: ToolErrorKind, error: str, told: str) -> ToolError:

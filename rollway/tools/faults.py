@@ -26,6 +26,7 @@ class Fault(msgspec.Struct, frozen=True):
     kind: ToolErrorKind
     told: str  # to the model
     place: str = ""  # where an exception was raised; not for the model
+    why: str = ""  # for the record, where that is not what the model is told
 
 
 def unknown_tool(name: str, registry: ToolRegistry) -> Fault:

@@ -74,18 +74,18 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def cut_middle(text: str, limit: int) -> str:
+def cut_middle(text: str, limit: int, note: str = "") -> str:
     """At most ``limit`` characters: the beginning, a line that says how much is missing, and the end.
 
-    Where ``limit`` has no room for that line, the line alone.
+    Where ``limit`` has no room for that line, the line alone. ``note`` stands in that line.
     """
     if len(text) <= limit:
         return text
-    kept = max(0, limit - len(_gap(len(text))))  # the longest that the line can be
+    kept = max(0, limit - len(_gap(len(text), note)))  # the longest that the line can be
     head = (kept + 1) // 2
     tail = len(text) - (kept - head)
-    return text[:head] + _gap(tail - head) + text[tail:]
+    return text[:head] + _gap(tail - head, note) + text[tail:]
 
 
-def _gap(cut: int) -> str:
-    return f"\n[... {cut} characters cut ...]\n"
+def _gap(cut: int, note: str) -> str:
+    return f"\n[... {cut} characters cut{note} ...]\n"

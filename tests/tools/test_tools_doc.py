@@ -12,8 +12,10 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "docs" / "tools.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PRINTED = [
-    re.findall(r"^It prints:\n\n```\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0],
-    re.findall(r"^It prints `(.*?)`", PAGE, re.MULTILINE)[0] + "\n",
+    block or f"{line}\n"
+    for block, line in re.findall(
+        r"^It prints(?::\n\n```\n(.*?)^```| `(.*?)`)", PAGE, re.DOTALL | re.MULTILINE
+    )
 ]
 
 
