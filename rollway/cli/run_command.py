@@ -67,6 +67,17 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         reasoning_parser: Annotated[
             str | None, typer.Option(help="The format of thoughts that the server leaves in the text.")
         ] = None,
+        sandbox: Annotated[
+            str | None,
+            typer.Option(metavar="BACKEND", help="Where commands run: bubblewrap, local, docker, podman."),
+        ] = None,
+        record_tools: Annotated[
+            bool | None, typer.Option("--record-tools", help="Keep what every tool call was answered.")
+        ] = None,
+        replay_tools: Annotated[
+            Path | None,
+            typer.Option(metavar="RUN", help="Answer tool calls from the record of this run; none is run."),
+        ] = None,
         workers: Annotated[
             int | None, typer.Option(help="Worker processes under Ray; 0: in this process, without Ray.")
         ] = None,
@@ -88,6 +99,9 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "limits.max_turns": max_turns,
             "tool_parser": tool_parser,
             "reasoning_parser": reasoning_parser,
+            "sandbox.backend": sandbox,
+            "tools.record": record_tools,
+            "tools.replay": None if replay_tools is None else str(replay_tools),
             "workers": workers,
             "concurrency": concurrency,
             "wandb.enabled": wandb,

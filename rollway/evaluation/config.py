@@ -29,7 +29,11 @@ from rollway.inference.retry import RetryPolicy
 from rollway.inference.token_client import CHAT_ONLY, Endpoint
 from rollway.inference.transport import Timeouts, split_base_url
 from rollway.limits import Limits
+from rollway.tools.approval import ApprovalRule, Decision
+from rollway.tools.mcp.server import McpServer
+from rollway.tools.rules import Rule
 from rollway.tools.sandboxes import Backend, Mount, SandboxChanges, SandboxLimits
+from rollway.tools.toolsets import ToolsetDistribution
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Positive = Annotated[int, Field(ge=1)]
@@ -148,6 +152,46 @@ class SandboxConfig(_Section):
         return SandboxChanges(**{name: getattr(self, name) for name in fields})
 
 
+class ApprovalConfig(_Section):
+    """Which calls may run, decided before each of them."""
+
+    rules: list[Annotated[ApprovalRule, *_section_of(ApprovalRule)]] = []  # the first that fits decides
+    default: Decision | None = (
+        None  # where none fits; null: "ask" where there is somebody to ask, else "deny"
+    )
+    ask: str | None = None  # path/to/file.py:function, called with an ApprovalRequest
+    timeout: _Seconds | None = 300.0  # seconds that `ask` has; then the call is denied
+
+    @model_validator(mode="after")
+    def _somebody_to_ask(self) -> ApprovalConfig:
+        if self.ask is None and "ask" in (self.default, *(rule.decide for rule in self.rules)):
+            raise ValueError(
+                "a call is to be asked about, and there is nobody to ask: set ask to file.py:function"
+            )
+        return self
+
+
+class ToolsConfig(_Section):
+    """What the run adds to the environment's tools, what it forbids, and what it keeps."""
+
+    add: list[str] = []  # toolsets, or single built-in tools, that every rollout has besides its own
+    sample: Annotated[ToolsetDistribution, *_section_of(ToolsetDistribution)] | None = None
+    """Toolsets that are drawn by chance, the same for all samples of a task."""
+    http_hosts: list[str] = []  # hosts that http_get may fetch; none: there is no http_get
+    rules: list[Annotated[Rule, *_section_of(Rule)]] = []  # the first that fits a call decides
+    approval: ApprovalConfig | None = None  # null: what the rules allow may run
+    mcp: list[Annotated[McpServer, *_section_of(McpServer)]] = []
+    keep_results: bool = False  # write results that are too long to show whole into the sandbox
+    record: bool = False  # keep every call's answer, and each sandbox as its rollout left it
+    replay: str | None = None  # a run directory with recordings: calls are answered from it, no tool runs
+
+    @model_validator(mode="after")
+    def _one_tape(self) -> ToolsConfig:
+        if self.record and self.replay is not None:
+            raise ValueError("record and replay exclude each other: a replay runs no tool")
+        return self
+
+
 class WandbConfig(_Section):
     """Run tracking. Off unless ``enabled``."""
 
@@ -174,6 +218,7 @@ class EvalConfig(_Section):
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
     sampling: Annotated[Sampling, *_section_of(Sampling)] = Sampling()
     limits: Annotated[Limits, *_section_of(Limits)] = Limits()
+    tools: ToolsConfig = ToolsConfig()
     sandbox: SandboxConfig = SandboxConfig()
 
     workers: _Natural = 1  # processes under Ray; 0: in this process, without Ray
@@ -226,6 +271,13 @@ class EvalConfig(_Section):
             "environment": absolute_spec(self.environment),
             "split": self.split or ("train" if self.groups else "test"),
         }
+        tools: dict[str, Any] = {}
+        if self.tools.replay is not None:
+            tools["replay"] = str(Path(self.tools.replay).expanduser().resolve())
+        if self.tools.approval is not None and self.tools.approval.ask is not None:
+            ask = absolute_spec(self.tools.approval.ask)
+            tools["approval"] = self.tools.approval.model_copy(update={"ask": ask})
+        settled["tools"] = self.tools.model_copy(update=tools)
         if self.out is not None:
             settled["out"] = str(Path(self.out).expanduser().resolve())
         return self.model_copy(update=settled | changes)

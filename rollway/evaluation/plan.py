@@ -20,6 +20,7 @@ from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
 from rollway.evaluation.run_sandboxes import check_sandbox
 from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.tools.replay import Recordings, read_recordings
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: TaskSet
     api_key: str | None
     path: Path
+    recordings: Recordings | None = None  # what tool calls are answered from, in a replay
 
     @property
     def asked(self) -> int:
@@ -66,7 +68,30 @@ def prepare(config: EvalConfig) -> Plan:
     refuse_other_run(path, config)
     if holds_run(path) and config.model.name is None:
         config = named_model(config, read_config(path)["model"]["name"])
-    return Plan(config, environment, tasks, read_api_key(config), path)
+    return Plan(config, environment, tasks, read_api_key(config), path, _recordings(config, tasks))
+
+
+def _recordings(config: EvalConfig, tasks: TaskSet) -> Recordings | None:
+    """The record that a replay answers from: one of every rollout that is asked for."""
+    if config.tools.replay is None:
+        return None
+    path = Path(config.tools.replay)
+    if not path.is_dir():
+        raise UserError(f"tools.replay: there is no run directory {path}")
+    recordings = read_recordings(path)
+    missing = [
+        (task_id, sample)
+        for task_id in tasks.ids
+        for sample in range(config.samples)
+        if (task_id, sample) not in recordings
+    ]
+    if missing:
+        task_id, sample = missing[0]
+        raise UserError(
+            f"tools.replay: {path} has no recording of {len(missing)} of the rollouts asked for, as of "
+            f"task {task_id!r}, sample {sample}; ask for those that it has, with tasks, task_ids and samples"
+        )
+    return recordings
 
 
 def _found_policy(config: EvalConfig) -> EvalConfig:

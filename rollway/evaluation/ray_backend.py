@@ -67,9 +67,9 @@ class RolloutActor:
         name = f"process {os.getpid()} on {os.uname().nodename}"
         try:
             self._worker = RolloutWorker(spec)
+            await self._worker.open()
         except UserError as error:
             return name, str(error)
-        await self._worker.open()
         return name, None
 
     async def run(self, job: Job) -> tuple[Outcome, list[Note]]:

@@ -18,10 +18,12 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
-from rollway.environments.base import Environment, Task, environment_name
+from rollway.environments.base import Environment, Task, environment_name, named_rewards
+from rollway.evaluation.run_tools import RunTools
+from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.inference.protocol import Client, Sampling
 from rollway.limits import Limits
-from rollway.scoring import score_trajectory
+from rollway.scoring import needs_sandbox, score_trajectory
 from rollway.sequences import Decode
 from rollway.tools import ToolPool, ToolRegistry
 from rollway.tools.context import RolloutContext
@@ -82,13 +84,16 @@ async def run_rollout(
     decode: Decode | None = None,
     trajectory: Trajectory | None = None,
     sandboxes: SandboxSource | None = None,
+    run_tools: RunTools | None = None,
+    tape: Tape | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers and ``decode`` are those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
     environment's hooks by itself. Without ``sandboxes``, a sandbox that the environment asks for is started
-    there and then.
+    there and then. ``run_tools`` adds to the environment's tools, and rules over them; ``tape`` records every
+    call, or answers it from a record.
 
     Raises:
         asyncio.CancelledError: the caller cancelled. The record says so, `teardown` has run and the sandbox
@@ -102,9 +107,13 @@ async def run_rollout(
         with _faults_into(record):
             record.messages = [dict(message) for message in environment.prompt(task)]
             source = sandboxes or _FreshSandboxes()
-            sandbox = await _open_sandbox(held, environment, task, record, source, limits.timeout)
+            sandbox = None
+            if not isinstance(tape, ReplayTape):
+                sandbox = await _open_sandbox(held, environment, task, record, source)
+                await _prepare(environment, task, sandbox, limits.timeout)
             workspace = await _set_up(held, environment, task, record, limits.timeout)
-            tools = ToolRegistry(environment.tools_for(task, workspace))
+            own = environment.tools_for(task, workspace)
+            tools = ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record)
         if record.stop_reason is not None:
             record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
             return record
@@ -117,6 +126,9 @@ async def run_rollout(
             tool_parser=tool_parser,
             reasoning_parser=reasoning_parser,
             decode=decode,
+            approval=run_tools.approval if run_tools else None,
+            keep_results=run_tools.keep_results and sandbox is not None if run_tools else False,
+            execute=tape.execute if tape else None,
         )
         done = _Done(environment, task, workspace)
         context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
@@ -124,6 +136,11 @@ async def run_rollout(
         with _faults_into(record):
             if done.fault is not None:
                 raise done.fault
+            if isinstance(tape, RecordingTape) and sandbox is not None:
+                await tape.keep(sandbox)
+            if isinstance(tape, ReplayTape):
+                record.metadata["replay"] = tape.metadata()
+                sandbox = await _recorded_sandbox(held, environment, task, record, source, tape)
             await _score(environment, task, record, sandbox, limits.timeout)
     return record
 
@@ -137,22 +154,39 @@ class _FreshSandboxes:
 
 
 async def _open_sandbox(
+    held: AsyncExitStack, environment: Environment, task: Task, record: Trajectory, source: SandboxSource
+) -> Sandbox | None:
+    """A sandbox for the rollout, however long it has to wait for one; ``held`` closes it at the end."""
+    sandbox = await source.open_for(environment, task)
+    if sandbox is not None:
+        held.push_async_callback(_unhurried, _close_sandbox, sandbox, record)
+    return sandbox
+
+
+async def _prepare(
+    environment: Environment, task: Task, sandbox: Sandbox | None, timeout: float | None
+) -> None:
+    if sandbox is not None:
+        async with asyncio.timeout(timeout):
+            await environment.prepare_sandbox(task, sandbox)
+
+
+async def _recorded_sandbox(
     held: AsyncExitStack,
     environment: Environment,
     task: Task,
     record: Trajectory,
-    sandboxes: SandboxSource,
-    timeout: float | None,
+    source: SandboxSource,
+    tape: ReplayTape,
 ) -> Sandbox | None:
-    """The rollout's sandbox, with the task's files in it; ``held`` closes it at the end.
-
-    Waiting for a free one is not bounded by ``timeout``."""
-    sandbox = await sandboxes.open_for(environment, task)
-    if sandbox is None:
+    """The sandbox as the recorded rollout left it, for the rewards that look into it."""
+    if tape.snapshot is None or not tape.stayed_on_record:
         return None
-    held.push_async_callback(_unhurried, _close_sandbox, sandbox, record)
-    async with asyncio.timeout(timeout):
-        await environment.prepare_sandbox(task, sandbox)
+    if not any(needs_sandbox(reward.function) for reward in named_rewards(environment)):
+        return None
+    sandbox = await _open_sandbox(held, environment, task, record, source)
+    if sandbox is not None:
+        await sandbox.restore(tape.snapshot)
     return sandbox
 
 

@@ -25,6 +25,7 @@ from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_directory import RunDirectory, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
+from rollway.evaluation.run_tools import approval_source
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
@@ -94,7 +95,12 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             config = config.model_copy(update={"model": model})
             config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
         config, choices = choose_formats(config)
-        spec = WorkerSpec(config.as_dict(), plan.api_key, environment_source(config.environment))
+        spec = WorkerSpec(
+            config.as_dict(),
+            plan.api_key,
+            environment_source(config.environment),
+            approval_source(config),
+        )
         yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 from rich.console import Console
@@ -19,9 +20,11 @@ from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
 from rollway.evaluation.rollout import new_trajectory, record_fault
 from rollway.evaluation.run_directory import RunDirectory
-from rollway.evaluation.tasks import Job
+from rollway.evaluation.tapes import Recorded
+from rollway.evaluation.tasks import Job, Key
 from rollway.evaluation.tracking import Tracker
 from rollway.evaluation.worker import Outcome, outcome_of
+from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
 
 TICK_SECONDS = 0.25
@@ -53,12 +56,13 @@ async def drive(
     (plan.path / "summary.json").unlink(missing_ok=True)  # it is about to be out of date
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
+    shelf = RecordingWriter(plan.path) if config.tools.record else None
     driver = Driver(
-        plan.tasks.jobs(config, set(run.done)),
+        plan.tasks.jobs(config, set(run.done), _record_of(plan)),
         backend,
         places=max(1, config.workers),
         concurrency=config.concurrency,
-        keep=lambda job, outcome: _keep(run, counts, job, outcome, driver.interrupted),
+        keep=lambda job, outcome: _keep(run, shelf, counts, job, outcome, driver.interrupted),
         give_up=lambda job, why: _given_up(plan, job, why),
         stop_after_failures=config.stop_after_failures,
     )
@@ -74,15 +78,33 @@ async def drive(
             problem = str(stopped)
         finally:
             ticker.cancel()
+            if shelf is not None:
+                shelf.close()
     seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem)
 
 
-def _keep(run: RunDirectory, counts: Counts, job: Job, outcome: Outcome, interrupted: bool) -> None:
+def _record_of(plan: Plan) -> Callable[[Key], Recorded] | None:
+    recordings = plan.recordings
+    if recordings is None:
+        return None
+    return lambda key: Recorded(recordings.line(key), recordings.sandbox(key))
+
+
+def _keep(
+    run: RunDirectory,
+    shelf: RecordingWriter | None,
+    counts: Counts,
+    job: Job,
+    outcome: Outcome,
+    interrupted: bool,
+) -> None:
     try:
         if interrupted and outcome.stop_reason is StopReason.CANCELLED:
             run.set_aside(outcome.line)
             return
+        if shelf is not None and outcome.recorded is not None:  # first, so that no rollout lacks its record
+            shelf.append(job.key, outcome.recorded.line, outcome.recorded.sandbox)
         run.append(job.key, outcome.line)
     except OSError as error:
         raise DriverStopped(f"cannot write to {run.path}: {error.strerror or error}") from error

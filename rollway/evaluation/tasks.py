@@ -7,7 +7,7 @@ config and the environment alone, so a run that is started again asks for the ve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 from rollway.environments.base import Environment, Task, environment_name
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.tapes import Recorded
 
 Key = tuple[str, int]
 
@@ -27,6 +28,7 @@ class Job(msgspec.Struct, frozen=True):
     task_id: str
     sample_index: int
     seed: int | None
+    replay: Recorded | None = None  # the record that its tool calls are answered from
 
     @property
     def key(self) -> Key:
@@ -48,13 +50,19 @@ class TaskSet:
         row: Task = self._rows[self._positions[task_id]]
         return row
 
-    def jobs(self, config: EvalConfig, done: set[Key]) -> Iterator[Job]:
-        """What is still to be done, the samples of a task one after the other."""
+    def jobs(
+        self, config: EvalConfig, done: set[Key], record: Callable[[Key], Recorded] | None = None
+    ) -> Iterator[Job]:
+        """What is still to be done, the samples of a task one after the other.
+
+        ``record`` gives what a rollout's calls are answered from.
+        """
         for task_id in self.ids:
             for sample in range(config.samples):
                 if (task_id, sample) not in done:
                     seed = rollout_seed(config.seed, task_id, sample)
-                    yield Job(self[task_id], task_id, sample, seed)
+                    replay = record((task_id, sample)) if record is not None else None
+                    yield Job(self[task_id], task_id, sample, seed, replay)
 
 
 def rollout_seed(seed: int | None, task_id: str, sample_index: int) -> int | None:

@@ -18,9 +18,12 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.rollout import new_trajectory, record_fault, run_rollout
 from rollway.evaluation.run_directory import is_failed
 from rollway.evaluation.run_sandboxes import RunSandboxes
+from rollway.evaluation.run_tools import RunTools
+from rollway.evaluation.tapes import Recorded, RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job
 from rollway.inference.protocol import Client
 from rollway.tools import ToolPool
+from rollway.tools.replay import decode_recording
 from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
 
 CLOSE_SECONDS = 5.0
@@ -33,6 +36,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     config: dict[str, Any]  # an EvalConfig as plain values, model.base_url and model.name filled in
     api_key: str | None = None
     environment_source: str | None = None  # the text of the environment's file, where it is one
+    approval_source: str | None = None  # the text of the approval function's file
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
     completion_tokens: int
     error: str = ""  # "kind: message" of what ended it or kept it from being scored
     error_kind: str = ""
+    recorded: Recorded | None = None  # its tool calls, where they are recorded
 
 
 class RolloutWorker:
@@ -62,9 +67,16 @@ class RolloutWorker:
         self._client: Client | None = None
         self._pool: ToolPool | None = None
         self._sandboxes: RunSandboxes | None = None
+        self._approval_source = spec.approval_source
+        self._tools: RunTools | None = None
 
     async def open(self) -> None:
-        """Make the client, the pool and the source of sandboxes."""
+        """Make the client, the pool, the source of sandboxes, and what the run adds to the tools.
+
+        Raises:
+            UserError: as `RunTools.open`.
+        """
+        self._tools = await RunTools.open(self._config, self._environment, self._approval_source)
         self._client = open_client(self._config, self._api_key)
         self._pool = ToolPool(self._config.pool_size)
         self._sandboxes = RunSandboxes(self._config.sandbox)
@@ -80,7 +92,8 @@ class RolloutWorker:
             model=self._config.model.name or "",
         )
         record.task_id = job.task_id
-        rollout = asyncio.create_task(self._rollout(job, record))
+        tape = _tape(self._config, job)
+        rollout = asyncio.create_task(self._rollout(job, record, tape))
         self._running.add(rollout)
         if self._stopped:
             rollout.cancel()
@@ -93,9 +106,12 @@ class RolloutWorker:
             record_fault(record, error, where="engine")
         elif rollout.cancelled():
             record.stop_reason = StopReason.CANCELLED
-        return outcome_of(record)
+        outcome = outcome_of(record)
+        if isinstance(tape, RecordingTape):
+            outcome = msgspec.structs.replace(outcome, recorded=tape.recorded(job.key, record.id))
+        return outcome
 
-    async def _rollout(self, job: Job, record: Trajectory) -> Trajectory:
+    async def _rollout(self, job: Job, record: Trajectory, tape: Tape | None) -> Trajectory:
         assert self._client is not None
         assert self._pool is not None, "open the worker first"
         config = self._config
@@ -111,6 +127,8 @@ class RolloutWorker:
             decode=self._decode,
             trajectory=record,
             sandboxes=self._sandboxes,
+            run_tools=self._tools,
+            tape=tape,
         )
 
     async def stop(self) -> None:
@@ -126,10 +144,18 @@ class RolloutWorker:
             await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
         if self._sandboxes is not None:
             await self._sandboxes.close()
+        if self._tools is not None:
+            await self._tools.close()
         if self._client is not None:
             await self._client.close()
         if self._pool is not None:
             self._pool.close()
+
+
+def _tape(config: EvalConfig, job: Job) -> Tape | None:
+    if job.replay is not None:
+        return ReplayTape(decode_recording(job.replay.line), job.replay.sandbox)
+    return RecordingTape() if config.tools.record else None
 
 
 def outcome_of(record: Trajectory) -> Outcome:

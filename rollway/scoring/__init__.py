@@ -2,6 +2,6 @@
 
 from rollway.scoring.offline import score_run
 from rollway.scoring.records import ScoreRow, ScoreSummary
-from rollway.scoring.rewards import score_trajectory
+from rollway.scoring.rewards import needs_sandbox, score_trajectory
 
-__all__ = ["ScoreRow", "ScoreSummary", "score_run", "score_trajectory"]
+__all__ = ["ScoreRow", "ScoreSummary", "needs_sandbox", "score_run", "score_trajectory"]
