@@ -1,0 +1,220 @@
+"""What a run adds to an environment's tools, what it forbids, and what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import ScriptedRequest, ScriptedServer, reply
+
+from rollway.errors import UserError
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run import evaluate_async
+from rollway.trajectory import StopReason, ToolErrorKind, Trajectory
+
+COUNTING = '''
+from pathlib import Path
+
+from rollway import Environment, tool
+from rollway.tools.sandboxes import SandboxSpec
+
+
+@tool
+def count() -> int:
+    """Count up, in a file outside of every rollout."""
+    with Path(__file__).with_name("counter").open("a") as counter:
+        counter.write("|")
+        return counter.tell()
+
+
+async def written(trajectory, task, sandbox):
+    return (await sandbox.exec("cat made.txt")).stdout == b"by the policy"
+
+
+class Counting(Environment):
+    tools = [count]
+    rewards = [written]
+    sandbox = SandboxSpec(backend="local")
+
+    def tasks(self, split):
+        return [{"task_id": f"task {n}"} for n in range(3)]
+
+    def prompt(self, task):
+        return [{"role": "user", "content": task["task_id"]}]
+'''
+
+
+def count_write_answer(request: ScriptedRequest) -> dict[str, Any]:
+    messages = request.body["messages"]
+    calls = [("count", {}), ("terminal", {"command": "printf 'by the policy' > made.txt; echo $RANDOM"})]
+    turn = sum(message["role"] == "assistant" for message in messages)
+    return reply(tool_calls=[calls[turn]]) if turn < len(calls) else reply("done")
+
+
+def other_path(request: ScriptedRequest) -> dict[str, Any]:
+    messages = request.body["messages"]
+    if len(messages) == 1:
+        return reply(tool_calls=[("count", {}), ("count", {})])
+    return reply("done")
+
+
+@pytest.fixture
+def counting_file(tmp_path: Path) -> Path:
+    file = tmp_path / "counting.py"
+    file.write_text(COUNTING)
+    return file
+
+
+def results(trajectory: Trajectory) -> list[tuple[str, str, bool]]:
+    return [(r.name, r.content, r.ok) for turn in trajectory.turns for r in turn.tool_results]
+
+
+async def test_a_replay_gives_the_same_results_call_by_call_and_runs_no_tool(
+    config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
+) -> None:
+    environment = {"environment": str(counting_file), "samples": 2}
+    async with ScriptedServer(count_write_answer) as server:
+        first = config(server, **environment, tools={"add": ["terminal"], "record": True})
+        assert (await evaluate_async(first)).scored == 6
+        recorded = stored(tmp_path / "run")
+        counter = counting_file.with_name("counter")
+        assert counter.read_text() == "|" * 6
+        again = config(
+            server,
+            **environment,
+            out=str(tmp_path / "again"),
+            tools={"add": ["terminal"], "replay": str(tmp_path / "run")},
+        )
+        assert (await evaluate_async(again)).scored == 6
+    replayed = stored(tmp_path / "again")
+    assert counter.read_text() == "|" * 6
+    assert {key: results(one) for key, one in replayed.items()} == {
+        key: results(one) for key, one in recorded.items()
+    }
+    for key, trajectory in replayed.items():
+        assert trajectory.metadata["replay"] == {"answered": 2, "refused": 0, "unused": 0, "left_at": None}
+        assert trajectory.rewards == recorded[key].rewards == {"written": 1.0}
+
+
+async def test_a_replay_says_where_a_rollout_left_the_record(
+    config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
+) -> None:
+    environment = {"environment": str(counting_file), "tasks": 1}
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, **environment, tools={"add": ["terminal"], "record": True}))
+    async with ScriptedServer(other_path) as server:
+        tools = {"add": ["terminal"], "replay": str(tmp_path / "run")}
+        with pytest.raises(Exception, match="scored"):  # the sandbox that it would have left is not known
+            await evaluate_async(config(server, **environment, out=str(tmp_path / "again"), tools=tools))
+    (trajectory,) = stored(tmp_path / "again").values()
+    assert counting_file.with_name("counter").read_text() == "|"
+    assert trajectory.metadata["replay"]["left_at"] == {
+        "turn": 1,
+        "call": 2,
+        "expected": None,
+        "got": {"name": "count", "arguments": "{}"},
+    }
+    assert trajectory.error is not None
+    assert trajectory.error.kind == "NoSandbox"
+    assert trajectory.tool_errors[0].kind is ToolErrorKind.NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("tools", "expected"),
+    [
+        ({"add": ["termnal"]}, "there is no built-in tool or toolset 'termnal' (did you mean 'terminal'?)"),
+        ({"replay": "nowhere"}, "there is no run directory"),
+        ({"mcp": [{"name": "x", "command": "no-such-program"}]}, "there is no command 'no-such-program'"),
+        ({"approval": {"ask": "asks.py:approve"}}, "tools.approval.ask: cannot read"),
+        (
+            {"rules": [{"tool": "count", "argument": "path", "matches": "*", "allow": False}]},
+            "tools: rules[0]",
+        ),
+    ],
+)
+async def test_a_mistake_in_the_tools_is_one_line_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path, tools: dict[str, Any], expected: str
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError) as error:
+            await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+        assert server.requests == []
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def submitting_file(counting_file: Path) -> Path:
+    counting_file.write_text(COUNTING.replace("def count()", "def submit()").replace("[count]", "[submit]"))
+    return counting_file
+
+
+async def test_a_toolset_with_a_tool_of_the_environments_name_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig], submitting_file: Path
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError, match="both have a tool named 'submit'"):
+            await evaluate_async(
+                config(server, environment=str(submitting_file), tools={"add": ["submit"]}),
+            )
+
+
+async def test_an_approval_function_edits_and_denies_and_both_are_on_record(
+    config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "asks.py").write_text(
+        "from rollway.tools.approval import Approved, Denied\n\n\n"
+        "def approve(request):\n"
+        "    if request.tool == 'count':\n"
+        "        return Denied('No counting today.')\n"
+        "    return Approved({'command': request.arguments['command'].replace('policy', 'user')})\n"
+    )
+    tools = {"add": ["terminal"], "approval": {"ask": str(tmp_path / "asks.py:approve")}}
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, environment=str(counting_file), tasks=1, tools=tools))
+    (trajectory,) = stored(tmp_path / "run").values()
+    assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.DENIED]
+    assert trajectory.turns[0].tool_results[0].content == "No counting today."
+    edited = trajectory.turns[1].tool_results[0].edited_arguments
+    assert edited is not None
+    assert "by the user" in edited
+    assert "by the policy" in trajectory.turns[1].tool_calls[0].arguments
+    assert trajectory.rewards == {"written": 0.0}
+    assert not counting_file.with_name("counter").exists()
+
+
+async def test_toolsets_are_drawn_once_for_all_samples_of_a_task(
+    config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
+) -> None:
+    tools = {"sample": {"each": {"files": 0.5, "terminal": 0.5, "todo": 0.5}}}
+    async with ScriptedServer(lambda request: reply("done")) as server:
+        fields = {"environment": str(counting_file), "samples": 3, "groups": True}
+        await evaluate_async(config(server, **fields, tools=tools))
+        seen = {
+            request.body["messages"][0]["content"]: [
+                tool["function"]["name"] for tool in request.body["tools"]
+            ]
+            for request in server.requests
+        }
+    drawn: dict[str, set[tuple[str, ...]]] = {}
+    for trajectory in stored(tmp_path / "run").values():
+        drawn.setdefault(trajectory.task_id, set()).add(tuple(trajectory.metadata["toolsets"]))
+    assert all(len(sets) == 1 for sets in drawn.values())
+    assert len({next(iter(sets)) for sets in drawn.values()}) > 1
+    for task_id, sets in drawn.items():
+        assert ("terminal" in next(iter(sets))) == ("terminal" in seen[task_id])
+
+
+async def test_a_rule_of_the_run_refuses_a_call(
+    config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
+) -> None:
+    rules = [{"tool": "terminal", "argument": "command", "matches": "*made.txt*", "allow": False}]
+    async with ScriptedServer(count_write_answer) as server:
+        tools = {"add": ["terminal"], "rules": rules}
+        await evaluate_async(config(server, environment=str(counting_file), tasks=1, tools=tools))
+    (trajectory,) = stored(tmp_path / "run").values()
+    assert trajectory.stop_reason is StopReason.COMPLETED
+    assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.NOT_ALLOWED]
+    assert trajectory.reward == 0.0
