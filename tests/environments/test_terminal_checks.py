@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import pytest
 from terminal_rollouts import prepared, solution_of, verdict_after
 
-from rollway.environments.terminal.checking import Box, CheckFailed, ensure, equal
+from rollway.environments.terminal.checking import Box, CheckFailed, ensure, equal, gunzip
 from rollway.environments.terminal.environment import TerminalEnvironment, check
 from rollway.environments.terminal.folders import TaskFolder
 from rollway.environments.terminal.host_checks import judge_here
-from rollway.tools.sandboxes import SandboxError, SandboxSpec, open_sandbox
+from rollway.errors import UserError
+from rollway.tools.sandboxes import SandboxError, SandboxLimits, SandboxSpec, check_backend, open_sandbox
 
 ENVIRONMENT = TerminalEnvironment(backend="local")
 
@@ -175,3 +177,40 @@ async def test_a_script_gives_the_reward_that_it_writes_and_nothing_else_does(
     assert verdict.reward == reward
     assert verdict.solved == (reward == 1.0)
     assert reward or verdict.failed
+
+
+async def test_a_check_that_finds_no_room_is_not_solved(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test.sh").write_text(SCRIPT + "echo 1 > $LOGS_DIR/verifier/reward.txt\n")
+    folder = TaskFolder(id="full", path=tmp_path, form="harbor", instruction="", check="script")
+    spec = SandboxSpec(backend="bubblewrap", limits=SandboxLimits(disk=1 << 20))
+    try:
+        check_backend(spec)
+    except UserError as error:
+        pytest.skip(f"a disk with a limit needs bubblewrap: {error}")
+    sandbox = await open_sandbox(spec)
+    try:
+        assert (await check(folder, sandbox)).solved
+        await sandbox.exec("cat /dev/zero > big")
+        verdict = await check(folder, sandbox)
+    finally:
+        await sandbox.close()
+    assert not verdict.solved
+    assert "could not be put into the sandbox" in verdict.failed["check"]
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused_unread():
+    with pytest.raises(CheckFailed, match="longer than any right answer"):
+        gunzip(gzip.compress(bytes(64 << 20)))
+    with pytest.raises(CheckFailed, match="no gzipped file"):
+        gunzip(b"text")
+    assert gunzip(gzip.compress(b"text")) == b"text"
+
+
+async def test_a_history_that_is_only_written_down_beside_the_repository_is_not_believed():
+    command = (
+        "cd repo && git config status.showUntrackedFiles no && tip=$(git rev-parse HEAD)"
+        " && git commit -q --allow-empty -m new && git log --format=%H -1 > .git/info/grafts"
+        " && git rev-parse HEAD > .git/shallow"
+    )
+    assert not (await verdict_after(ENVIRONMENT, "git-remove-secret", command)).solved

@@ -306,7 +306,7 @@ def test_splits_are_subfolders_or_else_all_is_test(make, tmp_path):
 )
 def test_a_pytest_summary_is_solved_when_all_of_it_passed(results, solved, passed, failed):
     verdict = read_pytest_output(
-        f"PASSED x\n=== short test summary info ===\n{results}=== 1 passed in 0.1s ===\n"
+        f"=== short test summary info ===\nFAILED x\n=== short test summary info ===\n{results}"
     )
     assert (verdict.solved, len(verdict.passed), len(verdict.failed)) == (solved, passed, failed)
 

@@ -7,6 +7,7 @@ comes out of it is taken for more than data. A check fails by raising; `CheckFai
 from __future__ import annotations
 
 import secrets
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,22 @@ MAX_FILE = 8 << 20
 """Bytes of a file that a check reads at most; no right answer of a task is longer."""
 
 _FIND_FORMAT = r"%y\t%m\t%s\t%T@\t%P\0%l\0"
+_GUARDS = (
+    "--no-replace-objects",
+    "--no-pager",
+    *(
+        word
+        for setting in (
+            "core.hooksPath=/dev/null",
+            "core.fsmonitor=false",
+            "core.excludesFile=/dev/null",
+            "log.showSignature=false",
+            "status.showUntrackedFiles=normal",
+            "safe.directory=*",
+        )
+        for word in ("-c", setting)
+    ),
+)  # what a repository's own configuration could have git run, or leave out
 
 
 class CheckFailed(Exception):
@@ -46,6 +63,21 @@ def equal(found: Any, expected: Any) -> None:
     """Fail unless the two are equal."""
     if found != expected:
         raise CheckFailed(f"found {_short(found)}, expected {_short(expected)}")
+
+
+def gunzip(content: bytes) -> bytes:
+    """What a gzipped file holds, up to `MAX_FILE`: a few bytes could stand for more than there is memory.
+
+    Raises:
+        CheckFailed: it is damaged, cut short or too long.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(content, MAX_FILE)
+    except zlib.error as error:
+        raise CheckFailed(f"no gzipped file: {error}") from None
+    ensure(unpacker.eof, "a gzipped file that is cut short, or longer than any right answer")
+    return unpacked
 
 
 def task_module(check_file: str, name: str) -> ModuleType:
@@ -129,16 +161,7 @@ class Box:
 
     async def git(self, *arguments: str, repo: str) -> str:
         """What a git command prints, without hooks and replacements, and without the last line feeds."""
-        guarded = (
-            "git",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "safe.directory=*",
-        )
-        output = await self.output(*guarded, "--no-replace-objects", "--no-pager", *arguments, directory=repo)
+        output = await self.output("git", *_GUARDS, *arguments, directory=repo)
         return output.rstrip("\n")
 
     async def fresh(self) -> str:

@@ -25,6 +25,8 @@ CLEAN_ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_TERMINAL_PROMPT": "0",
+    "GIT_GRAFT_FILE": "/dev/null",  # history as it is, not as a file beside it says
+    "GIT_SHALLOW_FILE": "/dev/null",
 }
 
 PROGRAMS = (

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,10 @@ class TerminalEnvironment(Environment):
         task_id = str(task["task_id"])
         if task_id not in self._folders:
             for split in ("test", "train"):
-                try:
+                with suppress(ValueError):
                     self.tasks(split)
-                except ValueError:
-                    continue
+        if task_id not in self._folders:
+            raise UserError(f"no task {task_id!r} in {self.path}")
         return self._folders[task_id]
 
     def sandbox_for(self, task: Task) -> SandboxSpec:
@@ -206,7 +207,7 @@ async def check(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
     if folder.check == "here":
         verdict = await judge_here(folder.path / "tests" / "check.py", sandbox, timeout=folder.check_timeout)
     else:
-        verdict = await run_script(folder, sandbox, in_container=await in_container(sandbox))
+        verdict = await run_script(folder, sandbox)
     if not verdict.solved:
         await run_clean(sandbox, ":", timeout=30.0)  # a sandbox that is gone says so here at the latest
     return verdict

@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
+from rollway.environments.terminal.checking import CheckFailed
 from rollway.environments.terminal.clean_shell import CLEAN_ENVIRONMENT, run_clean
 from rollway.environments.terminal.folders import TaskFolder
 from rollway.environments.terminal.terminal_bench import read_pytest_output
 from rollway.environments.terminal.verdict import Verdict, unsolved
-from rollway.tools.sandboxes import ExecResult, Sandbox, SandboxError
+from rollway.tools.sandboxes import ExecResult, Sandbox, SandboxFileError
 
 MAX_REWARD_FILE = 1 << 16
 _OUTPUT_KEPT = 1 << 20
@@ -32,13 +33,17 @@ class Places(msgspec.Struct, frozen=True):
     logs: str
 
 
-async def run_script(folder: TaskFolder, sandbox: Sandbox, *, in_container: bool) -> Verdict:
+async def run_script(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
     """Run a task's script and read its verdict.
 
     Raises:
-        SandboxError: the sandbox is gone, or the check could not be brought into it.
+        SandboxError: the sandbox is gone.
     """
-    places = await _bring(folder, sandbox, in_container)
+    in_container = folder.image is not None
+    try:
+        places = await _bring(folder, sandbox, in_container)
+    except (SandboxFileError, CheckFailed) as error:  # such as a disk that was filled
+        return unsolved(f"the check could not be put into the sandbox: {error}")
     script = "run-tests.sh" if folder.form == "terminal-bench" else "test.sh"
     done = await sandbox.exec(
         ["/bin/bash", "--noprofile", "--norc", f"{places.tests}/{script}"],
@@ -72,7 +77,7 @@ async def _bring(folder: TaskFolder, sandbox: Sandbox, in_container: bool) -> Pl
         steps = ["rm -rf /tests /logs/verifier", "{ [ ! -L /logs ] || rm -f /logs; }", *steps, moved]
     done = await run_clean(sandbox, " && ".join(steps), timeout=60.0)
     if done.exit_code != 0:
-        raise SandboxError(f"the check could not be put into the sandbox: {_words(done)}")
+        raise CheckFailed(_words(done))
     return places
 
 

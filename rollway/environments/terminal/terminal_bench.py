@@ -72,11 +72,11 @@ def read_terminal_bench(folder: Path, *, images: Mapping[str, str]) -> TaskFolde
 
 def read_pytest_output(output: str) -> Verdict:
     """The verdict in pytest's short summary (``-rA``): solved when there is one and all of it passed."""
-    parts = _SUMMARY.split(output, maxsplit=1)
+    parts = _SUMMARY.split(output)
     if len(parts) < 2:
         return unsolved("run-tests.sh printed no pytest summary")
     passed, failed = [], {}
-    for outcome, name in _RESULT.findall(parts[1]):
+    for outcome, name in _RESULT.findall(parts[-1]):  # what a test printed comes before
         if outcome == "PASSED":
             passed.append(name)
         elif outcome in ("FAILED", "ERROR"):

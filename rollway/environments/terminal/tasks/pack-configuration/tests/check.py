@@ -1,11 +1,11 @@
 import io
 import tarfile
 
-from rollway.environments.terminal.checking import Box, ensure, equal
+from rollway.environments.terminal.checking import Box, ensure, equal, gunzip
 
 
 async def check_entries(box: Box) -> None:
-    with tarfile.open(fileobj=io.BytesIO(await box.data("conf.tar.gz")), mode="r:gz") as archive:
+    with tarfile.open(fileobj=io.BytesIO(gunzip(await box.data("conf.tar.gz"))), mode="r:") as archive:
         members = archive.getmembers()
         equal(
             sorted(member.name for member in members),
