@@ -6,6 +6,7 @@ when the rollout has ended and all that it had started there is gone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from rollway.environments.python_code.checking import (
     check_cases,
     read_solution,
 )
-from rollway.environments.python_code.humaneval import read_humaneval
+from rollway.environments.python_code.humaneval import package_data_file, read_humaneval
 from rollway.environments.python_code.task_files import SHIPPED, read_tasks
 from rollway.errors import UserError
 from rollway.tools import Tool
@@ -36,6 +37,17 @@ Write the solution to the file `solution.py` in the top folder of the workspace.
 at: it must be complete in itself, and it may import the standard library alone. When it is written and you \
 have tried it out, call `submit`; only the file counts, not what you submit. Tests that you have not been \
 shown will then call what you wrote, also with unusual arguments."""
+
+_ANSWERS_IN_SIGHT = 4
+_FIT = f"""\
+import os, sys
+if sys.version_info < (3, 9):
+    sys.exit(3)
+ours, answers = sys.argv[1:]
+if os.readlink("/proc/self/ns/mnt") != ours and os.path.exists(answers):
+    sys.exit({_ANSWERS_IN_SIGHT})
+"""
+"""Run in a fresh sandbox. The local backend, which hides nothing of the host, is left out."""
 
 VERDICT = "python_code"
 """The key of the verdict in a trajectory's metadata."""
@@ -84,10 +96,10 @@ class PythonCodeEnvironment(Environment):
             UserError: the tasks cannot be read.
         """
         if self.dataset == "tasks":
-            return read_tasks(Path(self.path).expanduser() if self.path else SHIPPED, split)
+            return read_tasks(self._source(), split)
         if split != "test":
             raise ValueError(f"HumanEval has no split {split!r}; it has 'test'")
-        return read_humaneval(self.path)
+        return read_humaneval(self._source())
 
     def prompt(self, task: Task) -> list[Message]:
         """What to do and where, and the task."""
@@ -101,15 +113,26 @@ class PythonCodeEnvironment(Environment):
         return [tool for name in ("files", "terminal", "python", "submit") for tool in toolset(name)]
 
     async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
-        """Make sure of the interpreter, so that one that is missing is not taken for wrong solutions.
+        """Make sure of the interpreter, and that the answers are out of sight.
 
         Raises:
-            SandboxError: there is no Python 3.9 or later.
+            SandboxError: there is no Python 3.9 or later, or the tasks' files can be read in the sandbox.
         """
-        program = "import sys; sys.exit(sys.version_info < (3, 9))"
-        done = await sandbox.exec(["python3", "-I", "-c", program], timeout=60)
+        arguments = [_mount_namespace(), str(self._source())]
+        done = await sandbox.exec(["python3", "-I", "-c", _FIT, *arguments], timeout=60)
+        if done.exit_code == _ANSWERS_IN_SIGHT:
+            raise SandboxError(
+                f"python_code: the sandbox shows {arguments[1]}, where the answers are; install Rollway in a "
+                f"virtual environment in a folder that sandboxes do not see"
+            )
         if done.exit_code:
-            raise SandboxError("python_code needs a sandbox with python3, version 3.9 or later")
+            raise SandboxError("python_code: the sandbox has no python3 of version 3.9 or later")
+
+    def _source(self) -> Path:
+        """Where the tasks, and their answers, lie on the host."""
+        if self.dataset == "humaneval":
+            return Path(self.path).expanduser().resolve() if self.path else package_data_file()
+        return Path(self.path).expanduser().resolve() if self.path else SHIPPED
 
     async def passed(self, trajectory: Trajectory, task: Task, sandbox: Sandbox) -> float:
         """1.0 when every hidden test passed. The verdict is noted in the trajectory's metadata.
@@ -130,6 +153,13 @@ class PythonCodeEnvironment(Environment):
         if self.dataset == "humaneval":
             return await check_asserts(sandbox, code, task, timeout=self.check_timeout)
         return await check_cases(sandbox, code, parse_tests(task["tests"]), timeout=self.check_timeout)
+
+
+def _mount_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/mnt")
+    except OSError:  # not on Linux
+        return ""
 
 
 def cases_passed(trajectory: Trajectory, task: Task) -> float:

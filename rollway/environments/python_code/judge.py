@@ -65,7 +65,7 @@ def decode(sent: Any) -> Any:
     if kind == "tuple":
         return tuple(decode(item) for item in content)
     if kind == "set":
-        return {decode(item) for item in content}
+        return frozenset(decode(item) for item in content)  # a set may be in one
     if kind == "bytes":
         return bytes.fromhex(content)
     raise RuntimeError("the solution's call came to " + json.dumps(sent)[:300])
