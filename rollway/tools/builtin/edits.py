@@ -13,7 +13,7 @@ import msgspec
 CANDIDATES = 20_000  # lines that are searched for the nearest ones
 SHOWN_LINES = 12  # of the nearest place
 SHOWN_CHARS = 200  # of a line
-_NEAR = 0.6  # how like it a line must be
+_NEAR = 0.5  # how like it a line must be
 
 
 class EditRefused(ValueError):

@@ -64,7 +64,7 @@ def python_tool(
 def _told(answer: Answer, seconds: float, max_chars: int) -> ToolOutput:
     output = terminal_text(answer.output)
     new = "The next call begins in a new interpreter; variables and imports are gone."
-    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} seconds"
+    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} s"
     match answer.ending:
         case Ending.ANSWERED:
             note = "" if output.strip() else "[no output]"

@@ -106,7 +106,7 @@ def _told(session: Session, answer: Answer, seconds: float, max_chars: int) -> T
         f"A new shell is in {session.directory or 'the workspace'}; variables, functions and background jobs "
         f"are gone."
     )
-    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} seconds"
+    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} s"
     match answer.ending:
         case Ending.ANSWERED:
             note = f"[exit code {session.status}]"

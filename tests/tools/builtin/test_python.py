@@ -128,7 +128,7 @@ async def test_an_endless_loop_is_killed_and_a_new_interpreter_begins(execute: E
     done = await execute(python_tool(timeout=SHORT), code="print('begun')\nwhile True: pass")
     assert time.monotonic() - started < 5
     assert done.result.content == (
-        "begun\n[killed: the code did not end within 0.4 seconds. The next call begins in a new interpreter; "
+        "begun\n[killed: the code did not end within 0.4 s. The next call begins in a new interpreter; "
         "variables and imports are gone.]"
     )
     assert done.error is not None

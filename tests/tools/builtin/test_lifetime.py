@@ -1,0 +1,84 @@
+"""Shells and interpreters end with their sandbox and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from rollway.tools import ExecutedCall, Tool
+from rollway.tools.builtin import python_tool, terminal_tool
+from rollway.tools.context import Notes, RolloutContext
+from rollway.tools.sandboxes import Sandbox
+from rollway.trajectory import ToolErrorKind
+
+Execute = Callable[..., Awaitable[ExecutedCall]]
+Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
+BOTH = pytest.mark.parametrize(
+    ("tool", "quick", "endless"),
+    [
+        (terminal_tool(timeout=10), {"command": "echo hi"}, {"command": "touch begun; sleep 300"}),
+        (
+            python_tool(timeout=10),
+            {"code": "print('hi')"},
+            {"code": "open('begun', 'w')\nimport time; time.sleep(300)"},
+        ),
+    ],
+    ids=["terminal", "python"],
+)
+
+
+@BOTH
+async def test_closing_the_sandbox_leaves_no_task_on_the_loop(
+    execute: Execute,
+    sandbox: Sandbox,
+    becomes: Becomes,
+    tool: Tool,
+    quick: dict[str, str],
+    endless: dict[str, str],
+) -> None:
+    assert (await execute(tool, **quick)).result.content.startswith("hi")
+    await sandbox.close()
+    await becomes(lambda: not [task for task in asyncio.all_tasks() if "LiveProcess" in repr(task)])
+
+
+@BOTH
+async def test_a_sandbox_that_is_closed_during_a_call_is_told_as_that(
+    execute: Execute, sandbox: Sandbox, tool: Tool, quick: dict[str, str], endless: dict[str, str]
+) -> None:
+    running = asyncio.ensure_future(execute(tool, **endless))
+    while (await sandbox.exec(["test", "-e", "begun"])).exit_code:
+        await asyncio.sleep(0.01)
+    await sandbox.close()
+    async with asyncio.timeout(5):
+        done = await running
+    assert done.error is not None
+    assert done.error.kind is ToolErrorKind.SANDBOX
+    again = await execute(tool, **quick)
+    assert again.error is not None
+    assert again.error.kind is ToolErrorKind.SANDBOX
+
+
+@BOTH
+async def test_a_cancelled_call_takes_what_it_had_started_with_it(
+    execute: Execute, sandbox: Sandbox, tool: Tool, quick: dict[str, str], endless: dict[str, str]
+) -> None:
+    running = asyncio.ensure_future(execute(tool, **endless))
+    while (await sandbox.exec(["test", "-e", "begun"])).exit_code:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await execute(tool, **quick)).result.content.startswith("hi")
+
+
+@BOTH
+async def test_two_rollouts_share_nothing(
+    execute: Execute, context: RolloutContext, tool: Tool, quick: dict[str, str], endless: dict[str, str]
+) -> None:
+    kept = {"command": "x=5"} if "command" in quick else {"code": "x = 5"}
+    shown = {"command": "echo [$x]"} if "command" in quick else {"code": "'x' in globals()"}
+    await execute(tool, **kept)
+    context.notes = Notes()
+    assert (await execute(tool, **shown)).result.content.split("\n")[0] in ("[]", "False")
