@@ -27,6 +27,10 @@ class AgentSandbox:
         self._end = end
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        return self._link.fault is not None
+
     async def exec(
         self,
         command: str | Sequence[str],

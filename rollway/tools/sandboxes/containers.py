@@ -92,10 +92,14 @@ class ContainerSandbox:
     def __init__(self, spec: SandboxSpec, sandbox_id: str) -> None:
         self.id = sandbox_id
         self.workspace = WORKSPACE
-        self.closed = False
+        self._closed = False
         self._engine = spec.backend
         self._output_limit = spec.limits.output
         self._clients: set[ClientProcess] = set()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     async def exec(
         self,
@@ -247,9 +251,9 @@ class ContainerSandbox:
         await container_files.restore(self, snapshot)
 
     async def close(self) -> None:
-        if self.closed:
+        if self._closed:
             return
-        self.closed = True
+        self._closed = True
         try:
             await _remove(self._engine, self.id)
         finally:
@@ -260,7 +264,7 @@ class ContainerSandbox:
         self, mark: str, *, spare_first: bool = False, started_after: float | None = None
     ) -> None:
         """Kill what a command started. A container in which that cannot be done is closed."""
-        if self.closed:
+        if self._closed:
             return
         words = kill_command(
             self._engine, self.id, mark, spare_first=spare_first, started_after=started_after
@@ -283,7 +287,7 @@ class ContainerSandbox:
             raise
 
     def _check_open(self) -> None:
-        if self.closed:
+        if self._closed:
             raise SandboxError(f"sandbox {self.id} is closed")
 
     async def _check_running(self, stderr: bytes) -> None:

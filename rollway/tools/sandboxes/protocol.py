@@ -75,6 +75,11 @@ class Sandbox(Protocol):
     id: str
     workspace: str  # the folder that commands start in, as they see it
 
+    @property
+    def closed(self) -> bool:
+        """Is it known that nothing can be done in it any more: was it closed, or lost?"""
+        ...
+
     async def exec(
         self,
         command: str | Sequence[str],
