@@ -184,25 +184,35 @@ def kill_below(root: int, *, spare: int | None = None, since: float | None = Non
 
 
 def clear_folder(folder: int) -> None:
-    """Remove all that is in an open folder.
-
-    Subfolders are moved up before their parent is removed: nothing is ever nested too deep for that, and no
-    symbolic link is followed.
-    """
-    prefix, moved = f".{os.urandom(8).hex()}-", 0
-    while names := os.listdir(folder):
-        for name in names:
-            if not _unlink(name, folder):
+    """Remove all that is in an open folder, following no link. One folder is open at a time, and the way back
+    is checked: nothing is nested too deep, and what is moved meanwhile leads nowhere else."""
+    here = os.dup(folder)
+    way = [("", os.fstat(here).st_ino, _subfolders(here))]  # name, inode, and what is still in it
+    try:
+        while way:
+            name, _, left = way[-1]
+            if left:
+                there = os.open(left[-1], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+                way.append((left.pop(), os.fstat(there).st_ino, []))
+                os.close(here)
+                here = there
+                way[-1][2].extend(_subfolders(here))
                 continue
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            try:
-                for child in os.listdir(inner):
-                    if _unlink(child, inner):
-                        moved += 1
-                        os.rename(child, f"{prefix}{moved}", src_dir_fd=inner, dst_dir_fd=folder)
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=folder)
+            way.pop()
+            if way:
+                above = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = above
+                if os.fstat(here).st_ino != way[-1][1]:
+                    raise OSError(errno.EBUSY, "a folder was moved while it was removed")
+                os.rmdir(name, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _subfolders(folder: int) -> list[str]:
+    """The folders in an open folder, whose files are removed."""
+    return [name for name in os.listdir(folder) if _unlink(name, folder)]
 
 
 def _unlink(name: str, folder: int) -> bool:
@@ -537,7 +547,7 @@ def unpack_work(workspace: Workspace, path: str, mode: str, clear: bool) -> Work
                 elif member.isreg():
                     unpack_file(member, archive.extractfile(member))
         for member in links:  # last, so that nothing is written through one of them
-            workspace.at(target(member), partial(_make_link, member.linkname), make=True)
+            workspace.at(target(member), partial(_make_link, member), make=True)
         for member in reversed(folders):  # last as well: a folder may be one that nothing can be written to
             workspace.at(target(member), partial(_finish, member))
 
@@ -567,12 +577,13 @@ def _make_folder(folder: int, name: str) -> None:
             raise
 
 
-def _make_link(target: str, folder: int, name: str) -> None:
+def _make_link(member: Any, folder: int, name: str) -> None:
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         pass
-    os.symlink(target, name, dir_fd=folder)
+    os.symlink(member.linkname, name, dir_fd=folder)
+    os.utime(name, (member.mtime, member.mtime), dir_fd=folder, follow_symlinks=False)
 
 
 def _finish(member: Any, folder: int, name: str) -> None:
@@ -965,7 +976,7 @@ class Agent:
         if quiet and command.answered and not command.supervised:
             self.shut(command.report)
             command.report = -1
-            del self.commands[command.number]
+            self.commands.pop(command.number, None)
 
     def answer(self, command: Command) -> None:
         kept = [output.kept for output in command.outputs]
@@ -1063,9 +1074,14 @@ class Ended(Exception):
 def remove_folder(path: str) -> None:
     """Remove a folder and all in it, however deep, without following a link. One that is gone is no fault."""
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        entry = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return
+    try:
+        os.chmod(f"/proc/self/fd/{entry}", 0o700)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    finally:
+        os.close(entry)
     try:
         clear_folder(folder)
     finally:

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -117,8 +118,8 @@ def _begin(spec: SandboxSpec, python: view.Python, as_root: bool) -> _Begun:
     finally:
         for file in (info_write, *empty):
             os.close(file)
-    with os.fdopen(info, "rb") as file:
-        said = file.read()
+    with os.fdopen(info, "rb") as info_read:
+        said = info_read.read()
     if group is not None and said:  # empty: it has failed, which the greeting will tell
         try:
             group.add(json.loads(said)["child-pid"])
@@ -154,7 +155,8 @@ def check_bubblewrap(spec: SandboxSpec) -> None:
         await sandbox.close()
 
     try:
-        asyncio.run(trial())
+        with ThreadPoolExecutor(1) as thread:  # whoever asks may have an event loop of its own
+            thread.submit(lambda: asyncio.run(trial())).result()
     except SandboxError as error:
         raise UserError(FORBIDDEN.format(str(error).removeprefix("the sandbox did not start: "))) from error
 

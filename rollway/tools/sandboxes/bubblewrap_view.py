@@ -23,10 +23,11 @@ SCRATCH = ("/tmp", HOME, "/dev/shm")  # each may hold a quarter of what the work
 WRITTEN = ("/etc/passwd", "/etc/group", "/etc/hosts")  # by the agent, before anything else runs
 
 ETC = (
-    "alternatives ca-certificates ca-certificates.conf crypto-policies gai.conf host.conf ld.so.cache "
-    "ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf perl pki/ca-trust/extracted pki/tls/certs "
-    "pki/tls/openssl.cnf protocols python3 services ssl/certs ssl/openssl.cnf terminfo timezone"
-).split()
+    *("alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "gai.conf", "host.conf"),
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "perl"),
+    *("pki/ca-trust/extracted", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "python3", "services"),
+    *("ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone"),
+)
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 # As root: what the agent needs to give the workspace to another user and become that user.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 async def test_a_closed_sandbox_leaves_no_folder(sandbox: Sandbox) -> None:
     folder = Path(sandbox.workspace)
-    await sandbox.exec("mkdir -p deep/er; chmod 0 deep; touch file")
+    await sandbox.exec("mkdir -p deep/er; chmod 0 deep; touch file; chmod 0 .")
     await sandbox.close()
     await sandbox.close()
     assert not folder.parent.exists()
@@ -31,11 +32,12 @@ async def test_a_closed_sandbox_leaves_no_folder(sandbox: Sandbox) -> None:
         await sandbox.exec("true")
 
 
-async def test_a_folder_nested_thousands_deep_is_removed(sandbox: Sandbox) -> None:
-    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+async def test_a_folder_nested_a_thousand_deep_is_removed(sandbox: Sandbox) -> None:
+    deep = "import os\nfor _ in range(1100):\n    os.mkdir('d')\n    os.chdir('d')"
     assert (await sandbox.exec(["python3", "-c", deep])).exit_code == 0
     await sandbox.close()
-    assert not Path(sandbox.workspace).exists()
+    with pytest.raises(FileNotFoundError):
+        os.lstat(sandbox.workspace)
 
 
 async def test_a_killed_agent_is_a_lost_sandbox_and_what_it_ran_ends(sandbox: Sandbox) -> None:

@@ -1,0 +1,101 @@
+"""What a bubblewrap sandbox may use is bounded, whatever runs in it; the host and its own agent go on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rollway.tools.sandboxes import Sandbox, SandboxFileError
+from rollway.tools.sandboxes.cgroups import parents
+
+MIB = 1 << 20
+
+GREEDY_CHILDREN = """
+import os, time
+for _ in range(6):
+    if os.fork() == 0:
+        block = bytearray(os.urandom(1 << 20)) * 150
+        time.sleep(2)
+        os._exit(0)
+print(sum(os.wait()[1] == 9 for _ in range(6)))
+"""
+
+
+async def goes_on(cell: Sandbox) -> bool:
+    return (await cell.exec("echo on", timeout=10)).stdout == b"on\n"
+
+
+async def test_processes_are_bounded(cell: Sandbox) -> None:
+    forks = "import os, time\nfor n in range(200):\n    if os.fork() == 0: time.sleep(9); os._exit(0)"
+    done = await cell.exec(
+        ["python3", "-c", f"try:\n    exec({forks!r})\nexcept OSError: print(n)"], timeout=20
+    )
+    assert 20 < int(done.stdout) < 33
+
+
+async def test_a_fork_bomb_ends_at_its_deadline_and_starves_nobody(cell: Sandbox) -> None:
+    started = time.monotonic()
+    bomb = cell.exec(":(){ :|:& };:; wait; sleep 100", timeout=1.0)
+    done = await bomb
+    assert done.timed_out or done.exit_code != 0
+    assert time.monotonic() - started < 4
+    assert await goes_on(cell)
+    await cell.kill_all()
+    assert int((await cell.exec("ls -d /proc/[0-9]* | wc -l")).stdout) < 10
+
+
+async def test_a_fork_bomb_in_the_background_leaves_the_agent_able(cell: Sandbox) -> None:
+    await cell.exec("(while :; do (sleep 1 &) ; done) >/dev/null 2>&1 &", timeout=5)
+    assert await goes_on(cell)
+    await cell.write("file", b"x")
+    await cell.kill_all()
+    assert await goes_on(cell)
+
+
+async def test_the_memory_of_one_process_is_bounded(cell: Sandbox) -> None:
+    done = await cell.exec(["python3", "-c", "x = b'x' * (300 << 20)"], timeout=20)
+    assert b"MemoryError" in done.stderr
+
+
+async def test_the_memory_of_all_processes_together_is_bounded(cell: Sandbox) -> None:
+    if not parents():
+        pytest.skip("no cgroup with a memory controller can be made here")
+    done = await cell.exec(["python3", "-c", GREEDY_CHILDREN], timeout=30)
+    assert int(done.stdout or 6) >= 2  # 900 MiB were wanted, 384 are there
+    assert await goes_on(cell)
+
+
+async def test_a_huge_file_ends_at_the_limit_of_a_file(cell: Sandbox) -> None:
+    done = await cell.exec("head -c 10G /dev/zero > big; stat -c %s big", timeout=20)
+    assert int(done.stdout) == 16 * MIB
+    done = await cell.exec(["truncate", "-s", "10G", "sparse"], timeout=20)
+    assert done.exit_code != 0
+
+
+async def test_the_disk_is_bounded_and_what_is_over_is_refused(cell: Sandbox) -> None:
+    done = await cell.exec(
+        "for n in 1 2 3 4 5 6 7 8; do head -c 15M /dev/zero > f$n; done; du -sm .", timeout=20
+    )
+    assert int(done.stdout.split()[0]) <= 64
+    assert b"No space left" in done.stderr
+    with pytest.raises(SandboxFileError, match="No space left"):
+        await cell.write("more", b"x" * MIB)
+    for folder in ("/tmp", "/home/sandbox", "/dev/shm"):
+        done = await cell.exec(
+            f"for n in 1 2; do head -c 15M /dev/zero > {folder}/f$n; done; echo", timeout=20
+        )
+        assert b"No space left" in done.stderr
+    assert await goes_on(cell)
+
+
+async def test_endless_output_ends_and_costs_us_no_memory(cell: Sandbox) -> None:
+    done = await cell.exec("cat /dev/zero", timeout=20, max_output=1000)
+    assert done.output_exceeded
+    assert len(done.stdout) == 1000
+    assert done.stdout_cut > 3 * MIB
+
+
+async def test_cpu_time_and_open_files_are_bounded(cell: Sandbox) -> None:
+    done = await cell.exec("ulimit -t; ulimit -n; ulimit -c; ulimit -Ht")
+    assert done.stdout.split() == [b"600", b"1024", b"0", b"600"]

@@ -1,0 +1,154 @@
+"""Commands and processes of a sandbox, in both backends that the agent serves."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxFileError
+
+
+async def test_a_command_gives_its_code_and_both_outputs(sandbox: Sandbox) -> None:
+    done = await sandbox.exec("echo out; echo err >&2; exit 3")
+    assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    assert not done.timed_out
+    assert not done.output_exceeded
+
+
+async def test_a_list_is_run_as_it_is(sandbox: Sandbox) -> None:
+    assert (await sandbox.exec(["echo", "$HOME; *"])).stdout == b"$HOME; *\n"
+
+
+async def test_a_command_that_is_not_there_ends_with_127(sandbox: Sandbox) -> None:
+    done = await sandbox.exec(["no-such-command"])
+    assert done.exit_code == 127
+    assert b"no-such-command" in done.stderr
+
+
+async def test_a_command_gets_its_input_and_its_end(sandbox: Sandbox) -> None:
+    data = bytes(range(256)) * 8192
+    assert (await sandbox.exec(["cat"], stdin=data, max_output=len(data))).stdout == data
+    assert (await sandbox.exec("cat", timeout=5)).stdout == b""
+
+
+async def test_input_that_nobody_reads_is_no_fault(sandbox: Sandbox) -> None:
+    assert (await sandbox.exec("exec <&-; echo done", stdin=b"x" * 3_000_000)).stdout == b"done\n"
+
+
+async def test_a_long_output_keeps_its_beginning_and_its_end(sandbox: Sandbox) -> None:
+    done = await sandbox.exec("seq 100000", max_output=100)
+    assert done.stdout.startswith(b"1\n2\n3\n")
+    assert done.stdout.endswith(b"99999\n100000\n")
+    assert len(done.stdout) == 100
+    assert done.stdout_cut == len("".join(f"{n}\n" for n in range(1, 100001))) - 100
+
+
+async def test_endless_output_is_ended_at_the_limit(sandbox: Sandbox) -> None:
+    done = await sandbox.exec("yes & yes", timeout=20)
+    assert done.output_exceeded
+    assert done.exit_code == 137
+    assert len(done.stdout) == 1 << 20
+    assert b"yes" not in (await sandbox.exec("ps -eo ppid=,args= | grep -w ^1 | grep yes")).stdout
+
+
+async def test_a_signal_is_told_as_a_shell_tells_it(sandbox: Sandbox) -> None:
+    assert (await sandbox.exec("kill -TERM $$")).exit_code == 143
+
+
+async def test_commands_start_in_the_workspace_with_variables_of_their_own(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_OURS", "hunter2")
+    assert (await sandbox.exec("pwd")).stdout.decode().strip() == sandbox.workspace
+    variables = (await sandbox.exec("env; echo HOME=$HOME; echo X=$X", environment={"X": "y"})).stdout
+    assert b"hunter2" not in variables
+    assert b"X=y" in variables
+    await sandbox.write("deep/er/file", b"")
+    assert (await sandbox.exec("ls", directory="deep/er")).stdout == b"file\n"
+    with pytest.raises(SandboxFileError, match="nowhere"):
+        await sandbox.exec("ls", directory="nowhere")
+
+
+async def test_python_is_in_every_sandbox(sandbox: Sandbox) -> None:
+    done = await sandbox.exec(["python3", "-c", "import sys, json, ssl; print(sys.version_info[:2])"])
+    assert done.exit_code == 0, done.stderr
+    if sandbox.workspace != "/workspace":
+        assert done.stdout.decode().strip() == str(sys.version_info[:2])
+
+
+async def test_a_background_process_holds_nothing_up_and_goes_on(sandbox: Sandbox) -> None:
+    started = time.monotonic()
+    done = await sandbox.exec(
+        "(for i in $(seq 1000); do sleep 0.02; echo $i >> beat; echo $i; done) & echo on"
+    )
+    assert time.monotonic() - started < 5
+    assert done.stdout.startswith(b"on\n")
+    count = "wc -l < beat"
+    first = int((await sandbox.exec("until [ -s beat ]; do sleep 0.01; done; " + count, timeout=10)).stdout)
+    later = f"until [ $({count}) -gt {first} ]; do sleep 0.01; done; echo more"
+    assert (await sandbox.exec(later, timeout=10)).stdout == b"more\n"
+
+
+async def test_many_commands_run_at_once(sandbox: Sandbox) -> None:
+    results = await asyncio.gather(*(sandbox.exec(f"sleep 0.1; echo {n}") for n in range(20)))
+    assert [int(one.stdout) for one in results] == list(range(20))
+
+
+async def test_a_process_is_talked_to(sandbox: Sandbox) -> None:
+    process = await sandbox.start(["bash"])
+    await process.write(b"X=1; echo a\n")
+    assert await process.read() == b"a\n"
+    await process.write(b"echo b$X >&2; exit 4\n")
+    assert await process.read() == b"b1\n"
+    assert await process.read() == b""
+    assert await process.wait() == 4
+    with pytest.raises(SandboxError, match="ended"):
+        await process.write(b"echo\n")
+
+
+async def test_a_process_whose_output_nobody_reads_waits(sandbox: Sandbox) -> None:
+    process = await sandbox.start(["bash", "-c", "head -c 5000000 /dev/zero; touch done; exit 5"])
+    assert (await sandbox.exec("sleep 0.2; ls")).stdout == b""  # a window is under way, and no more
+    total = 0
+    while piece := await process.read():
+        total += len(piece)
+    assert total == 5_000_000
+    assert await process.wait() == 5
+
+
+async def test_the_children_of_a_process_are_killed_and_it_is_spared(sandbox: Sandbox) -> None:
+    process = await sandbox.start(["bash"])
+    await process.write(b"sleep 100 & (setsid sleep 200 &); echo ready; wait; echo waited; read x; echo $x\n")
+    assert await process.read() == b"ready\n"
+    await process.kill(children_only=True)
+    output = b""
+    while b"waited" not in output:
+        output += await process.read()
+    assert await _running(sandbox, "sleep [12]00") == 0
+    await process.write(b"hello\n")
+    assert b"hello" in await process.read()
+    await process.kill()
+    assert await process.wait() == 137
+    assert await process.read() == b""
+
+
+async def test_only_what_was_started_lately_is_killed(sandbox: Sandbox) -> None:
+    process = await sandbox.start(["bash"])
+    await process.write(b"(setsid sleep 301 &); echo old\n")
+    assert await process.read() == b"old\n"
+    await asyncio.sleep(0.5)
+    await process.write(b"(setsid sleep 302 &); echo new\n")
+    assert await process.read() == b"new\n"
+    await process.kill(children_only=True, started_after=0.3)
+    assert await _running(sandbox, "sleep 30[1]") == 1
+    assert await _running(sandbox, "sleep 30[2]") == 0
+
+
+async def _running(sandbox: Sandbox, pattern: str) -> int:
+    folder = sandbox.workspace  # in the local backend, only this sandbox's processes are meant
+    ours = f"[ $(readlink /proc/$p/cwd) = {folder} ]"
+    command = f"for p in $(pgrep -f '^{pattern}$'); do {ours} && echo; done | wc -l"
+    return int((await sandbox.exec(command)).stdout)

@@ -1,0 +1,173 @@
+"""Nothing gets out of a bubblewrap sandbox: files, variables, processes, network, privileges."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from rollway.tools.sandboxes import Mount, Sandbox, SandboxSpec, open_sandbox
+
+PTRACE = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for pid in map(int, sys.argv[1:]):
+    print(libc.ptrace(16, pid, 0, 0))
+"""
+
+
+async def test_the_home_folder_and_our_files_are_not_there(cell: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    home, here = Path.home(), Path(__file__).parents[3]
+    for path in (tmp_path / "secret", home / ".bashrc", home / ".ssh", here / "pyproject.toml"):
+        assert (await cell.exec(["test", "-e", str(path)])).exit_code == 1, path
+    found = (await cell.exec("ls /; ls -A /home /root 2>/dev/null; cat /etc/shadow", timeout=5)).stdout
+    assert b"hunter2" not in found
+    names = set(found.decode().split())
+    assert names.isdisjoint({"boot", "mnt", "srv", "media", "sys", "run", "opt"})
+    assert (await cell.exec("cat /etc/shadow /etc/gshadow /etc/sudoers")).exit_code == 1
+    assert (await cell.exec("cat /etc/hostname; hostname")).stdout == b"sandbox\n"
+
+
+async def test_no_environment_of_ours_can_be_read(cell: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_OURS", "hunter2")
+    started = os.environ.get("PATH", "")
+    done = await cell.exec("cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; env")
+    assert b"hunter2" not in done.stdout
+    assert b"ROLLWAY_SANDBOX" not in done.stdout
+    assert not started or started.encode() not in done.stdout
+
+
+async def test_our_processes_are_not_to_be_seen(cell: Sandbox) -> None:
+    seen = (await cell.exec("ls -d /proc/[0-9]* | wc -l; cat /proc/1/comm")).stdout.split()
+    assert int(seen[0]) < 8
+    assert seen[1].startswith(b"python")
+
+
+async def test_no_listener_of_the_host_is_reached(cell: Sandbox) -> None:
+    connected = asyncio.Event()
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        writer.close()
+
+    server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
+    abstract = await asyncio.start_unix_server(on_connection, f"\0rollway-test-{os.getpid()}")
+    port = server.sockets[0].getsockname()[1]
+    async with server, abstract:
+        done = await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=5)
+        assert done.exit_code == 1
+        connect = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); "
+            f"s.connect('\\0rollway-test-{os.getpid()}'); print('in')"
+        )
+        assert b"in\n" not in (await cell.exec(["python3", "-c", connect], timeout=5)).stdout
+        done = await cell.exec("echo > /dev/tcp/1.1.1.1/53", timeout=5)
+        assert done.exit_code == 1
+        assert not done.timed_out
+    assert not connected.is_set()
+
+
+async def test_with_network_the_host_is_reached(bubblewrap: None, opened) -> None:  # type: ignore[no-untyped-def]
+    cell = await opened(network=True)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=5)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/bin/zz",
+        "/etc/passwd",
+        "/etc/zz",
+        "/bin/zz",
+        "/zz",
+        "/proc/sys/kernel/hostname",
+        "/dev/zz",
+        "/var/zz",
+    ],
+)
+async def test_the_system_cannot_be_written_to(cell: Sandbox, path: str) -> None:
+    done = await cell.exec(f"echo x > {path}; echo x >> {path}; rm -rf {path}; mount -o remount,rw /usr")
+    assert done.exit_code != 0
+    assert (await cell.exec("id -un")).stdout == b"sandbox\n"
+
+
+async def test_it_is_an_unprivileged_user_of_its_own(cell: Sandbox, opened) -> None:  # type: ignore[no-untyped-def]
+    status = (await cell.exec("cat /proc/self/status")).stdout.decode()
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{name}:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    user = int((await cell.exec("id -u")).stdout)
+    assert user not in (0, os.getuid())
+    if os.getuid() == 0:
+        assert int((await (await opened()).exec("id -u")).stdout) != user
+    done = await cell.exec(
+        "mount -t tmpfs x /tmp; chroot / true; mknod /tmp/d b 1 1; nsenter -t 1 -m true; su -c id"
+    )
+    assert b"uid=0" not in done.stdout
+    assert done.exit_code != 0
+    assert (await cell.exec("test -t 0 || test -e /dev/tty && echo > /dev/tty")).exit_code != 0
+
+
+async def test_the_agent_cannot_be_killed_stopped_traced_or_read(cell: Sandbox) -> None:
+    attack = (
+        "kill -9 1; kill -STOP 1; kill -TERM 1; kill -9 -- -1; cat /proc/1/mem /proc/1/environ; ls /proc/1/fd"
+    )
+    await cell.exec(attack, timeout=5)
+    done = await cell.exec(["bash", "-c", f"python3 -c '{PTRACE}' 1 $PPID; ls /proc/1/fd /proc/$PPID/fd"])
+    assert done.stdout.split()[:2] == [b"-1", b"-1"]
+    assert (await cell.exec("echo on", timeout=5)).stdout == b"on\n"
+
+
+async def test_killing_everything_kills_the_command_and_not_the_sandbox(cell: Sandbox) -> None:
+    other = asyncio.ensure_future(cell.exec("sleep 100", timeout=20))
+    await cell.exec("until pgrep sleep; do :; done", timeout=10)
+    started = time.monotonic()
+    done = await cell.exec("kill -9 -1; while :; do :; done", timeout=20)
+    assert done.exit_code == 137
+    assert (await other).exit_code == 137
+    assert time.monotonic() - started < 5
+    assert (await cell.exec("echo on; ls -d /proc/[0-9]* | wc -l", timeout=5)).stdout.split()[0] == b"on"
+
+
+async def test_a_stopped_supervisor_holds_no_deadline_up(cell: Sandbox) -> None:
+    started = time.monotonic()
+    done = await cell.exec("kill -STOP $PPID; (setsid sleep 100 &); sleep 100", timeout=0.5)
+    assert done.timed_out
+    assert time.monotonic() - started < 2
+    assert (await cell.exec("pgrep sleep", timeout=5)).exit_code == 1
+
+
+async def test_a_killed_supervisor_leaves_no_stray(cell: Sandbox) -> None:
+    done = await cell.exec("(setsid sleep 100 &); kill -9 $PPID; sleep 100", timeout=10)
+    assert done.exit_code == 137
+    assert not done.timed_out
+    assert (await cell.exec("pgrep sleep", timeout=5)).exit_code == 1
+
+
+async def test_a_mount_is_seen_and_read_only_unless_it_says_otherwise(
+    bubblewrap: None, tmp_path: Path
+) -> None:
+    (tmp_path / "read").mkdir()
+    (tmp_path / "read" / "file").write_text("data")
+    (tmp_path / "write").mkdir()
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path / "write", 0o777)
+    mounts = [
+        Mount(str(tmp_path / "read"), "/workspace/in"),
+        Mount(str(tmp_path / "write"), "/data/out", writable=True),
+    ]
+    sandbox = await open_sandbox(SandboxSpec(mounts=mounts))
+    try:
+        done = await sandbox.exec("cat in/file; echo x > in/file; echo y > /data/out/new")
+        assert done.stdout == b"data"
+    finally:
+        await sandbox.close()
+    assert (tmp_path / "read" / "file").read_text() == "data"
+    assert (tmp_path / "write" / "new").read_text() == "y\n"

@@ -1,0 +1,178 @@
+"""Files of a sandbox: whole, confined to the workspace, and never something that hangs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rollway.tools.sandboxes import Sandbox, SandboxFileError
+from rollway.tools.sandboxes.agent import Frames, Kept, Refused, Workspace, frame
+
+ESCAPES = [
+    "../x",
+    "a/../../x",
+    "/etc/passwd",
+    "out/passwd",
+    "up/x",
+    "to_file",
+    "/workspace/../etc/passwd",
+    "chain/x",
+]
+
+
+async def test_what_is_written_is_read(sandbox: Sandbox) -> None:
+    data = os.urandom(3_000_001)
+    await sandbox.write("a/b/c.bin", data)
+    assert await sandbox.read("a/b/c.bin") == data
+    assert await sandbox.read(f"{sandbox.workspace}/a/b/c.bin", max_bytes=10) == data[:10]
+    await sandbox.write("a/b/c.bin", b"short")
+    assert await sandbox.read("a/b/c.bin") == b"short"
+    await sandbox.write("empty", b"")
+    assert await sandbox.read("empty") == b""
+
+
+async def test_a_script_can_be_run(sandbox: Sandbox) -> None:
+    await sandbox.write("run.sh", b"#!/bin/sh\necho ran\n", executable=True)
+    assert (await sandbox.exec(["./run.sh"])).stdout == b"ran\n"
+
+
+@pytest.mark.parametrize("path", ESCAPES)
+async def test_no_path_leads_out(sandbox: Sandbox, path: str, tmp_path: Path) -> None:
+    await sandbox.exec("ln -s /etc out; ln -s .. up; ln -s /etc/passwd to_file; ln -s up chain; mkdir a")
+    (tmp_path / "source").write_text("ours")
+    with pytest.raises(SandboxFileError, match="leads out"):
+        await sandbox.read(path)
+    with pytest.raises(SandboxFileError, match="leads out"):
+        await sandbox.write(path, b"x")
+    with pytest.raises(SandboxFileError, match="leads out"):
+        await sandbox.upload(tmp_path / "source", path)
+    with pytest.raises(SandboxFileError, match="leads out"):
+        await sandbox.download(path, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+async def test_links_within_the_workspace_are_followed(sandbox: Sandbox) -> None:
+    await sandbox.write("real/file", b"x")
+    await sandbox.exec(f"ln -s real way; ln -s {sandbox.workspace}/way/file whole; ln -s loop loop")
+    assert await sandbox.read("way/file") == b"x"
+    assert await sandbox.read("whole") == b"x"
+    with pytest.raises(SandboxFileError, match="too many"):
+        await sandbox.read("loop")
+
+
+async def test_what_is_no_file_is_refused_and_nothing_hangs(sandbox: Sandbox) -> None:
+    await sandbox.exec("mkfifo pipe; mkdir folder; chmod 0 folder")
+    for path in ("pipe", "folder", "."):
+        with pytest.raises(SandboxFileError, match=r"no regular file|is a folder"):
+            await sandbox.read(path)
+        with pytest.raises(SandboxFileError, match=r"no regular file|is a folder"):
+            await sandbox.write(path, b"x")
+    for path in ("missing", "a\0b", "x" * 5000, "\ud800", "missing/deep"):
+        with pytest.raises(SandboxFileError):
+            await sandbox.read(path)
+
+
+async def test_a_file_over_the_limit_is_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxFileError, match="File too large"):
+        await sandbox.write("big", b"x" * (9 << 20))
+    assert (await sandbox.exec("echo on")).stdout == b"on\n"
+
+
+async def test_folders_travel_both_ways(sandbox: Sandbox, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / "big").write_bytes(os.urandom(2_500_000))
+    (source / "run").write_text("#!/bin/sh\n")
+    (source / "run").chmod(0o755)
+    (source / "link").symlink_to("deep/big")
+    await sandbox.upload(source, "in/here")
+    assert (await sandbox.exec("test -x in/here/run && readlink in/here/link")).stdout == b"deep/big\n"
+    await sandbox.download("in/here", tmp_path / "back")
+    assert (tmp_path / "back/deep/big").read_bytes() == (source / "deep/big").read_bytes()
+    assert (tmp_path / "back/link").readlink() == Path("deep/big")
+    assert os.access(tmp_path / "back/run", os.X_OK)
+    await sandbox.download("in/here/run", tmp_path / "one")
+    assert (tmp_path / "one").read_text() == "#!/bin/sh\n"
+    with pytest.raises(SandboxFileError, match="nothing"):
+        await sandbox.download("nothing", tmp_path / "none")
+    with pytest.raises(SandboxFileError, match="nowhere"):
+        await sandbox.upload(tmp_path / "nowhere", "x")
+
+
+async def test_no_link_of_a_copy_leads_out_of_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    await sandbox.exec(
+        "mkdir d; cd d; ln -s . a; ln -s a/../x sly; ln -s /etc abs; ln -s ../.. up; echo x > x"
+    )
+    await sandbox.exec("cd d; ln -s x good; ln -s abs/passwd chained; mkfifo pipe")
+    await sandbox.download("d", tmp_path / "copy")
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a", "good", "x"]
+
+
+async def test_a_snapshot_restored_gives_the_same_files(sandbox: Sandbox) -> None:
+    look = "find . -printf '%P %y %m %l %Ts\\n' | sort; find . -type f | sort | xargs md5sum"
+    make = "mkdir -p a/b; head -c 100000 /dev/urandom > a/b/f; chmod 600 a/b/f; ln -s a/b in; ln -s /etc out"
+    await sandbox.exec(
+        make + "; echo x > 'odd name\n'; mkdir shut; echo y > shut/f; chmod 555 shut; : > empty"
+    )
+    before = (await sandbox.exec(look)).stdout
+    snapshot = await sandbox.snapshot()
+    await sandbox.exec("chmod 755 shut; rm -rf a shut; ln -s /etc a; echo new > new")
+    await sandbox.restore(snapshot)
+    after = (await sandbox.exec(look)).stdout
+    assert after == before
+
+
+async def test_what_is_no_snapshot_is_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxFileError):
+        await sandbox.restore(b"no archive at all")
+    assert (await sandbox.exec("echo on")).stdout == b"on\n"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.dictionaries(st.text(), st.integers()), st.binary(max_size=300))), st.data())
+def test_frames_survive_any_cut(messages: list[tuple[dict[str, int], bytes]], data: st.DataObject) -> None:
+    stream = b"".join(frame(header, body) for header, body in messages)
+    frames, found = Frames(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        found += frames.add(stream[:size])
+        stream = stream[size:]
+    import json
+
+    assert [(json.loads(text), body) for text, body in found] == messages
+
+
+@given(st.lists(st.binary(max_size=200)), st.integers(0, 150))
+def test_the_kept_part_is_the_beginning_and_the_end(pieces: list[bytes], limit: int) -> None:
+    kept, whole = Kept(limit), b"".join(pieces)
+    for piece in pieces:
+        kept.add(piece)
+    content = kept.content()
+    if len(whole) <= limit:
+        assert content == whole
+    else:
+        head = limit - limit // 2
+        assert content == whole[:head] + whole[len(whole) - limit // 2 :]
+    assert kept.total == len(whole)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(["..", ".", "a", "b", "up", "out", "in", "abs", ""]), max_size=8))
+def test_whatever_the_path_nothing_outside_is_reached(tmp_path: Path, parts: list[str]) -> None:
+    root = tmp_path / "workspace"
+    if not root.exists():
+        (root / "a" / "b").mkdir(parents=True)
+        (root / "a" / "up").symlink_to("../..")
+        (root / "out").symlink_to(tmp_path)
+        (root / "a" / "in").symlink_to("b/../..//workspace/a")
+        (root / "abs").symlink_to(root / "a")
+    inside = os.stat(root).st_dev, {os.stat(p).st_ino for p in (root, root / "a", root / "a" / "b")}
+    try:
+        found = Workspace(str(root)).at("/".join(parts), lambda folder, name: os.fstat(folder))
+    except Refused:
+        return
+    assert (found.st_dev, found.st_ino in inside[1]) == (inside[0], True)
