@@ -3,9 +3,9 @@
 Limits are checked in the order of the fields below: before each model call ``max_turns``, then
 ``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` cuts in at any moment and
 ``tool_timeout`` bounds each call. The first limit that is reached names the stop reason, but for calls
-beyond ``max_tool_calls`` and calls past ``tool_timeout``: these are answered, and the model may still use what
-it has. Results over ``max_result_chars``, then over their share of ``max_turn_result_chars``, are cut in the
-middle with a line that says how much is gone.
+beyond ``max_tool_calls`` and calls past ``tool_timeout``: these are answered, and the model may still use
+what it has. Results over ``max_result_chars``, then over their share of ``max_turn_result_chars``, are cut in
+the middle with a line that says how much is gone.
 """
 
 from __future__ import annotations

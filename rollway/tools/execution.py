@@ -112,11 +112,14 @@ async def execute_call(
     if tool is None:
         readied = Readied(fault=unknown_tool(call.name, registry))
     else:
-        readied = await Readier(registry, pool, turn, context, approval).ready(tool, call)
+        readier = Readier(registry, pool, turn, context)
+        readied = readier.check(tool, call)
+        if approval is not None and readied.fault is None:
+            readied = await readier.approve(approval, tool, call, readied)
     outcome: ToolAnswer | Fault | None = readied.fault
     if outcome is None:
         assert tool is not None
-        args, kwargs = readied.bound
+        args, kwargs = readied.call()
         came = await _run(tool, args, kwargs, pool, timeout)
         outcome = judge(tool.name, came, timeout)
     return _answered(call, turn, outcome, came, readied, max_result_chars)

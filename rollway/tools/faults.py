@@ -77,7 +77,7 @@ def _raised(name: str, error: BaseException, *, ran: bool) -> Fault:
         what = "did not finish" if ran else "was not run"
         return Fault(ToolErrorKind.CANCELLED, f"Error: tool {name!r} {what}: the tool pool was closed")
     if isinstance(error, ProcessEnded):
-        return Fault(ToolErrorKind.EXCEPTION, f"Error: the process of tool {name!r} ended by {error}")
+        return Fault(ToolErrorKind.EXCEPTION, f"Error: the process of tool {name!r} ended: {error}")
     if isinstance(error, RaisedInProcess):
         return Fault(ToolErrorKind.EXCEPTION, f"Error: tool {name!r} raised {error}", error.place)
     if isinstance(error, NotJson):

@@ -48,9 +48,15 @@ def _watch(child: int, parent: int) -> None:
     """Return when the child has ended, the life line has closed, or the parent is gone."""
     poller = select.poll()
     poller.register(0, select.POLLIN)
-    poller.register(os.pidfd_open(child), select.POLLIN)
-    while not poller.poll(WATCH_SECONDS * 1000) and os.getppid() == parent:
+    seconds = WATCH_SECONDS
+    try:
+        poller.register(os.pidfd_open(child), select.POLLIN)
+    except (AttributeError, OSError):  # an old kernel, or a system that only looks like one
+        seconds = 0.02
+    while not poller.poll(seconds * 1000) and os.getppid() == parent:
         _reap(sparing=child)
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
 
 
 def _kill_all_below(child: int) -> int:

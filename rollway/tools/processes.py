@@ -115,13 +115,13 @@ class ProcessCalls:
         return in_time
 
     def _take_idle(self) -> WorkerProcess | None:
-        """The worker that fell idle last, if there is one that lives."""
+        """The worker that fell idle last, if there is one that will do."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
                 worker = self._idle.pop()
-                if worker.alive:
+                if worker.ready:
                     self._busy.add(worker)
                     return worker
             _in_thread(worker.end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from rollway.tools.approval import DENIED, ApprovalPolicy, ApprovalRequest, Approved, ask_for
 from rollway.tools.arguments import parse_arguments
@@ -28,9 +29,15 @@ class Readied(msgspec.Struct, frozen=True):
     """A call that may run, or why it may not."""
 
     bound: Bound = ((), {})
+    filled: dict[str, Any] | None = None  # what the rollout fills in
     fault: Fault | None = None
     approval: str | None = None  # as in `ToolResult`
     edited: str | None = None  # the arguments that it runs with, where they are not the model's
+
+    def call(self) -> Bound:
+        """What the function is called with."""
+        args, kwargs = self.bound
+        return (args, {**kwargs, **self.filled}) if self.filled else self.bound
 
 
 class Readier(msgspec.Struct, frozen=True):
@@ -40,25 +47,35 @@ class Readier(msgspec.Struct, frozen=True):
     pool: ToolPool
     turn: int  # 1-based
     context: RolloutContext | None = None
-    approval: ApprovalPolicy | None = None
 
-    async def ready(self, tool: Tool, call: ToolCall) -> Readied:
-        """Check a call."""
+    def check(self, tool: Tool, call: ToolCall) -> Readied:
+        """All but the approval."""
         bound = self._bind(tool, call.arguments)
         if isinstance(bound, Fault):
             return Readied(fault=bound)
+        if not tool.context:
+            return Readied(bound)
         try:
-            filled = fill_in(tool.context, self.context) if tool.context else None
+            return Readied(bound, fill_in(tool.context, self.context))
         except NoSandbox:
             return Readied(fault=no_sandbox(tool.name))
-        if self.approval is None:
-            readied = Readied(bound)
-        else:
-            readied = await self._approved(self.approval, tool, call, bound)
-        if filled is None or readied.fault is not None:
-            return readied
-        args, kwargs = readied.bound
-        return msgspec.structs.replace(readied, bound=(args, {**kwargs, **filled}))
+
+    async def approve(self, policy: ApprovalPolicy, tool: Tool, call: ToolCall, readied: Readied) -> Readied:
+        """Have a call approved that passed `check`."""
+        decision, denied = self._decide(policy, tool, readied.bound)
+        if decision == "deny":
+            return replace(readied, fault=denied, approval="denied")
+        if decision == "allow":
+            return replace(readied, approval="allowed")
+        context = RolloutContext() if self.context is None else self.context
+        arguments = parse_arguments(call.arguments)
+        request = ApprovalRequest(tool.name, arguments, self.turn, call.id, context)
+        answer = await ask_for(policy, request, self.pool)
+        if isinstance(answer, Fault):
+            return replace(readied, fault=answer, approval="denied")
+        if answer.arguments is None:
+            return replace(readied, approval="approved")
+        return self._edited(policy, tool, answer, readied)
 
     def _bind(self, tool: Tool, arguments: str | None) -> Bound | Fault:
         try:
@@ -71,34 +88,22 @@ class Readier(msgspec.Struct, frozen=True):
                 return Fault(ToolErrorKind.NOT_ALLOWED, told)
         return args, kwargs
 
-    async def _approved(self, policy: ApprovalPolicy, tool: Tool, call: ToolCall, bound: Bound) -> Readied:
-        decision, denied = self._decide(policy, tool, bound)
-        if denied is not None:
-            return Readied(fault=denied, approval="denied")
-        if decision == "allow":
-            return Readied(bound, approval="allowed")
-        request = ApprovalRequest(
-            tool.name, parse_arguments(call.arguments), self.turn, call.id, self.context or RolloutContext()
-        )
-        answer = await ask_for(policy, request, self.pool)
-        if isinstance(answer, Fault):
-            return Readied(fault=answer, approval="denied")
-        if answer.arguments is None:
-            return Readied(bound, approval="approved")
-        return self._edited(policy, tool, answer)
+    def _edited(self, policy: ApprovalPolicy, tool: Tool, answer: Approved, readied: Readied) -> Readied:
+        """An edit gets round neither the schema, nor the rules, nor what the policy denies.
 
-    def _edited(self, policy: ApprovalPolicy, tool: Tool, answer: Approved) -> Readied:
-        """An edit gets round neither the schema, nor the rules, nor what the policy denies."""
+        One that tries is a denial: it is no fault of the model's.
+        """
         try:
             text = msgspec.json.encode(answer.arguments).decode()
         except (TypeError, ValueError, RecursionError) as error:
-            why = f"the approval function edited the arguments to what JSON cannot say: {error}"
-            return Readied(fault=Fault(ToolErrorKind.DENIED, DENIED, why=why), approval="denied")
+            return replace(readied, fault=_wrong_edit(f"JSON cannot say them: {error}"), approval="denied")
         bound = self._bind(tool, text)
-        if isinstance(bound, Fault):
-            return Readied(fault=bound, approval="edited", edited=text)
-        _, denied = self._decide(policy, tool, bound)
-        return Readied(bound, denied, "edited" if denied is None else "denied", text)
+        denied = bound if isinstance(bound, Fault) else self._decide(policy, tool, bound)[1]
+        if denied is not None:
+            fault = _wrong_edit(denied.why or denied.told)
+            return replace(readied, fault=fault, approval="denied", edited=text)
+        assert not isinstance(bound, Fault)
+        return replace(readied, bound=bound, approval="edited", edited=text)
 
     def _decide(self, policy: ApprovalPolicy, tool: Tool, bound: Bound) -> tuple[str, Fault | None]:
         values = values_of(tool.function, *bound) if policy.rules else {}
@@ -111,3 +116,8 @@ class Readier(msgspec.Struct, frozen=True):
     def _workspace(self) -> str | None:
         sandbox = self.context.sandbox if self.context is not None else None
         return sandbox.workspace if sandbox is not None else None
+
+
+def _wrong_edit(reason: str) -> Fault:
+    why = f"the approval function's arguments may not be run: {reason.removeprefix('Error: ')}"
+    return Fault(ToolErrorKind.DENIED, DENIED, why=why)

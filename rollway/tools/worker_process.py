@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -30,15 +31,18 @@ class WorkerProcess:
         self._keeper = keeper
         self._calls = calls
         self._buffer = bytearray()
+        self._path = list(sys.path)  # that it imports from
 
     @classmethod
     def start(cls) -> Self:
         """Start one and wait until it is ready. Blocks.
 
         Raises:
-            OSError: the system has no room for it.
+            OSError: the system has no room for it, or lacks what it takes.
             ProcessEnded: it did not become ready.
         """
+        if not hasattr(os, "waitid"):
+            raise OSError("process tools need Linux")
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", process_worker.__file__, str(theirs.fileno())]
         try:
@@ -62,7 +66,7 @@ class WorkerProcess:
         return worker
 
     def _greet(self) -> None:
-        hello = json.dumps(sys.path).encode()
+        hello = json.dumps(self._path).encode()
         self._calls.settimeout(START_SECONDS)
         self._calls.sendall(FRAME.pack(len(hello)) + hello)
         if len(self._calls.recv(FRAME.size, socket.MSG_WAITALL)) < FRAME.size:
@@ -70,8 +74,10 @@ class WorkerProcess:
         self._calls.setblocking(False)
 
     @property
-    def alive(self) -> bool:
-        """Does an idle worker still wait for calls?"""
+    def ready(self) -> bool:
+        """Does an idle worker still wait for calls, and import from where we do?"""
+        if self._path != sys.path:
+            return False
         try:
             self._calls.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -347,10 +347,10 @@ async def test_a_users_file_works_though_the_process_cannot_import_it(
         return n if n < 2 else fib(n - 1) + fib(n - 2)
     """
     (tmp_path / "mine.py").write_text(textwrap.dedent(source))
-    with ToolPool(1) as pool:  # its worker starts after the file's folder is on the path
-        mine = import_file(tmp_path / "mine.py", None)
-        assert (await ran(pool, mine.shift, point={"x": 3})).result.content == '{"x":7}'
-        assert (await ran(pool, mine.fib, n=10)).result.content == "55"
+    await ran(shared, own_pid)  # its worker started before the file's folder was on the import path
+    mine = import_file(tmp_path / "mine.py", None)
+    assert (await ran(shared, mine.shift, point={"x": 3})).result.content == '{"x":7}'
+    assert (await ran(shared, mine.fib, n=10)).result.content == "55"
 
 
 async def test_what_cannot_leave_this_process_is_an_error_in_one_line(shared: ToolPool) -> None:
