@@ -20,6 +20,7 @@ from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
 from rollway.evaluation.run_sandboxes import check_sandbox
 from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.tools.mcp import check_mcp_servers
 from rollway.tools.replay import Recordings, read_recordings
 
 
@@ -63,6 +64,7 @@ def prepare(config: EvalConfig) -> Plan:
     tasks = load_tasks(environment, config)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
         check_sandbox(environment, tasks[tasks.ids[0]], config.sandbox)
+        check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
     refuse_other_run(path, config)

@@ -104,6 +104,8 @@ async def run_rollout(
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
     started, clock = time.time(), time.monotonic()
     async with AsyncExitStack() as held:
+        if isinstance(tape, ReplayTape):
+            held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):
             record.messages = [dict(message) for message in environment.prompt(task)]
             source = sandboxes or _FreshSandboxes()
@@ -139,7 +141,6 @@ async def run_rollout(
             if isinstance(tape, RecordingTape) and sandbox is not None:
                 await tape.keep(sandbox)
             if isinstance(tape, ReplayTape):
-                record.metadata["replay"] = tape.metadata()
                 sandbox = await _recorded_sandbox(held, environment, task, record, source, tape)
             await _score(environment, task, record, sandbox, limits.timeout)
     return record

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rollway.environments.base import Environment, Task
+from rollway.environments.sandbox_specs import sandbox_spec
 from rollway.errors import UserError
 from rollway.evaluation.config import SandboxConfig
-from rollway.tools.sandboxes import Sandbox, SandboxSpec, check_backend, open_sandbox
+from rollway.tools.sandboxes import Sandbox, check_backend, open_sandbox
 
 
 class RunSandboxes:
@@ -16,19 +17,11 @@ class RunSandboxes:
 
     async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
         """See `rollway.evaluation.rollout.SandboxSource`."""
-        spec = sandbox_of(environment, task, self._config)
+        spec = sandbox_spec(environment, task, self._config.changes)
         return None if spec is None else await open_sandbox(spec)
 
     async def close(self) -> None:
         """Close every sandbox that is still there."""
-
-
-def sandbox_of(environment: Environment, task: Task, config: SandboxConfig) -> SandboxSpec | None:
-    """The sandbox that one task's rollouts get; ``None``: they get none."""
-    spec = environment.sandbox_for(task)
-    if spec is None and config.backend is None:
-        return None
-    return config.changes.applied(spec or SandboxSpec())
 
 
 def check_sandbox(environment: Environment, task: Task, config: SandboxConfig) -> None:
@@ -37,7 +30,7 @@ def check_sandbox(environment: Environment, task: Task, config: SandboxConfig) -
     Raises:
         UserError: it cannot, and what to do.
     """
-    spec = sandbox_of(environment, task, config)
+    spec = sandbox_spec(environment, task, config.changes)
     if spec is None:
         return
     try:

@@ -53,6 +53,7 @@ class RunTools:
         self._sources = sources
         self._held = held
         self._distribution = config.tools.sample
+        self._apart = [server for server in config.tools.mcp if server.scope == "rollout"]
 
     @classmethod
     async def open(
@@ -73,7 +74,7 @@ class RunTools:
             shared = [server for server in config.tools.mcp if server.scope == "worker"]
             sources = await held.enter_async_context(open_mcp_servers(shared)) if shared else []
             made = cls(config, environment, toolsets, sources, held, policy)
-            made._check()
+            await made._check()
             made._held = held.pop_all()
             return made
 
@@ -91,19 +92,19 @@ class RunTools:
             record.metadata["toolsets"] = list(drawn)
             names += [name for name in drawn if name not in names]
         sources = list(self._sources)
-        apart = [server for server in self._config.tools.mcp if server.scope == "rollout"]
-        if apart:
-            sources += await held.enter_async_context(open_mcp_servers(apart))
+        if self._apart:
+            sources += await held.enter_async_context(open_mcp_servers(self._apart))
         return self._registry(own, names, sources)
 
     async def close(self) -> None:
         """End the shared servers."""
         await self._held.aclose()
 
-    def _check(self) -> None:
+    async def _check(self) -> None:
         """Try everything together once, with the tools that the environment has for every task."""
         try:
-            self._registry(self._environment.tools, _named(self._config), self._sources)
+            async with open_mcp_servers(self._apart) as own_servers:
+                self._registry(self._environment.tools, _named(self._config), [*self._sources, *own_servers])
         except ValueError as error:
             raise UserError(f"tools: {error}") from None
 

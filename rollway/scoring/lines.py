@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from rollway.environments.base import Reward, Task
+from rollway.errors import UserError
+from rollway.scoring.left_sandboxes import LeftSandbox, opened
 from rollway.scoring.records import ScoreRow
 from rollway.scoring.rewards import score_with
 from rollway.scoring.stored import StoredLine
+from rollway.tools.sandboxes import SandboxError
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory, decode_trajectory
 
 IN_FLIGHT = 64
@@ -25,6 +28,9 @@ class Job(msgspec.Struct, frozen=True):
     stored: StoredLine
     task: Task | None  # None when no reward function looks at it
     task_known: bool = True  # False: the environment has no such task any more
+    left: LeftSandbox | None = (
+        None  # the sandbox that the rollout left, where a reward function looks into it
+    )
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -64,7 +70,12 @@ async def score_line(rewards: Sequence[Reward], job: Job) -> Scored:
     refusal = _refusal(job, trajectory)
     if refusal is not None:
         return Scored(row_of(job, trajectory.id, error=refusal), recorded)
-    await score_with(rewards, job.task or {}, trajectory)
+    try:
+        async with opened(job.left) as sandbox:
+            await score_with(rewards, job.task or {}, trajectory, sandbox)
+    except (SandboxError, UserError) as error:
+        refusal = ErrorRecord(type(error).__name__, str(error), "sandbox")
+        return Scored(row_of(job, trajectory.id, error=refusal), recorded)
     reason = trajectory.error if trajectory.reward is None else None
     row = row_of(job, trajectory.id, rewards=trajectory.rewards, reward=trajectory.reward, error=reason)
     return Scored(row, recorded)

@@ -15,9 +15,11 @@ import msgspec
 from rollway.environments.base import Environment, Reward, Task, environment_name
 from rollway.environments.loading import absolute_spec, environment_source
 from rollway.errors import UserError
+from rollway.scoring.left_sandboxes import LeftSandboxes
 from rollway.scoring.lines import Job, Scored, score_here
 from rollway.scoring.ray_workers import score_on_ray
 from rollway.scoring.records import Comparison, Pairing, ScoreSummary, Tally
+from rollway.scoring.rewards import needs_sandbox
 from rollway.scoring.score_files import ScoreFiles
 from rollway.scoring.sources import (
     EnvironmentSource,
@@ -76,7 +78,7 @@ def score_run(
     comparisons = _Comparisons(run.path, compare)
     task_ids, total = _glance(run)
     tasks = _tasks(run, request.environment, task_ids) if request.environment is not None else None
-    chunks = _chunks(_jobs(run, tasks))
+    chunks = _chunks(_jobs(run, tasks, _left_sandboxes(run, request)))
     if workers:
         scored = score_on_ray(request.source, chunks, workers=workers, address=ray_address)
     else:
@@ -169,13 +171,33 @@ def _tasks(run: StoredRun, environment: Environment, wanted: set[str]) -> dict[s
     return found
 
 
-def _jobs(run: StoredRun, tasks: Mapping[str, Task] | None) -> Iterator[Job]:
+def _left_sandboxes(run: StoredRun, request: _Request) -> LeftSandboxes | None:
+    """The sandboxes that the run kept, where a reward function looks into them.
+
+    Raises:
+        UserError: one does, and the run kept none.
+    """
+    looking = [reward.name for reward in request.rewards if needs_sandbox(reward.function)]
+    if not looking or request.environment is None:
+        return None
+    try:
+        return LeftSandboxes(run, request.environment)
+    except UserError as error:
+        raise UserError(
+            f"reward {looking[0]!r} looks into the sandbox that each rollout left: {error}"
+        ) from None
+
+
+def _jobs(run: StoredRun, tasks: Mapping[str, Task] | None, sandboxes: LeftSandboxes | None) -> Iterator[Job]:
     for stored in run.lines():
         if tasks is None:
             yield Job(stored, None)
-        else:
-            task = tasks.get(stored.task_id)
-            yield Job(stored, task, task_known=task is not None)
+            continue
+        task = tasks.get(stored.task_id)
+        left = None
+        if sandboxes is not None and task is not None:
+            left = sandboxes.of(task, (stored.task_id, stored.sample_index))
+        yield Job(stored, task, task_known=task is not None, left=left)
 
 
 def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -183,7 +205,7 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
     size = 0
     for job in jobs:
         chunk.append(job)
-        size += len(job.stored.line)
+        size += len(job.stored.line) + (len(job.left.snapshot) if job.left is not None else 0)
         if len(chunk) == CHUNK_LINES or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from scripted_server import ScriptedRequest, ScriptedServer, reply
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run import evaluate_async
+from rollway.scoring import score_run
 from rollway.trajectory import StopReason, ToolErrorKind, Trajectory
 
 COUNTING = '''
@@ -119,6 +121,25 @@ async def test_a_replay_says_where_a_rollout_left_the_record(
     assert trajectory.error is not None
     assert trajectory.error.kind == "NoSandbox"
     assert trajectory.tool_errors[0].kind is ToolErrorKind.NOT_ALLOWED
+
+
+async def test_a_recorded_run_is_scored_again_in_the_sandboxes_that_it_left(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        tools = {"add": ["terminal"], "record": True}
+        await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+    summary = await asyncio.to_thread(score_run, tmp_path / "run")
+    assert (summary.scored, summary.rewards["written"].mean) == (3, 1.0)
+
+
+async def test_a_run_that_kept_no_sandboxes_is_refused_by_such_rewards_in_one_line(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, environment=str(counting_file), tools={"add": ["terminal"]}))
+    with pytest.raises(UserError, match=r"'written' looks into the sandbox .* has no recordings"):
+        await asyncio.to_thread(score_run, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
