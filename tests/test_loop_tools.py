@@ -26,6 +26,7 @@ from rollway.tools import (
     Workspace,
     tool,
 )
+from rollway.tools.replay import ToolRecorder, ToolReplayer, decode_recording, encode_recording
 from rollway.trajectory import (
     StopReason,
     ToolCall,
@@ -188,3 +189,14 @@ async def test_calls_that_nobody_offered_are_answered_without_a_pool() -> None:
     loop = AgentLoop(ScriptedClient([("say", {"count": 1})]))
     trajectory = await loop.run(QUESTION)
     assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.UNKNOWN_TOOL]
+
+
+async def test_a_replayed_turn_is_cut_as_the_recorded_one_was() -> None:
+    recorder = ToolRecorder()
+    calls: list[tuple[str, Any]] = [("say", {"count": 5000}), ("say", {"count": 900, "letter": "y"})]
+    limits = Limits(max_result_chars=2000, max_turn_result_chars=1000)
+    first = await rolled_out([calls], say, limits=limits, execute=recorder)
+    recording = decode_recording(encode_recording(recorder.recording(("task", 0))))
+    again = await rolled_out([calls], say, limits=limits, execute=ToolReplayer(recording))
+    assert told(again) == told(first)
+    assert all(content.count("characters cut") == 1 for content in told(again))

@@ -108,7 +108,7 @@ def _under_id(answer: ExecutedCall, call: ToolCall, turn: int) -> ExecutedCall:
     replace = msgspec.structs.replace
     result = replace(answer.result, call_id=call.id, duration=0.0, queued=0.0)
     error = answer.error and replace(answer.error, turn=turn, arguments=call.arguments)
-    return ExecutedCall(result, error, answer.stop)
+    return replace(answer, result=result, error=error)
 
 
 def _unfinished(call: ToolCall, turn: int) -> ExecutedCall:
