@@ -63,10 +63,18 @@ class SandboxSource(Protocol):
     """Where the sandboxes of rollouts come from."""
 
     async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
-        """A fresh one, to be closed by the caller; ``None`` when the task's rollouts get none.
+        """A fresh one, to be released by the caller; ``None`` when the task's rollouts get none.
 
         Raises:
             SandboxError: it does not start.
+        """
+        ...
+
+    async def release(self, sandbox: Sandbox) -> None:
+        """Close it.
+
+        Raises:
+            SandboxError: it does not close.
         """
         ...
 
@@ -153,6 +161,9 @@ class _FreshSandboxes:
         spec = environment.sandbox_for(task)
         return None if spec is None else await open_sandbox(spec)
 
+    async def release(self, sandbox: Sandbox) -> None:
+        await sandbox.close()
+
 
 async def _open_sandbox(
     held: AsyncExitStack, environment: Environment, task: Task, record: Trajectory, source: SandboxSource
@@ -160,7 +171,7 @@ async def _open_sandbox(
     """A sandbox for the rollout, however long it has to wait for one; ``held`` closes it at the end."""
     sandbox = await source.open_for(environment, task)
     if sandbox is not None:
-        held.push_async_callback(_unhurried, _close_sandbox, sandbox, record)
+        held.push_async_callback(_unhurried, _close_sandbox, source, sandbox, record)
     return sandbox
 
 
@@ -254,10 +265,10 @@ async def _tear_down(
         _log.warning("teardown of task %r raised %s", record.task_id, _traceback(error))
 
 
-async def _close_sandbox(sandbox: Sandbox, record: Trajectory) -> None:
+async def _close_sandbox(source: SandboxSource, sandbox: Sandbox, record: Trajectory) -> None:
     """A sandbox that does not close takes nothing away from a rollout that has ended: it is noted."""
     try:
-        await sandbox.close()
+        await source.release(sandbox)
     except _FAULTS as error:
         record.metadata["sandbox_error"] = f"{type(error).__name__}: {error}"
         _log.warning("closing the sandbox of task %r raised %s", record.task_id, _traceback(error))

@@ -52,6 +52,9 @@ class Watching:
         self.opened.append(await open_sandbox(LOCAL))
         return self.opened[-1]
 
+    async def release(self, sandbox: Sandbox) -> None:
+        await sandbox.close()
+
     async def all_closed(self) -> bool:
         for sandbox in self.opened:
             try:
