@@ -43,7 +43,7 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
 
 def _decode(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise InvalidArguments(f"the arguments are not valid JSON: {_fault(error)}") from None
     except RecursionError:
@@ -71,6 +71,9 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {digits[:_EXCERPT]} is out of range")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)  # making one takes longer
 
 
 class _Shown(reprlib.Repr):
