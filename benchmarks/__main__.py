@@ -19,6 +19,8 @@ BENCHMARKS = {
     "startup": False,
     "parsers": False,
     "pool": True,
+    "sandboxes": False,
+    "warm_pool": False,
     "token_mode": False,
     "server": False,
     "records": True,
