@@ -23,7 +23,6 @@ def _main() -> None:
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.dup2(1, 2)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (for as long as the process lives)
     streams: dict[str, Any] = {}
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = __builtins__
@@ -42,7 +41,10 @@ def _main() -> None:
 
 
 def _open_streams(streams: dict[str, Any]) -> None:
-    """Whatever earlier code did to stdout and stderr, this code can print."""
+    """Whatever earlier code did to them, this code can print (``exit()`` closes stdin)."""
+    if "stdin" not in streams or streams["stdin"].closed:
+        streams["stdin"] = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdin = streams["stdin"]
     for name, number in (("stdout", 1), ("stderr", 2)):
         if name not in streams or streams[name].closed:
             streams[name] = open(  # noqa: SIM115

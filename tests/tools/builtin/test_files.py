@@ -157,10 +157,10 @@ async def test_files_are_searched(call: Run, tree: Path) -> None:
     assert "there is no missing" in await call(SEARCH, pattern="x", path="missing")
 
 
-@pytest.mark.parametrize("pattern", ["(", "[a", "*", "a{2"])
-async def test_a_bad_pattern_is_said_to_be_one_or_matches_itself(call: Run, tree: Path, pattern: str) -> None:
-    said = await call(SEARCH, pattern=pattern)
-    assert "no regular expression" in said or said == "[no match]"
+async def test_a_bad_pattern_is_said_to_be_one_or_matches_itself(call: Run, tree: Path) -> None:
+    for pattern in ("[a", "*", "a{2"):
+        said = await call(SEARCH, pattern=pattern)
+        assert "no regular expression" in said or said == "[no match]", pattern
     assert "no regular expression: " in await call(SEARCH, pattern="(")
 
 
@@ -214,17 +214,16 @@ def contents(folder: Path) -> dict[str, str]:
     return {file.name: file.read_text() for file in folder.iterdir()}
 
 
-@pytest.mark.parametrize("way", ["UP/secret", "ABSOLUTE/secret", "link", "folder/secret", "a/../UP/secret"])
 @pytest.mark.parametrize("tool", file_tools(), ids=lambda tool: tool.name)
 async def test_no_path_leads_out_of_the_workspace(
-    execute: Execute, workspace: Path, outside: Path, tool: Tool, way: str
+    execute: Execute, workspace: Path, outside: Path, tool: Tool
 ) -> None:
     up = "/".join([".."] * (len(workspace.parts) - 1)) + str(outside)
-    path = way.replace("UP", up).replace("ABSOLUTE", str(outside))
-    done = await execute(tool, **arguments(tool, path))
-    assert done.error is not None
-    assert done.error.kind is ToolErrorKind.TOOL_REPORTED
-    assert "root secret" not in done.result.content
+    for path in (f"{up}/secret", f"{outside}/secret", "link", "folder/secret", f"a/../{up}/secret"):
+        done = await execute(tool, **arguments(tool, path))
+        assert done.error is not None, path
+        assert done.error.kind is ToolErrorKind.TOOL_REPORTED
+        assert "root secret" not in done.result.content
     assert contents(outside) == {"secret": "root secret\n"}
 
 

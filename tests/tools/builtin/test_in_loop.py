@@ -75,7 +75,7 @@ async def test_a_hanging_command_costs_its_call_and_not_the_rollout(context: Rol
         context,
         [("terminal", {"command": "while :; do :; done"}), ("terminal", {"command": "echo second"})],
         [("terminal", {"command": "echo third"})],
-        timeout=0.5,
+        timeout=1.5,
     )
     first, second, third = results(trajectory)
     assert "killed with its shell" in first

@@ -34,42 +34,42 @@ async def test_variables_functions_and_imports_stay(py: Run) -> None:
     assert await py("print(_ + 1)\nx") == "11\n5"
 
 
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        ("1 + 1", "2"),
-        ("None", "[no output]"),
-        ("", "[no output]"),
-        ("# a comment", "[no output]"),
-        ("x = 1; x", "1"),
-        ("for i in range(2):\n    print(i)", "0\n1"),
-        ("'ü 日本'", "'ü 日本'"),
-        ("print('\\ud800')", "\\ud800"),
-        ("import sys; print('out'); print('err', file=sys.stderr); print('out')", "out\nerr\nout"),
-        (
-            "import subprocess; r = subprocess.run('echo sub; echo err >&2', shell=True); r.returncode",
-            "sub\nerr\n0",
-        ),
-        ("if __name__ == '__main__':\n    print('main')", "main"),
-        ("def f(x: Later) -> None: ...", None),
-        (
-            "from __future__ import annotations\ndef f(x: Later) -> None: ...\nf.__annotations__['x']",
-            "'Later'",
-        ),
-        (
-            "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    os.wait(); print('parent')",
-            "child\nparent",
-        ),
-        (
-            "import multiprocessing as m\ndef f(x): return x * x\n"
-            "with m.get_context('fork').Pool(2) as p: print(p.map(f, [1, 2]))",
-            "[1, 4]",
-        ),
-    ],
-)
-async def test_what_is_shown(py: Run, code: str, told: str | None) -> None:
-    said = await py(code)
-    assert said == told if told is not None else "NameError" in said
+SHOWN: list[tuple[str, str | None]] = [
+    ("1 + 1", "2"),
+    ("None", "[no output]"),
+    ("", "[no output]"),
+    ("# a comment", "[no output]"),
+    ("x = 1; x", "1"),
+    ("for i in range(2):\n    print(i)", "0\n1"),
+    ("'ü 日本'", "'ü 日本'"),
+    ("print('\\ud800')", "\\ud800"),
+    ("import sys; print('out'); print('err', file=sys.stderr); print('out')", "out\nerr\nout"),
+    (
+        "import subprocess; r = subprocess.run('echo sub; echo err >&2', shell=True); r.returncode",
+        "sub\nerr\n0",
+    ),
+    ("if __name__ == '__main__':\n    print('main')", "main"),
+    ("def f(x: Later) -> None: ...", None),
+    (
+        "from __future__ import annotations\ndef f(x: Later) -> None: ...\nf.__annotations__['x']",
+        "'Later'",
+    ),
+    (
+        "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    os.wait(); print('parent')",
+        "child\nparent",
+    ),
+    (
+        "import multiprocessing as m\ndef f(x): return x * x\n"
+        "with m.get_context('fork').Pool(2) as p: print(p.map(f, [1, 2]))",
+        "[1, 4]",
+    ),
+]
+
+
+async def test_what_is_shown(py: Run) -> None:
+    for code, told in SHOWN:
+        said = await py(code)
+        assert said == told if told is not None else "NameError" in said, code
 
 
 async def test_a_traceback_has_the_models_own_frames(py: Run) -> None:
@@ -88,33 +88,33 @@ async def test_a_traceback_leaves_out_frames_inside_libraries_but_the_last(py: R
     assert "JSONDecodeError" in said
 
 
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        ("1 +", "SyntaxError: invalid syntax"),
-        ("  x = 1", "IndentationError: unexpected indent"),
-        ("import sys; sys.exit(3)", "SystemExit: 3 (the interpreter goes on)"),
-        ("exit()", "SystemExit: None (the interpreter goes on)"),
-        ("input()", "EOFError: EOF when reading a line"),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
-        ("class A:\n    def __repr__(self): raise ValueError('no')\nA()", "ValueError: no"),
-        (
-            "class E(Exception):\n    def __str__(self): raise ValueError\nraise E",
-            "E: <exception str() failed>",
-        ),
-        ("import sys; sys.stdout = None; sys.stderr = 3; 1 / 0", "ZeroDivisionError: division by zero"),
-        ("import sys; sys.stdout.close(); sys.stderr.close()", "[no output]"),
-        ("x = 'a\0b'", "null bytes"),
-    ],
-)
-async def test_faults_are_told_and_the_interpreter_goes_on(py: Run, code: str, told: str) -> None:
+FAULTS = [
+    ("1 +", "SyntaxError: invalid syntax"),
+    ("  x = 1", "IndentationError: unexpected indent"),
+    ("import sys; sys.exit(3)", "SystemExit: 3 (the interpreter goes on)"),
+    ("exit()", "SystemExit: None (the interpreter goes on)"),
+    ("input()", "EOFError: EOF when reading a line"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+    ("class A:\n    def __repr__(self): raise ValueError('no')\nA()", "ValueError: no"),
+    (
+        "class E(Exception):\n    def __str__(self): raise ValueError\nraise E",
+        "E: <exception str() failed>",
+    ),
+    ("import sys; sys.stdout = None; sys.stderr = 3; 1 / 0", "ZeroDivisionError: division by zero"),
+    ("import sys; sys.stdout.close(); sys.stderr.close()", "[no output]"),
+    ("x = 'a\0b'", "null bytes"),
+]
+
+
+async def test_faults_are_told_and_the_interpreter_goes_on(py: Run) -> None:
     await py("kept = 5")
-    said = await py(code)
-    assert told in said
-    if told.startswith(("SyntaxError", "Indentation")):
-        assert said.startswith('  File "<cell 2>", line 1')
-    assert await py("print('shown'); kept") == "shown\n5"
+    for code, told in FAULTS:
+        said = await py(code)
+        assert told in said, code
+        if told.startswith(("SyntaxError", "Indentation")):
+            assert said.startswith('  File "<cell '), code
+        assert await py("print('shown'); kept") == "shown\n5", code
 
 
 async def test_chained_exceptions_are_told_as_a_chain(py: Run) -> None:

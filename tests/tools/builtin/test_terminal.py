@@ -48,43 +48,40 @@ async def test_stdout_and_stderr_come_in_the_order_written(sh: Run) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ("cat", "[exit code 0]"),
-        ('read line; echo "[$line]"', "[]\n[exit code 0]"),
-        ("printf end", "end\n[exit code 0]"),
-        ("cat <<E\nhere $((1+1))\nE", "here 2\n[exit code 0]"),
-        ("cat <<'E'\n$x 'quotes' \"and\"\nE", "$x 'quotes' \"and\"\n[exit code 0]"),
-        ("printf '\\033[31mred\\033[0m \\033]0;title\\007plain\\n'", "red plain\n[exit code 0]"),
-        ("printf '10%%\\r50%%\\r100%%\\nnext\\r\\n'", "100%\nnext\n[exit code 0]"),
-        ("for i in 1 2; do\n  echo $i\ndone", "1\n2\n[exit code 0]"),
-        ("echo one \\\n  two", "one two\n[exit code 0]"),
-        ("echo ü 日本", "ü 日本\n[exit code 0]"),
-        ("", "[exit code 0]"),
-        ("# only a comment", "[exit code 0]"),
-        ("exec >file; echo hidden", "[exit code 0]"),
-        ("exec 2>&-; echo shown", "shown\n[exit code 0]"),
-        ("return 3; echo x", None),
-        ("break", None),
-        ("echo 'unbalanced", None),
-        ("echo )", None),
-        ("if true; then", None),
-        ("cat <<E\nnever ended", None),
-        ("set -x; echo a", None),
-        ("set -v", None),
-        ("trap 'echo trapped' DEBUG", None),
-    ],
-)
-async def test_odd_commands_leave_a_shell_that_answers(sh: Run, command: str, told: str | None) -> None:
+ODD: list[tuple[str, str | None]] = [
+    ("cat", "[exit code 0]"),
+    ('read line; echo "[$line]"', "[]\n[exit code 0]"),
+    ("printf end", "end\n[exit code 0]"),
+    ("cat <<E\nhere $((1+1))\nE", "here 2\n[exit code 0]"),
+    ("cat <<'E'\n$x 'quotes' \"and\"\nE", "$x 'quotes' \"and\"\n[exit code 0]"),
+    ("printf '\\033[31mred\\033[0m \\033]0;title\\007plain\\n'", "red plain\n[exit code 0]"),
+    ("printf '10%%\\r50%%\\r100%%\\nnext\\r\\n'", "100%\nnext\n[exit code 0]"),
+    ("for i in 1 2; do\n  echo $i\ndone", "1\n2\n[exit code 0]"),
+    ("echo one \\\n  two", "one two\n[exit code 0]"),
+    ("echo ü 日本", "ü 日本\n[exit code 0]"),
+    ("", "[exit code 0]"),
+    ("# only a comment", "[exit code 0]"),
+    ("exec >file; echo hidden", "[exit code 0]"),
+    ("exec 2>&-; echo shown", "shown\n[exit code 0]"),
+    ("return 3; echo x", None),
+    ("break", None),
+    ("echo 'unbalanced", None),
+    ("echo )", None),
+    ("if true; then", None),
+    ("cat <<E\nnever ended", None),
+    ("set -x; echo a", None),
+    ("set -v", None),
+    ("trap 'echo trapped' DEBUG", None),
+]
+
+
+async def test_odd_commands_leave_a_shell_that_answers(sh: Run) -> None:
     await sh("kept=yes")
-    said = await sh(command)
-    if told is not None:
-        assert said == told
-    else:
-        assert "[exit code " in said
-    assert "yes" in await sh("set +xv; trap - DEBUG; echo $kept")
-    assert await sh("echo $kept") == "yes\n[exit code 0]"
+    for command, told in ODD:
+        said = await sh(command)
+        assert said == told if told is not None else "[exit code " in said, command
+        assert "yes" in await sh("set +xv; trap - DEBUG; echo $kept"), command
+        assert await sh("echo $kept") == "yes\n[exit code 0]", command
 
 
 @pytest.mark.parametrize(
