@@ -143,19 +143,10 @@ def remove_command(engine: str, names: Sequence[str]) -> list[str]:
 
 
 def list_command(engine: str) -> list[str]:
-    """The ids of all our containers, running or not, one a line."""
-    return [engine, "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}"]
-
-
-def owners_command(engine: str, names: Sequence[str]) -> list[str]:
-    """``id owner``, one container a line."""
-    return [
-        engine,
-        "inspect",
-        "--format",
-        f'{{{{.Id}}}} {{{{index .Config.Labels "{OWNER_LABEL}"}}}}',
-        *names,
-    ]
+    """All our containers, running or not: ``id owner``, one a line."""
+    owner = f'.Label "{OWNER_LABEL}"' if engine == "docker" else f'index .Labels "{OWNER_LABEL}"'
+    shown = ("--filter", f"label={LABEL}", "--format", f"{{{{.ID}}}} {{{{{owner}}}}}")
+    return [engine, "ps", "--all", "--no-trunc", *shown]
 
 
 def running_command(engine: str, sandbox_id: str) -> list[str]:

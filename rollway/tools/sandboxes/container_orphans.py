@@ -10,9 +10,8 @@ import os
 import platform
 from pathlib import Path
 
-from rollway.tools.sandboxes.container_commands import list_command, owners_command, remove_command
+from rollway.tools.sandboxes.container_commands import list_command, remove_command
 from rollway.tools.sandboxes.container_engine import ask_engine
-from rollway.tools.sandboxes.protocol import SandboxError
 
 
 def owner_of_this_process() -> str:
@@ -34,19 +33,11 @@ async def reap_containers(engine: str) -> int:
         UserError: the engine is not installed or does not run.
         SandboxError: it failed otherwise.
     """
-    ids = (await ask_engine(list_command(engine))).split()
-    dead = [container for container in ids if is_dead(await _owner_of(engine, container))]
+    listed = (line.partition(" ") for line in (await ask_engine(list_command(engine))).splitlines())
+    dead = [container for container, _, owner in listed if is_dead(owner)]
     if dead:
         await ask_engine(remove_command(engine, dead))
     return len(dead)
-
-
-async def _owner_of(engine: str, container: str) -> str:
-    try:
-        line = await ask_engine(owners_command(engine, [container]))
-    except SandboxError:
-        return ""  # another worker removed it meanwhile
-    return line.strip().partition(" ")[2]
 
 
 def _host() -> str:

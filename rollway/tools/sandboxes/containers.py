@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -33,13 +31,12 @@ from rollway.tools.sandboxes.container_engine import (
     ask_engine,
     engine_error,
     engine_words,
-    start_client,
     tell_engine,
     user_processes,
 )
 from rollway.tools.sandboxes.container_orphans import owner_of_this_process
-from rollway.tools.sandboxes.container_output import CommandOutput
 from rollway.tools.sandboxes.container_process import KILLED, ContainerProcess
+from rollway.tools.sandboxes.container_running import Running, as_file
 from rollway.tools.sandboxes.container_scripts import NO_DIRECTORY
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, Sandbox, SandboxError, SandboxFileError
 from rollway.tools.sandboxes.spec import SandboxSpec
@@ -67,7 +64,7 @@ async def open_container(spec: SandboxSpec) -> Sandbox:
     except UserError:
         raise
     except BaseException:
-        with contextlib.suppress(SandboxError):
+        with contextlib.suppress(SandboxError, UserError):
             await _undo(starting, spec.backend, sandbox_id)
         raise
     return ContainerSandbox(spec, sandbox_id)
@@ -112,7 +109,7 @@ class ContainerSandbox:
         max_output: int = MAX_OUTPUT,
     ) -> ExecResult:
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(_as_file(stdin)) if stdin else None
+            source = stack.enter_context(as_file(stdin)) if stdin else None
             return await self.run(
                 command,
                 timeout=timeout,
@@ -147,7 +144,7 @@ class ContainerSandbox:
             directory=directory,
             environment=environment,
         )
-        running = _Running(words, stdin, nonce, keep, most)
+        running = Running(words, stdin, nonce, keep, most)
         self._clients.add(running.client)
         try:
             try:
@@ -168,7 +165,7 @@ class ContainerSandbox:
             running.client.kill()
             running.client.let_go()
 
-    async def _result(self, running: _Running, directory: str | None) -> ExecResult:
+    async def _result(self, running: Running, directory: str | None) -> ExecResult:
         code = running.stdout.exit_code
         if code is None:
             code = running.stderr.exit_code
@@ -189,12 +186,12 @@ class ContainerSandbox:
             duration=time.monotonic() - running.began,
         )
 
-    async def _code_without_end(self, running: _Running, stderr: bytes) -> int:
+    async def _code_without_end(self, running: Running, stderr: bytes) -> int:
         """The client ended and the command's end was not told: it killed its own shell, or all is lost."""
         code = await running.client.end()
         await self._check_running(stderr)
         if code in _ENGINE_CODES or code < 0:
-            raise engine_error(running.words, stderr)
+            raise SandboxError(str(engine_error(running.words, stderr)))
         return code or KILLED
 
     async def start(
@@ -218,7 +215,7 @@ class ContainerSandbox:
             environment=environment,
         )
         process = ContainerProcess(words, nonce, lambda **which: self._kill(mark, **which))
-        self._clients.add(process.client)
+        self._clients = {client for client in self._clients if not client.ended} | {process.client}
         try:
             await process.connect()
         except BaseException:
@@ -235,7 +232,7 @@ class ContainerSandbox:
         return await container_files.read(self, path, max_bytes)
 
     async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
-        with _as_file(data) as source:
+        with as_file(data) as source:
             await container_files.write(self, path, source, executable)
 
     async def upload(self, source: Path, path: str) -> None:
@@ -256,6 +253,8 @@ class ContainerSandbox:
         self._closed = True
         try:
             await _remove(self._engine, self.id)
+        except UserError as error:
+            raise SandboxError(f"sandbox {self.id} could not be removed: {error}") from error
         finally:
             for client in self._clients:
                 client.kill()
@@ -271,7 +270,7 @@ class ContainerSandbox:
         )
         try:
             await ask_engine(words)
-        except SandboxError as error:
+        except (SandboxError, UserError) as error:
             await self.close()
             raise SandboxError(f"its command could not be killed, so it was closed: {error}") from error
 
@@ -294,59 +293,8 @@ class ContainerSandbox:
         self._check_open()
         try:
             state = await ask_engine(running_command(self._engine, self.id))
-        except SandboxError:
+        except (SandboxError, UserError):
             state = "gone"
         if state.strip() != "true":
             await self.close()
             raise SandboxError(f"sandbox {self.id} is gone: {engine_words(stderr)}")
-
-
-class _Running:
-    """One command that is at work, and what is known of it."""
-
-    def __init__(
-        self, words: list[str], stdin: IO[bytes] | None, nonce: str, keep: int | None, most: int | None
-    ) -> None:
-        self.words = words
-        self.began = time.monotonic()
-        self.stdout, self.stderr = CommandOutput(nonce, keep), CommandOutput(nonce, keep)
-        self.client = start_client(words, stdin=stdin or subprocess.DEVNULL)
-        self.timed_out = self.exceeded = self.killed = False
-        self._most = most
-        self._told = asyncio.get_running_loop().create_future()
-        self._outputs: tuple[asyncio.Future[None], ...] = ()
-
-    async def ended_or_too_much(self) -> None:
-        """Until both outputs have told of the command's end, the client is gone, or it wrote too much."""
-        out = await self.client.listen_to_stdout(lambda data: self._take(self.stdout, data))
-        err = await self.client.listen_to_stderr(lambda data: self._take(self.stderr, data))
-        self._outputs = (out.ended, err.ended)
-        client_end = asyncio.ensure_future(self.client.end())
-        try:
-            await asyncio.wait((client_end, self._told), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            client_end.cancel()
-
-    async def last_words(self, grace: float) -> None:
-        """Let the client end by itself, and take what is still in its pipes."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self.client.end()
-        self.client.kill()
-        if self._outputs:
-            await asyncio.wait(self._outputs, timeout=grace)
-
-    def _take(self, output: CommandOutput, data: bytes) -> None:
-        output.feed(data)
-        if self._most is not None and self.stdout.total + self.stderr.total > self._most:
-            self.exceeded = True
-        both = self.stdout.exit_code is not None and self.stderr.exit_code is not None
-        if (both or self.exceeded) and not self._told.done():
-            self._told.set_result(None)
-
-
-def _as_file(data: bytes) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(data)
-    file.seek(0)
-    return file

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import Mount, SandboxError, SandboxSpec
-from rollway.tools.sandboxes.container_commands import exec_command, remove_command, run_command
+from rollway.tools.sandboxes.container_commands import exec_command, list_command, remove_command, run_command
 from rollway.tools.sandboxes.container_engine import ask_engine, check_container_backend, engine_error
 from rollway.tools.sandboxes.container_files import checked
 from rollway.tools.sandboxes.container_output import CommandOutput
@@ -55,6 +55,11 @@ def test_mounts_are_written_as_the_engines_read_them() -> None:
 def test_docker_kills_at_once_and_podman_is_told_to() -> None:
     assert remove_command("docker", ["a"]) == ["docker", "rm", "--force", "--volumes", "a"]
     assert remove_command("podman", ["a"]) == ["podman", "rm", "--force", "--volumes", "--time", "0", "a"]
+
+
+def test_owners_are_listed_in_each_engines_own_words() -> None:
+    assert list_command("docker")[-1] == '{{.ID}} {{.Label "rollway.owner"}}'
+    assert list_command("podman")[-1] == '{{.ID}} {{index .Labels "rollway.owner"}}'
 
 
 def test_the_nonce_stands_in_no_list_of_processes() -> None:
