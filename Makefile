@@ -10,8 +10,10 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check
+SANDBOX_PROGRAMS := bwrap git podman crun busybox
+SANDBOX_PACKAGES := bubblewrap git podman crun busybox-static
 
-.PHONY: demo test test-vllm lint bench clean
+.PHONY: demo test test-vllm sandboxes lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -40,10 +42,20 @@ $(INSPECT_STAMP): benchmarks/peers/constraints-inspect.txt
 	$(INSPECT_VENV)/bin/pip install $(PIP_FLAGS) --constraint $< inspect-ai openai
 	touch $@
 
+# What sandboxes are made of. Only Debian and its kin are installed on, and only where we are root; without
+# these programs the tests that need them are skipped, and say so.
+sandboxes:
+	@for program in $(SANDBOX_PROGRAMS); do command -v $$program > /dev/null || missing=1; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+		apt-get install --quiet=2 --yes --no-install-recommends $(SANDBOX_PACKAGES) > /dev/null; \
+	else echo "not all of $(SANDBOX_PROGRAMS) are installed: tests of sandboxes that need them are skipped"; fi
+
 demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
-test: lint
+test: lint sandboxes
 	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
