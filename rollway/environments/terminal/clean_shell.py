@@ -51,6 +51,6 @@ async def run_clean(
 
 async def missing_programs(sandbox: Sandbox) -> list[str]:
     """Those of `PROGRAMS` that the sandbox does not have."""
-    script = 'for name; do type -P "$name" >/dev/null || printf "%s\\n" "$name"; done'
-    done = await run_clean(sandbox, script, *PROGRAMS)
+    script = 'for name; do command -v "$name" >/dev/null || printf "%s\\n" "$name"; done'
+    done = await sandbox.exec(["/bin/sh", "-c", script, "sh", *PROGRAMS], environment=CLEAN_ENVIRONMENT)
     return done.stdout.decode().split()

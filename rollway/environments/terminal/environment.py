@@ -21,7 +21,7 @@ from rollway.environments.base import Environment, Reward, Task
 from rollway.environments.terminal.clean_shell import CLEAN_ENVIRONMENT, PROGRAMS, missing_programs, run_clean
 from rollway.environments.terminal.folders import TaskFolder
 from rollway.environments.terminal.host_checks import judge_here
-from rollway.environments.terminal.script_checks import run_script
+from rollway.environments.terminal.script_checks import has_room, run_script
 from rollway.environments.terminal.task_folders import SHIPPED, folders_of, read_folders
 from rollway.environments.terminal.verdict import Verdict, verdict_from
 from rollway.errors import UserError
@@ -162,11 +162,8 @@ class TerminalEnvironment(Environment):
     async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
         """Make the task's files by its ``environment/setup.sh``, of which nothing stays in the sandbox."""
         folder = self.folder(task)
-        if folder.image is not None and not await in_container(sandbox):
-            raise UserError(
-                f"task {folder.id} needs a container of {folder.image}: set sandbox.backend to docker or "
-                f"podman"
-            )
+        if folder.image is not None:
+            await prepare_container(folder, sandbox)
         if self.shipped and (missing := await missing_programs(sandbox)):
             raise UserError(f"the sandbox lacks {', '.join(missing)}, which the terminal tasks need")
         if folder.image is None:
@@ -178,6 +175,24 @@ class TerminalEnvironment(Environment):
         verdict = await check(self.folder(task), sandbox)
         trajectory.metadata[VERDICT] = msgspec.to_builtins(verdict)
         return float(verdict.solved)
+
+
+async def prepare_container(folder: TaskFolder, sandbox: Sandbox) -> None:
+    """See that the sandbox is what the task counts on, and make the folder that it works in.
+
+    Raises:
+        UserError: it is no container, or its check could not be brought into it later.
+    """
+    if not await in_container(sandbox):
+        raise UserError(
+            f"task {folder.id} needs a container of {folder.image}: set sandbox.backend to docker or podman"
+        )
+    if not await has_room(sandbox):
+        raise UserError(
+            f"task {folder.id}: the user of {folder.image} cannot make /tests and /logs for its check"
+        )
+    if folder.directory:
+        await run_clean(sandbox, 'mkdir -p "$1"', folder.directory)
 
 
 async def set_up(folder: TaskFolder, sandbox: Sandbox) -> None:

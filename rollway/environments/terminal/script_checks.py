@@ -24,6 +24,7 @@ from rollway.tools.sandboxes import ExecResult, Sandbox, SandboxFileError
 
 MAX_REWARD_FILE = 1 << 16
 _OUTPUT_KEPT = 1 << 20
+_OPEN_ROOT = "chmod u+w / 2>/dev/null"  # some images close it, and root has no other right to it here
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -59,6 +60,14 @@ async def run_script(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
     return await _read_reward(sandbox, places, done)
 
 
+async def has_room(sandbox: Sandbox) -> bool:
+    """Can a script be brought into this container later? Asked when a no is not yet the rollout's doing."""
+    made = "mkdir -p /tests /logs/verifier && [ -w /tests ] && [ -w /logs/verifier ]"
+    removed = "rmdir /logs/verifier /logs /tests 2>/dev/null"  # what the image has in them stays
+    done = await run_clean(sandbox, f"{_OPEN_ROOT}; {made} || exit 1; {removed}; exit 0", timeout=60.0)
+    return done.exit_code == 0
+
+
 async def _bring(folder: TaskFolder, sandbox: Sandbox, in_container: bool) -> Places:
     """Upload the check. In a container it goes where such scripts look for it: ``/tests`` and ``/logs``."""
     name = f".check-{secrets.token_hex(8)}"
@@ -72,9 +81,10 @@ async def _bring(folder: TaskFolder, sandbox: Sandbox, in_container: bool) -> Pl
         else Places(f"{base}/tests", f"{base}/logs/verifier")
     )
     steps = [f"mkdir -p {shlex.quote(places.logs)}"]
-    if in_container:
-        moved = f"mv -T {shlex.quote(base)}/tests /tests && rmdir {shlex.quote(base)}"
-        steps = ["rm -rf /tests /logs/verifier", "{ [ ! -L /logs ] || rm -f /logs; }", *steps, moved]
+    if in_container:  # a link in the place of one of them is removed, never followed
+        removed = f"{_OPEN_ROOT}; rm -rf /tests /logs/verifier && {{ [ ! -L /logs ] || rm -f /logs; }}"
+        copied = f"mkdir /tests && cp -R {shlex.quote(base)}/tests/. /tests && rm -rf {shlex.quote(base)}"
+        steps = [removed, *steps, copied]
     done = await run_clean(sandbox, " && ".join(steps), timeout=60.0)
     if done.exit_code != 0:
         raise CheckFailed(_words(done))
