@@ -35,7 +35,8 @@ def unknown_tool(name: str, registry: ToolRegistry) -> Fault:
     listed = ", ".join(names[:_NAMES_TOLD]) + (", ..." if len(names) > _NAMES_TOLD else "")
     there = f"the tools are: {listed}" if names else "there are no tools"
     if registry.is_hidden(name):
-        return Fault(ToolErrorKind.NOT_ALLOWED, f"Error: tool {name!r} may not be used here; {there}")
+        told = registry.told_of_hidden(name) or f"Error: tool {name!r} may not be used here; {there}"
+        return Fault(ToolErrorKind.NOT_ALLOWED, told)
     return Fault(
         ToolErrorKind.UNKNOWN_TOOL, f"Error: there is no tool named {name!r}{registry.near(name)}; {there}"
     )

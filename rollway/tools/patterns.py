@@ -85,25 +85,28 @@ def _part_fits(pattern: CallPattern, part: str | None, workspace: str | None) ->
 
 
 def _parts(value: Any) -> Iterator[str | None]:
-    """The texts in a value; ``None`` for what cannot be read as one."""
-    if isinstance(value, enum.Enum):
-        value = value.value
+    """The texts in a value; ``None`` for what cannot be read as one. As deep as a model may nest."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, enum.Enum):
+            part = part.value
+        if isinstance(part, Mapping):
+            waiting.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting.extend(part)
+        else:
+            yield _text(part)
+
+
+def _text(value: Any) -> str | None:
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, bool):
-        yield "true" if value else "false"
-    elif isinstance(value, int | float):
-        yield str(value)
-    elif isinstance(value, os.PathLike):
-        yield os.fsdecode(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _parts(item)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from _parts(item)
-    else:
-        yield None
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    return os.fsdecode(value) if isinstance(value, os.PathLike) else None
 
 
 def is_under(path: str, folder: str, workspace: str | None = None) -> bool | None:
@@ -133,9 +136,9 @@ def values_of(
     """What a function gets under each name, defaults included."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin that does not tell
+        bound = signature.bind_partial(*args, **kwargs)
+    except (TypeError, ValueError):  # a builtin that does not tell, or a function that is about to raise
         return dict(kwargs)
-    bound = signature.bind_partial(*args, **kwargs)
     bound.apply_defaults()
     values: dict[str, Any] = {}
     for name, value in bound.arguments.items():

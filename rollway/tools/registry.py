@@ -29,7 +29,7 @@ class ToolRegistry:
         """
         self.rules = tuple(rules)
         self._tools: dict[str, Tool] = {}
-        self._hidden: set[str] = set()
+        self._hidden: dict[str, str] = {}  # by name, what the rule says to the model; may be empty
         for entry in tools:
             _check(entry)
             if entry.name in self._tools:
@@ -42,13 +42,19 @@ class ToolRegistry:
 
     def _hide(self) -> None:
         check_rules(self.rules, self)
-        self._hidden = {entry.name for entry in self if not may_be_called(self.rules, entry)}
+        for entry in [entry for entry in self if not may_be_called(self.rules, entry)]:
+            refused = next(rule for rule in self.rules if rule.names(entry.name) and not rule.allow)
+            self._hidden[entry.name] = refused.told
         for name in self._hidden:
             del self._tools[name]
 
     def is_hidden(self, name: str) -> bool:
         """Is there such a tool, of which the rules leave no call?"""
         return name in self._hidden
+
+    def told_of_hidden(self, name: str) -> str:
+        """What the rule that hides a tool says to a model that calls it all the same; ``""``: nothing."""
+        return self._hidden[name]
 
     def refusal(
         self, tool: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any], workspace: str | None

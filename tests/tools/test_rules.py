@@ -80,6 +80,8 @@ async def test_a_tool_that_nothing_is_left_of_is_neither_shown_nor_run() -> None
     assert executed.error is not None
     assert executed.error.kind is ToolErrorKind.NOT_ALLOWED
     assert executed.result.content == "Error: tool 'terminal' may not be used here; the tools are: read_file"
+    hidden = ToolRegistry([terminal], rules=[Rule(tool="terminal", allow=False, told="Use the editor.")])
+    assert (await ran(hidden, "terminal", command="ls")).result.content == "Use the editor."
     everything = Rule(tool="terminal", argument="command", matches="*", allow=False)
     assert ToolRegistry([terminal], rules=[everything]).names == []
 
@@ -177,6 +179,20 @@ def test_rules_that_cannot_mean_what_they_say_are_refused() -> None:
     for wrong in ({"argument": "x"}, {"matches": "y"}, {"argument": "x", "matches": "y", "under": "z"}):
         with pytest.raises(ValueError, match="a rule"):
             Rule(allow=True, **wrong)  # type: ignore[arg-type]
+
+
+async def test_no_value_of_a_model_breaks_a_rule() -> None:
+    made = Tool.from_schema("take", "", {"type": "object"}, lambda value=None: "taken")
+    registry = ToolRegistry([made], rules=[Rule(argument="value", matches="rm*", allow=False)])
+    deep: Any = "rm x"
+    for _ in range(300):
+        deep = [deep]
+    refused = await ran(registry, "take", value=deep)
+    assert refused.error is not None
+    assert refused.error.kind is ToolErrorKind.NOT_ALLOWED
+    unknown = await ran(registry, "take", values=1)
+    assert unknown.error is not None
+    assert unknown.error.kind is ToolErrorKind.EXCEPTION  # as without rules
 
 
 def test_rules_stand_in_a_config() -> None:
