@@ -1,8 +1,8 @@
 """A process that lives as long as its rollout and answers one request at a time: a shell, an interpreter.
 
 It marks the end of each answer with a nonce that is new for each request, so that nothing a program prints
-by chance, and nothing it learnt from an earlier answer, ends the next. Its output is read all the time, so
-that what it left in the background never blocks, and is kept within bounds.
+by chance, and nothing it learnt from an earlier answer, ends the next. Its output is read between requests
+too, so that what it left in the background does not block, until that is too much.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class LiveProcess:
     def __init__(self, process: SandboxProcess) -> None:
         self._process = process
         self._changed = asyncio.Event()
+        self._wanted = asyncio.Event()  # may more be read?
+        self._wanted.set()
         self._pending = bytearray()  # what may be the beginning of a mark
         self._kept = Kept(KEPT_BYTES)
         self._mark: tuple[bytes, bytes] | None = None
@@ -87,6 +89,7 @@ class LiveProcess:
         await asyncio.sleep(self._last + MARGIN - time.monotonic())
         self._mark, self._trailer, self._answer = mark_ends(nonce), None, None
         started, self._before = time.monotonic(), self._kept.total
+        self._wanted.set()
         finished = False
         try:
             answer = await self._exchange(request, started, deadline)
@@ -171,6 +174,9 @@ class LiveProcess:
         try:
             while data := await self._process.read():
                 self._take_in(data)
+                if self._mark is None and self._kept.total > MAX_BYTES:
+                    self._wanted.clear()
+                    await self._wanted.wait()
         except SandboxError as error:
             self._lost = error
         finally:
@@ -182,6 +188,7 @@ class LiveProcess:
         except SandboxError as error:
             self._lost = error
         finally:
+            self._wanted.set()
             self._changed.set()
 
     def _take_in(self, data: bytes) -> None:

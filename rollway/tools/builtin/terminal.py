@@ -78,7 +78,7 @@ async def _run(sandbox: Sandbox, session: Session, command: str, deadline: float
     answer = await shell.ask(request.encode("utf-8", "replace"), nonce, deadline=deadline)
     if answer.trailer:
         status, _, directory = answer.trailer.decode("utf-8", "surrogateescape").partition(":")
-        session.status, session.directory = int(status), directory
+        session.status, session.directory = int(status) if status.isdigit() else 0, directory
     else:
         session.status = 0  # of the next shell
     lines = answer.output.splitlines(keepends=True)
