@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from terminal_rollouts import prepared, solution_of
@@ -12,6 +14,7 @@ from rollway.environments.terminal.environment import TerminalEnvironment, check
 from rollway.environments.terminal.task_folders import SHIPPED
 from rollway.tools.sandboxes import SandboxSpec, open_sandbox
 
+ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = TerminalEnvironment(backend="local")
 TASKS = sorted(folder.name for folder in SHIPPED.iterdir())
 SET_UP_ALL = """
@@ -76,3 +79,16 @@ def test_an_instruction_names_every_file_that_its_check_reads(task_id):
     instruction = ENVIRONMENT.folder({"task_id": task_id}).instruction
     for path in re.findall(r'box\.(?:text|lines|data)\("([^"/]+)"\)', check_file):
         assert path in instruction
+
+
+def test_every_file_of_a_task_goes_into_the_wheel():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["rollway"]
+    packed = {path for pattern in patterns for path in (ROOT / "rollway").glob(pattern) if path.is_file()}
+    files = {path for path in SHIPPED.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert files <= packed
+
+
+def test_the_pages_tell_how_many_tasks_there_are():
+    for page in ("terminal.md", "environments.md"):
+        assert f"{len(TASKS)} tasks to be done in a shell" in (ROOT / "docs" / page).read_text()
