@@ -226,14 +226,12 @@ async def test_files_are_written_and_read(sandbox: Sandbox) -> None:
     assert await sandbox.read("empty") == b""
 
 
-@pytest.mark.parametrize(
-    "path", ["../out", "/etc/passwd", "away/file", "hidden", "deep/../../x", "loop", "a\0b"]
-)
-async def test_a_path_out_of_the_workspace_is_refused(sandbox: Sandbox, path: str) -> None:
+async def test_a_path_out_of_the_workspace_is_refused(sandbox: Sandbox) -> None:
     await sandbox.exec("mkdir deep; ln -s /etc away; ln -s /etc/hostname hidden; ln -s loop loop")
-    for attempt in (sandbox.read(path), sandbox.write(path, b"x")):
-        with pytest.raises(SandboxFileError):
-            await attempt
+    for path in ("../out", "/etc/passwd", "away/file", "hidden", "deep/../../x", "loop", "a\0b"):
+        for attempt in (sandbox.read(path), sandbox.write(path, b"x")):
+            with pytest.raises(SandboxFileError):
+                await attempt
 
 
 async def test_what_is_no_file_is_refused(sandbox: Sandbox) -> None:
@@ -349,8 +347,8 @@ async def test_only_the_containers_of_dead_workers_are_reaped(engine: None, sand
 
 async def test_mistakes_are_told_in_one_line_with_the_engines_words(engine: None, tmp_path: Path) -> None:
     check_container_backend(spec())
-    with pytest.raises(UserError, match=r"localhost/nosuch.*build or pull it first"):
-        await open_container(spec("localhost/nosuch:1"))
+    with pytest.raises(UserError, match=r"nosuch.*build or pull it first"):
+        await open_container(spec("nosuch:1"))
     with pytest.raises(SandboxError, match=r"podman run failed: .*nowhere"):
         await open_container(spec(mounts=[Mount("/nowhere", "/data")]))
     assert containers() == []
