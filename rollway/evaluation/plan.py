@@ -13,12 +13,14 @@ import msgspec
 
 from rollway.environments.base import Environment, environment_name, named_rewards
 from rollway.environments.loading import load_environment
+from rollway.environments.sandbox_specs import sandbox_spec
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
 from rollway.evaluation.run_sandboxes import check_sandbox
+from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tasks import TaskSet, load_tasks
 from rollway.tools.mcp import check_mcp_servers
 from rollway.tools.replay import Recordings, read_recordings
@@ -62,8 +64,11 @@ def prepare(config: EvalConfig) -> Plan:
     except ValueError as error:
         raise UserError(str(error)) from None
     tasks = load_tasks(environment, config)
+    first = tasks[tasks.ids[0]]
+    has_sandbox = sandbox_spec(environment, first, config.sandbox.changes) is not None
+    check_tools(config, environment, sandbox=has_sandbox)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
-        check_sandbox(environment, tasks[tasks.ids[0]], config.sandbox)
+        check_sandbox(environment, first, config.sandbox)
         check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)

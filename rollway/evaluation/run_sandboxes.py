@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rollway.environments.base import Environment, Task
 from rollway.environments.sandbox_specs import sandbox_spec
-from rollway.errors import UserError
 from rollway.evaluation.config import SandboxConfig
 from rollway.tools.sandboxes import Sandbox, check_backend
 from rollway.tools.sandboxes.pools import SandboxPools
@@ -38,9 +37,5 @@ def check_sandbox(environment: Environment, task: Task, config: SandboxConfig) -
         UserError: it cannot, and what to do.
     """
     spec = sandbox_spec(environment, task, config.changes)
-    if spec is None:
-        return
-    try:
+    if spec is not None:
         check_backend(spec)
-    except UserError as error:
-        raise UserError(f"{error}; or choose another with --set sandbox.backend=...") from None

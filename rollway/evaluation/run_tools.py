@@ -29,6 +29,37 @@ HTTP = "http_get"
 Together = Mapping[str, Sequence[Tool]]
 
 
+def check_tools(config: EvalConfig, environment: Environment, *, sandbox: bool) -> None:
+    """Look, without starting anything, whether the run's tools can be had. Servers' tools are not known yet.
+
+    Args:
+        sandbox: have the rollouts one?
+
+    Raises:
+        UserError: a toolset, a tool, a rule or the approval function is not what it should be, or a tool needs a
+            sandbox and there is none.
+    """
+    toolsets = _toolsets(config, environment)
+    if config.tools.approval is not None:
+        _approval_policy(config.tools.approval, None)
+    added = [tool for tools in toolsets.values() for tool in tools]
+    needy = [tool.name for tool in added if any(parameter.needs_sandbox for parameter in tool.context)]
+    wants = (
+        "tools.keep_results needs"
+        if config.tools.keep_results
+        else f"tool {needy[0]!r} needs"
+        if needy
+        else ""
+    )
+    if wants and not sandbox:
+        name = environment_name(environment)
+        raise UserError(
+            f"{wants} a sandbox, and environment {name!r} asks for none: add --sandbox bubblewrap, say"
+        )
+    tools = RunTools(config, environment, toolsets, (), AsyncExitStack(), None)
+    tools.try_together(())
+
+
 class RunTools:
     """Made by `open`, for the event loop that it was opened on. Close it.
 
@@ -101,10 +132,18 @@ class RunTools:
         await self._held.aclose()
 
     async def _check(self) -> None:
-        """Try everything together once, with the tools that the environment has for every task."""
+        """Start each server of a rollout's own once, and see that all goes together."""
+        async with open_mcp_servers(self._apart) as own_servers:
+            self.try_together([*self._sources, *own_servers])
+
+    def try_together(self, sources: Sequence[McpSource]) -> None:
+        """See that all tools go together, those that the environment has for every task and the run's.
+
+        Raises:
+            UserError: they do not.
+        """
         try:
-            async with open_mcp_servers(self._apart) as own_servers:
-                self._registry(self._environment.tools, _named(self._config), [*self._sources, *own_servers])
+            self._registry(self._environment.tools, _named(self._config), sources)
         except ValueError as error:
             raise UserError(f"tools: {error}") from None
 

@@ -39,6 +39,10 @@ def check_backend(spec: SandboxSpec) -> None:
         from rollway.tools.sandboxes.bubblewrap import check_bubblewrap
 
         check_bubblewrap(spec)
+    elif spec.backend in ("docker", "podman"):
+        from rollway.tools.sandboxes.container_engine import check_container_backend
+
+        check_container_backend(spec)
 
 
 def _check_fields(spec: SandboxSpec) -> None:
