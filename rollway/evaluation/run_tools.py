@@ -36,12 +36,12 @@ def check_tools(config: EvalConfig, environment: Environment, *, sandbox: bool) 
         sandbox: have the rollouts one?
 
     Raises:
-        UserError: a toolset, a tool, a rule or the approval function is not what it should be, or a tool needs a
-            sandbox and there is none.
+        UserError: a toolset, a tool, a rule or the approval function is not what it should be, or a tool
+            needs a sandbox and there is none.
     """
     toolsets = _toolsets(config, environment)
     if config.tools.approval is not None:
-        _approval_policy(config.tools.approval, None)
+        _approval_policy(config.tools.approval, approval_source(config))
     added = [tool for tools in toolsets.values() for tool in tools]
     needy = [tool.name for tool in added if any(parameter.needs_sandbox for parameter in tool.context)]
     wants = (
