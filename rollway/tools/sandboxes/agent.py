@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
+import marshal
 import os
 import resource
 import select
-import signal
 import stat
 import struct
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, NoReturn, TypeVar
+
+# Every start of a sandbox pays for these imports: no json, typing or collections, and the plain module behind
+# `signal`, whose enums alone take as long as all that is imported here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn, TypeVar
+
+    _T = TypeVar("_T")
+    Header = dict[str, Any]
+    Work = Callable[[], None]  # what a command's process does; may take the process over and never return
+else:
+    import _signal as signal
 
 PIECE = 1 << 20  # bytes of a file or of a stream that travel in one frame
 WINDOW = 1 << 20  # bytes of a process's output that may be under way before the reader has to say "more"
@@ -32,23 +41,48 @@ MAX_LINKS = 40  # symbolic links on the way of one path, as the kernel has it
 MAX_DEPTH = 500  # folders on the way of one path
 CONTENT = "content"  # what a copied file or folder is called within its archive
 
-_T = TypeVar("_T")
-Header = dict[str, Any]
-
 
 # ---- frames: what travels on the socket -----------------------------------------------------------------
 
 _SIZES = struct.Struct(">II")
 
 
-def frame(header: Header, body: bytes | bytearray = b"") -> bytes:
-    """A header and raw bytes, as they travel."""
-    text = json.dumps(header).encode()
-    return b"".join((_SIZES.pack(len(text), len(body)), text, body))
+def order(header: Header, body: bytes = b"") -> bytes:
+    """A frame to the agent, which trusts whoever started it: its header is marshalled."""
+    return _frame(marshal.dumps(header, 2), body)
+
+
+def report(header: Header, body: bytes = b"") -> bytes:
+    """A frame from the agent, which nobody trusts: its header is JSON."""
+    return _frame(to_json(header), body)
+
+
+def _frame(header: bytes, body: bytes) -> bytes:
+    return b"".join((_SIZES.pack(len(header), len(body)), header, body))
+
+
+def to_json(value: object) -> bytes:
+    """The JSON of what a header may hold: texts, finite numbers, truth values, ``None``, and lists and
+    dictionaries of them."""
+    if isinstance(value, str):
+        units = value.encode("utf-16-be", "replace")
+        codes = (high << 8 | low for high, low in zip(units[::2], units[1::2], strict=True))
+        return b'"%s"' % b"".join(_character(code) for code in codes)
+    if isinstance(value, dict):
+        return b"{%s}" % b",".join(to_json(key) + b":" + to_json(value[key]) for key in value)
+    if isinstance(value, (list, tuple)):
+        return b"[%s]" % b",".join(map(to_json, value))
+    if value is None or isinstance(value, bool):
+        return {None: b"null", True: b"true", False: b"false"}[value]
+    return repr(value).encode()
+
+
+def _character(code: int) -> bytes:
+    return b"%c" % code if 32 <= code < 127 and code not in b'"\\' else b"\\u%04x" % code
 
 
 class Frames:
-    """Cuts what came in back into headers (JSON, not yet read) and bodies."""
+    """Cuts what came in back into headers, not yet read, and bodies."""
 
     def __init__(self, max_size: int = 1 << 31) -> None:
         self._data = bytearray()
@@ -105,9 +139,11 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
 def prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl {option}: {os.strerror(code)}")
 
@@ -252,9 +288,6 @@ class Setting:
             pass
 
 
-Work = Callable[[], None]  # what a command's process does; may take the process over and never return
-
-
 _REPORT = struct.Struct("ii")  # (process id of the command, -1), and then (the same, its exit code)
 
 
@@ -350,15 +383,15 @@ class Workspace:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def at(self, path: str, action: Callable[[int, str], _T], *, make: bool = False) -> _T:
-        """``action(open folder, name within it)`` for what ``path`` names, which need not exist itself.
+    def at(self, path: str, action: Callable[..., _T], *given: object, make: bool = False) -> _T:
+        """``action(open folder, name in it, *given)`` for what ``path`` names, which need not exist itself.
 
         ``make``: missing folders on the way are made. The name is ``"."`` for the workspace itself.
         """
         held: list[int] = []
         try:
             name = self._walk(path, held, make)
-            return action(held[-1], name)
+            return action(held[-1], name, *given)
         except OSError as error:
             raise Refused(f"{path}: {error.strerror}") from error
         finally:
@@ -371,7 +404,7 @@ class Workspace:
         parts = self._parts(path, path)
         links = 0
         while parts:
-            part = parts.popleft()
+            part = parts.pop()
             if part == "..":
                 if len(held) == 1:
                     raise Refused(f"{path}: leads out of the workspace")
@@ -386,7 +419,7 @@ class Workspace:
                 if target.startswith("/"):
                     while len(held) > 1:
                         os.close(held.pop())
-                parts.extendleft(reversed(more))
+                parts.extend(more)
                 continue
             if not parts:
                 return part
@@ -395,14 +428,15 @@ class Workspace:
             held.append(self._step(part, held[-1], flags, make))
         return "."
 
-    def _parts(self, path: str, asked: str) -> deque[str]:
+    def _parts(self, path: str, asked: str) -> list[str]:
+        """The steps of a path, the last one first."""
         if "\0" in path:
             raise Refused(f"{path!r}: a null character")
         if path.startswith("/"):
             if path != self.folder and not path.startswith(self.folder + "/"):
                 raise Refused(f"{asked}: leads out of the workspace {self.folder}")
             path = path[len(self.folder) :]
-        return deque(part for part in path.split("/") if part not in ("", "."))
+        return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
     @staticmethod
     def _step(part: str, folder: int, flags: int, make: bool) -> int:
@@ -547,9 +581,9 @@ def unpack_work(workspace: Workspace, path: str, mode: str, clear: bool) -> Work
                 elif member.isreg():
                     unpack_file(member, archive.extractfile(member))
         for member in links:  # last, so that nothing is written through one of them
-            workspace.at(target(member), partial(_make_link, member), make=True)
+            workspace.at(target(member), _make_link, member, make=True)
         for member in reversed(folders):  # last as well: a folder may be one that nothing can be written to
-            workspace.at(target(member), partial(_finish, member))
+            workspace.at(target(member), _finish, member)
 
     def target(member: Any) -> str:
         first, *rest = member.name.split("/")
@@ -564,7 +598,7 @@ def unpack_work(workspace: Workspace, path: str, mode: str, clear: bool) -> Work
             offset += len(piece)
             if not piece:
                 break
-        workspace.at(name, partial(_finish, member))
+        workspace.at(name, _finish, member)
 
     return work
 
@@ -577,7 +611,7 @@ def _make_folder(folder: int, name: str) -> None:
             raise
 
 
-def _make_link(member: Any, folder: int, name: str) -> None:
+def _make_link(folder: int, name: str, member: Any) -> None:
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
@@ -586,7 +620,7 @@ def _make_link(member: Any, folder: int, name: str) -> None:
     os.utime(name, (member.mtime, member.mtime), dir_fd=folder, follow_symlinks=False)
 
 
-def _finish(member: Any, folder: int, name: str) -> None:
+def _finish(folder: int, name: str, member: Any) -> None:
     os.chmod(name, member.mode & 0o7777, dir_fd=folder)
     os.utime(name, (member.mtime, member.mtime), dir_fd=folder, follow_symlinks=False)
 
@@ -616,7 +650,7 @@ class Command:
         self.streams = False  # its output goes out as it comes; else it is kept for the reply
         self.window = WINDOW  # bytes that may go out before the reader asks for more
         self.paused = False
-        self.unwritten: deque[tuple[memoryview, int]] = deque()  # stdin, and the request that waits for it
+        self.unwritten: list[tuple[memoryview, int]] = []  # stdin, and the request that waits for it
         self.ends_input = False  # close stdin when all is written
         self.began = time.monotonic()
         self.deadline: float | None = None  # `time.monotonic`, as all moments here
@@ -701,11 +735,11 @@ class Agent:
             self.over = True
             return None
         for text, body in self.frames.add(data):
-            self.on_request(json.loads(text), body)
+            self.on_request(marshal.loads(text), body)
         return self.flush()
 
     def send(self, header: Header, body: bytes = b"") -> None:
-        self.unsent += frame(header, body)
+        self.unsent += report(header, body)
         self.flush()
 
     def flush(self) -> None:
@@ -921,7 +955,7 @@ class Agent:
             if done < len(data):
                 command.unwritten[0] = (data[done:], request)
                 continue
-            command.unwritten.popleft()
+            command.unwritten.pop(0)
             if request:
                 self.send({"id": request})
         if command.ends_input:
@@ -933,7 +967,7 @@ class Agent:
         """No more stdin; whoever still waits to write hears that nobody reads."""
         self.shut(command.stdin)
         command.stdin = -1
-        waiting, command.unwritten = command.unwritten, deque()
+        waiting, command.unwritten = command.unwritten, []
         for _, request in waiting:
             if request:
                 self.send({"id": request, "error": "ended", "message": "it has ended"})
@@ -1100,13 +1134,13 @@ def drop_to(user: int) -> None:
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     version_3 = struct.pack("Ii", 0x20080522, 0)
-    if ctypes.CDLL(None).capset(version_3, bytes(24)) != 0:  # the inheritable ones are still there
+    if _LIBC.capset(version_3, bytes(24)) != 0:  # the inheritable ones are still there
         raise OSError(errno.EPERM, "cannot drop capabilities")
 
 
 def main(arguments: Iterable[str]) -> None:
-    link, own = (int(argument) for argument in arguments)
-    os.close(own)  # this program
+    (link,) = (int(argument) for argument in arguments)
+    _keep_only(link)
     prctl(PR_SET_DUMPABLE, 0)
     os.set_inheritable(link, False)
     agent = Agent(link)

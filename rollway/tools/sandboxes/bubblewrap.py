@@ -46,6 +46,11 @@ class _Begun:
     started: launching.Started
     group: cgroups.Group | None
 
+    async def drop(self) -> None:
+        """End it, ungreeted."""
+        await self.started.drop()
+        await self.end()
+
     async def end(self) -> None:
         await launching.ended(self.started.process, partial(kill_marked, self.marker))
         if self.group is not None:
@@ -62,7 +67,7 @@ async def open_bubblewrap(spec: SandboxSpec) -> AgentSandbox:
     _check_fields(spec)
     first_user = privileges.first_user()
     python = view.find_python(as_root=first_user is not None)
-    begun = await asyncio.to_thread(_begin, spec, python, first_user is not None)
+    begun = await launching.begun(partial(_begin, spec, python, first_user is not None), _Begun.drop)
     user = None if first_user is None else first_user + begun.started.process.pid
     environment = {**launching.variables(view.HOME, "/tmp", python.path), **spec.environment}
     counts = first_user is not None or privileges.counts_processes_per_namespace()

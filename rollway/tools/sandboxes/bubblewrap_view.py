@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rollway.errors import UserError
@@ -43,6 +44,7 @@ class Python:
     is_ours: bool  # the very version that we run on
 
 
+@cache
 def find_python(*, as_root: bool) -> Python:
     """Our own interpreter where the sandbox's user can read it, else the system's.
 

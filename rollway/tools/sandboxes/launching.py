@@ -14,11 +14,11 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rollway.tools.sandboxes import agent
 from rollway.tools.sandboxes.link import Link
@@ -30,6 +30,7 @@ START_TIMEOUT = 30.0  # seconds; it takes some hundredths
 END_TIMEOUT = 5.0  # seconds for an agent to end all there is, before it is killed
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_T = TypeVar("_T")
 Wrap = Callable[[list[str]], list[str]]
 
 
@@ -40,6 +41,12 @@ class Started:
     process: subprocess.Popen[bytes]
     end: socket.socket  # our end of its socket
     errors: int  # a pipe with what it says on stderr until it is greeted
+
+    async def drop(self) -> None:
+        """End it, ungreeted."""
+        self.end.close()
+        os.close(self.errors)
+        await ended(self.process)
 
 
 @cache
@@ -62,7 +69,7 @@ def spawn(
     try:
         os.write(program, _program(same_python))
         path = f"/proc/self/fd/{program}"
-        command = wrap([python, "-I", "-S", "-B", path, str(theirs.fileno()), str(program)])
+        command = wrap([python, "-I", "-S", "-B", path, str(theirs.fileno())])
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -84,6 +91,18 @@ def spawn(
         os.close(program)
         os.close(errors_write)
     return Started(process, ours, errors)
+
+
+async def begun(begin: Callable[[], _T], undo: Callable[[_T], Awaitable[None]]) -> _T:
+    """What the blocking ``begin`` gives; when the caller is cancelled meanwhile, it is undone first."""
+    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        await asyncio.wait([beginning])
+        if beginning.exception() is None:
+            await asyncio.shield(asyncio.ensure_future(undo(beginning.result())))
+        raise
 
 
 async def greet(started: Started, hello: Mapping[str, Any]) -> Link:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rollway.tools.sandboxes.agent import Frames, frame
+from rollway.tools.sandboxes.agent import Frames, order
 from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
 
 MAX_FRAME = 512 << 20  # bytes
@@ -67,7 +67,7 @@ class Link(asyncio.Protocol):
         if self.fault is not None or self._transport is None:
             raise SandboxError(self.fault or "the sandbox was never started")
         self._last += 1
-        self._transport.write(frame({"id": self._last, "op": op, **fields}, body))
+        self._transport.write(order({"id": self._last, "op": op, **fields}, body))
         return self._last
 
     def post(self, op: str, body: bytes = b"", **fields: Any) -> tuple[int, asyncio.Future[Answer]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from rollway.tools.sandboxes import launching
@@ -32,7 +33,7 @@ async def open_local(spec: SandboxSpec) -> AgentSandbox:
         SandboxError: it cannot be started.
     """
     python = launching.base_python()
-    folder, started = await asyncio.to_thread(_begin, python)
+    folder, started = await launching.begun(partial(_begin, python), _drop)
     environment = {
         **launching.variables(str(folder / "home"), str(folder / "tmp"), python),
         **spec.environment,
@@ -71,6 +72,12 @@ def _begin(python: str) -> tuple[Path, launching.Started]:
     except BaseException:
         remove_folder(str(folder))
         raise
+
+
+async def _drop(begun: tuple[Path, launching.Started]) -> None:
+    folder, started = begun
+    await started.drop()
+    await asyncio.to_thread(_remove, folder)
 
 
 def _remove(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from functools import cache
 from pathlib import Path
 
 CAP_SYS_ADMIN = 21
@@ -17,6 +18,7 @@ HIGH_USERS = 1 << 30  # far above what systems give to people, services and cont
 NAMESPACE_USER = 1000  # inside a user namespace
 
 
+@cache
 def first_user() -> int | None:
     """Sandboxes may be the users from here on, `user_of` a process id. ``None``: we are not root, or a root
     with too little power or too few users for that."""

@@ -197,6 +197,27 @@ async def test_a_sandbox_costs_no_thread_and_leaves_no_descriptor(
     assert open_files() == files
 
 
+@pytest.mark.parametrize("backend", ["local", "bubblewrap"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 20])
+async def test_a_cancelled_start_leaves_nothing(
+    backend: str, steps: int, request: pytest.FixtureRequest, open_files: Callable[[], int]
+) -> None:
+    if backend == "bubblewrap":
+        request.getfixturevalue("bubblewrap")
+    await (await open_sandbox(SandboxSpec(backend=backend))).close()  # type: ignore[arg-type]
+    files = open_files()
+    opening = asyncio.ensure_future(open_sandbox(SandboxSpec(backend=backend)))  # type: ignore[arg-type]
+    for _ in range(steps):
+        await asyncio.sleep(0.002)
+    opening.cancel()
+    try:
+        await (await opening).close()
+    except asyncio.CancelledError:
+        pass
+    assert left_on_host(owner_name()) == NOTHING
+    assert open_files() == files
+
+
 async def test_a_start_that_fails_says_why_and_leaves_nothing(
     bubblewrap: None, monkeypatch: pytest.MonkeyPatch, open_files: Callable[[], int]
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 import os
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.sandboxes import Sandbox, SandboxFileError
-from rollway.tools.sandboxes.agent import Frames, Kept, Refused, Workspace, frame
+from rollway.tools.sandboxes.agent import Frames, Kept, Refused, Workspace, order, to_json
 
 ESCAPES = [
     "../x",
@@ -135,15 +137,18 @@ async def test_what_is_no_snapshot_is_refused(sandbox: Sandbox) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(st.text(), st.integers()), st.binary(max_size=300))), st.data())
 def test_frames_survive_any_cut(messages: list[tuple[dict[str, int], bytes]], data: st.DataObject) -> None:
-    stream = b"".join(frame(header, body) for header, body in messages)
+    stream = b"".join(order(header, body) for header, body in messages)
     frames, found = Frames(), []
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         found += frames.add(stream[:size])
         stream = stream[size:]
-    import json
+    assert [(marshal.loads(text), body) for text, body in found] == messages
 
-    assert [(json.loads(text), body) for text, body in found] == messages
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=9))
+def test_a_header_is_json(value: object) -> None:
+    assert json.loads(to_json({"key": value, 'odd "\\ key': 1.5})) == {"key": value, 'odd "\\ key': 1.5}
 
 
 @given(st.lists(st.binary(max_size=200)), st.integers(0, 150))
