@@ -35,11 +35,12 @@ def run_command(
     """
     image = image_of(spec)
     limits = spec.limits
+    memory = str(limits.memory + limits.disk)  # the workspace's files lie in memory, and count in this
     command = [
         *(spec.backend, "run", "--detach"),
         *("--name", container_name(sandbox_id)),
         *("--label", f"{LABEL}={sandbox_id}", "--label", f"{OWNER_LABEL}={owner}"),
-        *("--memory", str(limits.memory), "--memory-swap", str(limits.memory)),
+        *("--memory", memory, "--memory-swap", memory),
         *("--pids-limit", str(limits.processes)),
         *("--ulimit", f"cpu={limits.cpu_seconds}:{limits.cpu_seconds}"),
         *("--ulimit", f"fsize={limits.file_size}:{limits.file_size}"),
@@ -75,7 +76,7 @@ def image_of(spec: SandboxSpec) -> str:
 
 
 def _workspace_options(spec: SandboxSpec) -> str:
-    options = f"rw,exec,nosuid,nodev,mode=1777,size={min(spec.limits.disk, spec.limits.memory)}"
+    options = f"rw,exec,nosuid,nodev,mode=1777,size={spec.limits.disk}"
     if spec.backend == "podman":  # docker never copies what the image has at this place
         options += ",notmpcopyup"
     return f"{WORKSPACE}:{options}"

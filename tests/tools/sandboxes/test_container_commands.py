@@ -28,7 +28,7 @@ def test_a_container_has_limits_no_rights_and_no_network() -> None:
     words = " ".join(command)
     assert words.startswith("docker run --detach --name rollway-id --label rollway.sandbox=id")
     for part in (
-        f"--memory {1 << 30} --memory-swap {1 << 30}",
+        f"--memory {1536 << 20} --memory-swap {1536 << 20}",
         "--pids-limit 128",
         "--ulimit cpu=600:600",
         f"--ulimit fsize={256 << 20}:{256 << 20}",
