@@ -12,7 +12,7 @@ from rollway.tools.builtin.edits import EditRefused, replace_text
 from rollway.tools.builtin.pages import NoPage, page_of
 from rollway.tools.context import Notes
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
-from rollway.tools.sandboxes.protocol import ExecResult, Sandbox
+from rollway.tools.sandboxes.protocol import ExecResult, Sandbox, SandboxFileError
 
 MAX_READ = 16 << 20  # bytes of a file that are looked at
 PAGE_LINES = 1_000
@@ -40,7 +40,7 @@ async def read_file(
     numbered: Annotated[bool, "put the line's number before each line"] = False,
 ) -> str:
     """Read a text file."""
-    data = await sandbox.read(path, max_bytes=MAX_READ)
+    data = await _read(sandbox, path)
     try:
         return await asyncio.to_thread(
             page_of,
@@ -61,7 +61,7 @@ async def write_file(
     """Write a file, over the one that is there. Folders on the way are made."""
     data = content.encode("utf-8", "replace")
     async with _lock(notes):
-        await sandbox.write(path, data, executable=await _is_script(sandbox, path, data))
+        await _write(sandbox, path, data)
     count = content.count("\n") + (not content.endswith("\n") and content != "")
     return f"Wrote {path}: {count} {'line' if count == 1 else 'lines'}, {len(data)} bytes."
 
@@ -76,7 +76,7 @@ async def edit_file(
 ) -> str:
     """Replace a piece of a text file."""
     async with _lock(notes):
-        data = await sandbox.read(path, max_bytes=MAX_READ)
+        data = await _read(sandbox, path)
         if len(data) >= MAX_READ:
             raise ToolFailed(f"Error: {path} is too large to edit ({MAX_READ >> 20} MiB or more)")
         if b"\0" in data:
@@ -86,8 +86,7 @@ async def edit_file(
             edited = await asyncio.to_thread(replace_text, text, old, new, everywhere=all)
         except EditRefused as refused:
             raise ToolFailed(str(refused)) from None
-        changed = _encode(edited.text)
-        await sandbox.write(path, changed, executable=await _is_script(sandbox, path, changed))
+        await _write(sandbox, path, _encode(edited.text))
     places = ", ".join(map(str, edited.lines[:10])) + (", ..." if len(edited.lines) > 10 else "")
     if len(edited.lines) == 1:
         return f"Edited {path} at line {places}."
@@ -124,6 +123,24 @@ async def search_files(
             ok=False,
         )
     return ToolOutput(found)
+
+
+async def _read(sandbox: Sandbox, path: str) -> bytes:
+    if not path:
+        raise ToolFailed("Error: path is empty")
+    try:
+        return await sandbox.read(path, max_bytes=MAX_READ)
+    except SandboxFileError as error:
+        raise ToolFailed(f"Error: {error}") from None
+
+
+async def _write(sandbox: Sandbox, path: str, data: bytes) -> None:
+    if not path:
+        raise ToolFailed("Error: path is empty")
+    try:
+        await sandbox.write(path, data, executable=await _is_script(sandbox, path, data))
+    except SandboxFileError as error:
+        raise ToolFailed(f"Error: {error}") from None
 
 
 async def _find(sandbox: Sandbox, script: str, path: str, *arguments: str) -> ExecResult:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from rollway.tools.builtin.live_process import Answer, LiveProcess
+from rollway.tools.builtin.live_process import LiveProcess
 from rollway.tools.context import Notes
 from rollway.tools.definition import ToolFailed
 from rollway.tools.sandboxes.protocol import SandboxProcess
@@ -84,6 +84,3 @@ def seconds_setting(timeout: float, tool: str) -> float:
     if not timeout > 0:
         raise ValueError(f"{tool}: timeout must be positive, got {timeout}")
     return timeout
-
-
-__all__ = ["DEFAULT_TIMEOUT", "Answer", "Session", "allowed_seconds", "seconds_setting"]

@@ -251,3 +251,4 @@ async def test_missing_odd_and_empty_paths_are_told(execute: Execute, tool: Tool
         done = await execute(tool, **arguments(tool, path))
         assert done.error is not None
         assert done.error.kind is ToolErrorKind.TOOL_REPORTED
+        assert done.result.content.startswith("Error: ")
