@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import bubblewrap_view as view
-from rollway.tools.sandboxes import cgroups, launching, privileges
+from rollway.tools.sandboxes import cgroups, launching, privileges, seccomp
 from rollway.tools.sandboxes.agent_sandbox import AgentSandbox
 from rollway.tools.sandboxes.orphans import base_folder, kill_marked, owner_name, reap_orphans_once
 from rollway.tools.sandboxes.protocol import SandboxError
@@ -103,9 +103,15 @@ def _begin(spec: SandboxSpec, python: view.Python, as_root: bool) -> _Begun:
     )
     info, info_write = os.pipe()
     empty = [os.open(os.devnull, os.O_RDONLY) for _ in view.WRITTEN]
+    filters = [_in_memory(program)] if (program := seccomp.program()) else []
     try:
         arguments = view.arguments(
-            spec, python, as_root=as_root, can_disable_userns=_can_disable_userns(), empty=empty
+            spec,
+            python,
+            as_root=as_root,
+            can_disable_userns=_can_disable_userns(),
+            empty=empty,
+            filter_file=filters[0] if filters else None,
         )
         prefix = [_bwrap(), "--info-fd", str(info_write), *arguments]
         started = launching.spawn(
@@ -113,7 +119,7 @@ def _begin(spec: SandboxSpec, python: view.Python, as_root: bool) -> _Begun:
             lambda command: prefix + command,
             marker,
             same_python=python.is_ours,
-            pass_fds=[info_write, *empty],
+            pass_fds=[info_write, *empty, *filters],
         )
     except BaseException:
         os.close(info)
@@ -121,7 +127,7 @@ def _begin(spec: SandboxSpec, python: view.Python, as_root: bool) -> _Begun:
             asyncio.run(group.remove())
         raise
     finally:
-        for file in (info_write, *empty):
+        for file in (info_write, *empty, *filters):
             os.close(file)
     with os.fdopen(info, "rb") as info_read:
         said = info_read.read()
@@ -131,6 +137,14 @@ def _begin(spec: SandboxSpec, python: view.Python, as_root: bool) -> _Begun:
         except OSError:
             pass  # it is gone already, which the greeting will tell
     return _Begun(name, marker, started, group)
+
+
+def _in_memory(data: bytes) -> int:
+    """A descriptor from which ``data`` can be read."""
+    file = os.memfd_create("filter")
+    os.write(file, data)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 def _bwrap() -> str:

@@ -70,16 +70,25 @@ def _readable(path: Path, as_root: bool) -> bool:
 
 
 def arguments(
-    spec: SandboxSpec, python: Python, *, as_root: bool, can_disable_userns: bool, empty: Sequence[int]
+    spec: SandboxSpec,
+    python: Python,
+    *,
+    as_root: bool,
+    can_disable_userns: bool,
+    empty: Sequence[int],
+    filter_file: int | None,
 ) -> list[str]:
     """What follows ``bwrap``, up to the command.
 
     Args:
         as_root: no user namespace; the agent becomes another user by itself.
         empty: descriptors of empty files, one for each of `WRITTEN`.
+        filter_file: descriptor of the system call filter, where there is one.
     """
     found = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]
     found += ["--new-session", "--hostname", "sandbox", "--chdir", "/"]
+    if filter_file is not None:
+        found += ["--seccomp", str(filter_file)]
     if not spec.network:
         found += ["--unshare-net"]
     if as_root:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import time
 from pathlib import Path
 
 import pytest
 
-from rollway.tools.sandboxes import Mount, Sandbox, SandboxSpec, open_sandbox
+from rollway.tools.sandboxes import Mount, Sandbox, SandboxSpec, open_sandbox, seccomp
 
 PTRACE = """
 import ctypes, sys
@@ -149,6 +150,23 @@ async def test_a_killed_supervisor_leaves_no_stray(cell: Sandbox) -> None:
     assert done.exit_code == 137
     assert not done.timed_out
     assert (await cell.exec("pgrep sleep", timeout=5)).exit_code == 1
+
+
+async def test_no_namespace_can_be_made_in_it(cell: Sandbox) -> None:
+    if seccomp.program() is None:
+        pytest.skip("no filter for the system calls of this machine")
+    for command in (
+        "unshare -U true",
+        "unshare -Ur true",
+        "unshare -r -m mount -t tmpfs x /tmp",
+        "keyctl show",
+    ):
+        assert (await cell.exec(command)).exit_code != 0, command
+    clone = "import ctypes; print(ctypes.CDLL(None, use_errno=True).syscall(%d, 0x10000000 | 17, 0, 0, 0, 0))"
+    number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+    assert (await cell.exec(["python3", "-c", clone % number])).stdout == b"-1\n"
+    threads = "import threading; t = threading.Thread(target=print, args=('ran',)); t.start(); t.join()"
+    assert (await cell.exec(["python3", "-c", threads])).stdout == b"ran\n"
 
 
 async def test_a_mount_is_seen_and_read_only_unless_it_says_otherwise(
