@@ -59,6 +59,7 @@ ROWS = (
     Row("turns10", 256, 256, 10, 1024),
     Row("turns50", 256, 256, 50, 256),
     Row("paced", 1024, 256, 3, 3072, delay=2.0),
+    Row("paced_most", 4096, 256, 3, 4096, delay=10.0),
 )
 SPLIT = {
     "cpu_s": "all",
@@ -114,7 +115,9 @@ def in_process(server: ScriptedServer, rows: list[Row], counts: dict[str, int], 
     print(
         "CPU milliseconds of one rollout (user and system, all threads), rollouts a second, milliseconds that"
     )
-    print("the event loop was late (worst, 99th percentile), peak memory of the process:")
+    print(
+        "the event loop was late (worst, 99th percentile), peak memory, the share of the garbage collector:"
+    )
     lines = []
     for row in rows:
         count = counts[row.name]
@@ -134,6 +137,7 @@ def in_process(server: ScriptedServer, rows: list[Row], counts: dict[str, int], 
                 f"{floor['cpu_s'] / count * 1e3:.2f}",
                 f"{engine['cpu_s'] / count * 1e3:.2f}",
                 f"{ratio:.2f}",
+                f"{engine['collecting_s'] / engine['cpu_s']:.0%}",
                 f"{count / floor['wall_s']:,.0f}",
                 f"{count / engine['wall_s']:,.0f}",
                 f"{floor['lag_max_ms']:.0f}/{floor['lag_p99_ms']:.0f}",
@@ -147,6 +151,7 @@ def in_process(server: ScriptedServer, rows: list[Row], counts: dict[str, int], 
         "floor",
         "engine",
         "ratio",
+        "of it gc",
         "floor/s",
         "engine/s",
         "floor late",
