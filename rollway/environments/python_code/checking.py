@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from rollway.environments.python_code.cases import Case, Suite
+from rollway.environments.python_code.cases import Case, Suite, parse_tests
 from rollway.environments.python_code.matching import agrees
 from rollway.tools.sandboxes import ExecResult, Sandbox, SandboxFileError
 
@@ -52,6 +52,16 @@ async def read_solution(sandbox: Sandbox) -> str | None:
         return content.decode() if len(content) <= MAX_SOLUTION else None
     except (SandboxFileError, UnicodeDecodeError):
         return None
+
+
+async def check_solution(sandbox: Sandbox, code: str, tests: str, *, timeout: float = 20.0) -> Verdict:
+    """Hold ``code`` to hidden tests, as text, within ``timeout`` seconds together.
+
+    Raises:
+        SandboxError: the sandbox is gone.
+        ValueError: the text holds no such tests.
+    """
+    return await check_cases(sandbox, code, parse_tests(tests), timeout=timeout)
 
 
 async def check_cases(sandbox: Sandbox, code: str, suite: Suite, *, timeout: float) -> Verdict:

@@ -14,12 +14,11 @@ from typing import Any, Literal
 import msgspec
 
 from rollway.environments.base import Environment, Reward, Task
-from rollway.environments.python_code.cases import parse_tests
 from rollway.environments.python_code.checking import (
     SOLUTION,
     Verdict,
     check_asserts,
-    check_cases,
+    check_solution,
     read_solution,
 )
 from rollway.environments.python_code.humaneval import package_data_file, read_humaneval
@@ -59,7 +58,7 @@ class PythonCodeEnvironment(Environment):
     Args:
         dataset: ``"tasks"`` are Rollway's own, or those of a folder in the same form; ``"humaneval"`` is
             HumanEval.
-        path: that folder, or a file in HumanEval's form.
+        path: that folder, or a file in HumanEval's form; absolute, or from the folder of the run's start.
         check_timeout: seconds in which all hidden tests of a task must have run.
 
     Raises:
@@ -130,9 +129,9 @@ class PythonCodeEnvironment(Environment):
 
     def _source(self) -> Path:
         """Where the tasks, and their answers, lie on the host."""
-        if self.dataset == "humaneval":
-            return Path(self.path).expanduser().resolve() if self.path else package_data_file()
-        return Path(self.path).expanduser().resolve() if self.path else SHIPPED
+        if self.path is not None:
+            return Path(self.path).expanduser().resolve()
+        return package_data_file() if self.dataset == "humaneval" else SHIPPED
 
     async def passed(self, trajectory: Trajectory, task: Task, sandbox: Sandbox) -> float:
         """1.0 when every hidden test passed. The verdict is noted in the trajectory's metadata.
@@ -152,7 +151,7 @@ class PythonCodeEnvironment(Environment):
             return Verdict(1, 0, f"no {SOLUTION} that can be read")
         if self.dataset == "humaneval":
             return await check_asserts(sandbox, code, task, timeout=self.check_timeout)
-        return await check_cases(sandbox, code, parse_tests(task["tests"]), timeout=self.check_timeout)
+        return await check_solution(sandbox, code, task["tests"], timeout=self.check_timeout)
 
 
 def _mount_namespace() -> str:
