@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rollway.environments.terminal.environment import TerminalEnvironment, check
+from rollway.environments.terminal.environment import TerminalEnvironment
+from rollway.environments.terminal.judging import check
 from rollway.environments.terminal.verdict import Verdict
 from rollway.tools.sandboxes import Sandbox, SandboxSpec, open_sandbox
 

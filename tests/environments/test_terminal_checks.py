@@ -9,9 +9,10 @@ import pytest
 from terminal_rollouts import prepared, solution_of, verdict_after
 
 from rollway.environments.terminal.checking import Box, CheckFailed, ensure, equal, gunzip
-from rollway.environments.terminal.environment import TerminalEnvironment, check
+from rollway.environments.terminal.environment import TerminalEnvironment
 from rollway.environments.terminal.folders import TaskFolder
 from rollway.environments.terminal.host_checks import judge_here
+from rollway.environments.terminal.judging import check
 from rollway.errors import UserError
 from rollway.tools.sandboxes import SandboxError, SandboxLimits, SandboxSpec, check_backend, open_sandbox
 
@@ -93,6 +94,26 @@ async def test_nothing_that_the_rollout_started_runs_while_it_is_checked():
         sizes = [len(await sandbox.read("beat")) for _ in range(2)]
         await asyncio.sleep(0.05)  # ten beats
         assert len(await sandbox.read("beat")) == sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(("kept", "solved"), [(True, True), (False, False)])
+async def test_a_service_runs_while_it_is_checked_where_the_task_asks_for_one(tmp_path, kept, solved):
+    (tmp_path / "tests").mkdir()
+    body = 'echo ask > ask; timeout 2 bash -c "until [ -s told ]; do :; done"'
+    (tmp_path / "tests" / "test.sh").write_text(
+        SCRIPT + body + " && echo 1 > $LOGS_DIR/verifier/reward.txt\n"
+    )
+    folder = TaskFolder(
+        id="service", path=tmp_path, form="harbor", instruction="", check="script", keep_processes=kept
+    )
+    sandbox = await open_sandbox(SandboxSpec(backend="local"))
+    try:
+        serve = "(setsid sh -c 'until [ -s ask ]; do sleep 0.01; done; echo x > told' &) >/dev/null 2>&1"
+        await sandbox.exec(serve)
+        verdict = await check(folder, sandbox)
+    finally:
+        await sandbox.close()
+    assert verdict.solved == solved
 
 
 async def test_a_program_that_never_ends_is_not_solved_and_does_not_hold_the_check_up(tmp_path):

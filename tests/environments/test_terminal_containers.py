@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from container_image import PLAIN, WITH_BASH, NoPodman, podman_with_images
 
-from rollway.environments.terminal.environment import TerminalEnvironment, check
+from rollway.environments.terminal.environment import TerminalEnvironment
+from rollway.environments.terminal.judging import check
 from rollway.errors import UserError
 from rollway.tools.sandboxes import open_sandbox
 

@@ -139,6 +139,15 @@ def test_a_task_without_a_container_runs_in_any_sandbox_and_without_a_network(ma
     assert (spec.backend, spec.image, spec.network) == ("local", None, False)
 
 
+def test_a_task_that_asks_for_a_service_says_so_or_is_named(make):
+    make(harbor("[metadata]\nkeep_processes = true\n"), "one")
+    folder = make(harbor(""), "two")
+    make(harbor(""), "three")
+    environment = TerminalEnvironment(path=str(folder.parent), keep_processes=["three"])
+    kept = {task["task_id"]: environment.folder(task).keep_processes for task in environment.tasks("test")}
+    assert kept == {"one": True, "two": False, "three": True}
+
+
 @pytest.mark.parametrize("size", ['memory = "2G"', "memory_mb = 2048"])
 def test_both_ways_to_write_a_size_are_read(make, size):
     folder = make(harbor(f'[environment]\ndocker_image = "x"\n{size}\n'))

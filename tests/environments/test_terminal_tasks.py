@@ -10,7 +10,8 @@ import pytest
 from terminal_rollouts import prepared, solution_of
 
 from rollway.environments.terminal.clean_shell import run_clean
-from rollway.environments.terminal.environment import TerminalEnvironment, check
+from rollway.environments.terminal.environment import TerminalEnvironment
+from rollway.environments.terminal.judging import check
 from rollway.environments.terminal.task_folders import SHIPPED
 from rollway.tools.sandboxes import SandboxSpec, open_sandbox
 

@@ -6,9 +6,6 @@ any more when it is checked.
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -18,12 +15,12 @@ from typing import Any
 import msgspec
 
 from rollway.environments.base import Environment, Reward, Task
-from rollway.environments.terminal.clean_shell import CLEAN_ENVIRONMENT, PROGRAMS, missing_programs, run_clean
+from rollway.environments.terminal.clean_shell import missing_programs
 from rollway.environments.terminal.folders import TaskFolder
-from rollway.environments.terminal.host_checks import judge_here
-from rollway.environments.terminal.script_checks import has_room, run_script
+from rollway.environments.terminal.judging import check
+from rollway.environments.terminal.preparation import prepare_container, require_programs, set_up
 from rollway.environments.terminal.task_folders import SHIPPED, folders_of, read_folders
-from rollway.environments.terminal.verdict import Verdict, verdict_from
+from rollway.environments.terminal.verdict import verdict_from
 from rollway.errors import UserError
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Backend, Sandbox, SandboxLimits, SandboxSpec
@@ -32,14 +29,10 @@ from rollway.trajectory import Message, Trajectory
 VERDICT = "verdict"
 """Where the check's verdict stands in a trajectory's metadata."""
 
-SETUP_SECONDS = 120.0
-
 INTRODUCTION = (
     "You work in a Linux sandbox through a terminal. Do the task below; nobody answers questions. The files "
     "that it names are in the folder where commands start. When it is done, say so without calling a tool."
 )
-
-_IN_CONTAINER = "{ [ -e /.dockerenv ] || [ -e /run/.containerenv ]; } && readlink /proc/self/ns/mnt"
 
 
 def commands(trajectory: Trajectory, task: Task) -> float:
@@ -63,6 +56,8 @@ class TerminalEnvironment(Environment):
         backend: of the sandboxes of tasks that need no container.
         images: container images by task id, for tasks whose Dockerfile must be built.
         trust_checks: let tasks of ``path`` bring a ``tests/check.py``, which runs outside of the sandbox.
+        keep_processes: ids of tasks that ask for a service: what their rollouts left running is not ended
+            before the check.
         skip_unsupported: leave out tasks that cannot be run, with a warning each.
 
     Raises:
@@ -79,12 +74,14 @@ class TerminalEnvironment(Environment):
         backend: Backend = "bubblewrap",
         images: Mapping[str, str] | None = None,
         trust_checks: bool = False,
+        keep_processes: Sequence[str] = (),
         skip_unsupported: bool = False,
     ) -> None:
         self.path = Path(path).expanduser() if path else SHIPPED
         self.shipped = path is None
         self._images = dict(images or {})
         self._trusted = trust_checks or self.shipped
+        self._services = frozenset(keep_processes)
         self._skip = skip_unsupported
         self._folders: dict[str, TaskFolder] = {}
         self.backend = backend
@@ -95,7 +92,7 @@ class TerminalEnvironment(Environment):
             Reward(commands, weight=0.0),
         )
         if self.shipped and backend in ("local", "bubblewrap"):
-            _require_programs()
+            require_programs()
 
     @cached_property
     def tools(self) -> Sequence[Tool]:  # type: ignore[override]  # made when it is first asked for
@@ -118,6 +115,12 @@ class TerminalEnvironment(Environment):
             trusted=self._trusted,
             skip_unsupported=self._skip,
         )
+        folders = [
+            msgspec.structs.replace(
+                folder, keep_processes=folder.keep_processes or folder.id in self._services
+            )
+            for folder in folders
+        ]
         self._folders |= {folder.id: folder for folder in folders}
         return [_as_task(folder) for folder in folders]
 
@@ -175,73 +178,6 @@ class TerminalEnvironment(Environment):
         verdict = await check(self.folder(task), sandbox)
         trajectory.metadata[VERDICT] = msgspec.to_builtins(verdict)
         return float(verdict.solved)
-
-
-async def prepare_container(folder: TaskFolder, sandbox: Sandbox) -> None:
-    """See that the sandbox is what the task counts on, and make the folder that it works in.
-
-    Raises:
-        UserError: it is no container, or its check could not be brought into it later.
-    """
-    if not await in_container(sandbox):
-        raise UserError(
-            f"task {folder.id} needs a container of {folder.image}: set sandbox.backend to docker or podman"
-        )
-    if not await has_room(sandbox):
-        raise UserError(
-            f"task {folder.id}: the user of {folder.image} cannot make /tests and /logs for its check"
-        )
-    if folder.directory:
-        await run_clean(sandbox, 'mkdir -p "$1"', folder.directory)
-
-
-async def set_up(folder: TaskFolder, sandbox: Sandbox) -> None:
-    """Run a task's ``environment/setup.sh`` in the workspace, and remove it.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    if not (folder.path / "environment" / "setup.sh").exists():
-        return
-    place = f".setup-{secrets.token_hex(8)}"
-    await sandbox.upload(folder.path / "environment", place)
-    script = 'umask 022; bash --noprofile --norc -e "$1/setup.sh"; code=$?; rm -rf "$1"; exit $code'
-    done = await run_clean(sandbox, script, f"{sandbox.workspace.rstrip('/')}/{place}", timeout=SETUP_SECONDS)
-    if done.exit_code != 0:
-        told = done.stderr.decode(errors="replace").strip()[-500:]
-        raise RuntimeError(f"setup.sh of task {folder.id} ended with {done.exit_code}: {told}")
-
-
-async def check(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
-    """End all that the rollout left running, and judge what else it left.
-
-    Raises:
-        SandboxError: the sandbox is gone, so that nothing can be said.
-    """
-    await sandbox.kill_all()
-    if folder.check == "here":
-        verdict = await judge_here(folder.path / "tests" / "check.py", sandbox, timeout=folder.check_timeout)
-    else:
-        verdict = await run_script(folder, sandbox)
-    if not verdict.solved:
-        await run_clean(sandbox, ":", timeout=30.0)  # a sandbox that is gone says so here at the latest
-    return verdict
-
-
-async def in_container(sandbox: Sandbox) -> bool:
-    """Does the sandbox have a whole file system of its own, whose root folder may be written?"""
-    done = await run_clean(sandbox, _IN_CONTAINER, timeout=30.0)
-    return done.exit_code == 0 and done.stdout.decode().strip() != os.readlink("/proc/self/ns/mnt")
-
-
-def _require_programs() -> None:
-    path = CLEAN_ENVIRONMENT["PATH"]
-    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
-    if missing:
-        raise UserError(
-            f"the terminal tasks need {', '.join(missing)} in {path}: install what is missing, or use "
-            f"containers with environment_args backend: docker"
-        )
 
 
 def _as_task(folder: TaskFolder) -> dict[str, Any]:

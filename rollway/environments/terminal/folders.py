@@ -32,6 +32,7 @@ class TaskFolder(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None = None  # bytes; None: the run's
     disk: int | None = None  # bytes; None: the run's
     network: bool = False
+    keep_processes: bool = False  # the task asks for a service, which must run when it is checked
     environment: dict[str, str] = {}  # variables of every command
     check_environment: dict[str, str] = {}  # variables of the check, beside those
     metadata: dict[str, Any] = {}  # difficulty, category, tags

@@ -84,6 +84,7 @@ def read_harbor(folder: Path, *, images: Mapping[str, str], here: bool) -> TaskF
         network=network,
         environment={**(docker.environment if docker else {}), **variables},
         check_environment=verifier_variables,
+        keep_processes=metadata.get("keep_processes") is True,
         metadata=metadata,
     )
 
