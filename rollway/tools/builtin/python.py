@@ -50,7 +50,10 @@ def python_tool(
             live, _ = await session.live(lambda: start(sandbox))
             nonce = new_nonce()
             request = json.dumps({"code": code, "nonce": nonce}).encode() + b"\n"
-            return _told(await live.ask(request, nonce, deadline=deadline), seconds, max_chars)
+            answer = await live.ask(request, nonce, deadline=deadline)
+            told = _told(answer, seconds, max_chars, lost=session.lost)
+            session.settle(answer)
+            return told
         finally:
             session.lock.release()
 
@@ -61,7 +64,7 @@ def python_tool(
     )
 
 
-def _told(answer: Answer, seconds: float, max_chars: int) -> ToolOutput:
+def _told(answer: Answer, seconds: float, max_chars: int, *, lost: bool) -> ToolOutput:
     output = terminal_text(answer.output)
     new = "The next call begins in a new interpreter; variables and imports are gone."
     why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} s"
@@ -75,6 +78,11 @@ def _told(answer: Answer, seconds: float, max_chars: int) -> ToolOutput:
         case Ending.ENDED:
             code = "" if answer.exit_code is None else f" with exit code {answer.exit_code}"
             note = f"[the code ended the interpreter{code}. {new}]"
+    if lost:
+        note += (
+            "\n[The interpreter of the calls before was gone: this was a new one, without their variables.]"
+        )
+        note = note.lstrip("\n")
     if not note:
         return ToolOutput(with_note(output, "", max_chars).rstrip("\n"))
     return ToolOutput(with_note(output, note, max_chars), ok=answer.ending is Ending.ANSWERED)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from rollway.tools.builtin.live_process import LiveProcess
+from rollway.tools.builtin.live_process import Answer, Ending, LiveProcess
 from rollway.tools.context import Notes
 from rollway.tools.definition import ToolFailed
 from rollway.tools.sandboxes.protocol import SandboxProcess
@@ -27,7 +27,7 @@ class Session:
         self.process: LiveProcess | None = None
         self.directory = ""  # where a shell stands
         self.status = 0  # of a shell's last command
-        self.calls = 0
+        self.lost = False  # the process of the call before is gone, and the model does not know yet
 
     @classmethod
     def of(cls, notes: Notes, key: str) -> Session:
@@ -56,10 +56,17 @@ class Session:
         """The process, and whether it was started just now."""
         if self.process is not None and not self.process.ended:
             return self.process, False
+        self.lost = self.process is not None
         if self.process is not None:
             await self.process.close()
         self.process = LiveProcess(await start())
         return self.process, True
+
+    def settle(self, answer: Answer) -> None:
+        """Forget a process whose end the model is told of now."""
+        self.lost = False
+        if answer.ending in (Ending.KILLED, Ending.ENDED):
+            self.process = None
 
 
 def allowed_seconds(asked: float | None, most: float) -> float:

@@ -55,7 +55,9 @@ def terminal_tool(*, timeout: float = DEFAULT_TIMEOUT, max_chars: int = MAX_CHAR
         try:
             seconds = deadline - time.monotonic()
             answer = await _run(sandbox, session, command, deadline)
-            return _told(session, answer, seconds, max_chars)
+            told = _told(session, answer, seconds, max_chars)
+            session.settle(answer)
+            return told
         finally:
             session.lock.release()
 
@@ -117,5 +119,7 @@ def _told(session: Session, answer: Answer, seconds: float, max_chars: int) -> T
         case Ending.ENDED:
             code = "" if answer.exit_code is None else f" with exit code {answer.exit_code}"
             note = f"[the command ended the shell{code}. {new_shell}]"
+    if session.lost:
+        note += "\n[The shell of the calls before was gone: this was a new one, without their variables.]"
     ok = answer.ending in (Ending.ANSWERED, Ending.ENDED)
     return ToolOutput(with_note(output, note, max_chars), ok=ok)

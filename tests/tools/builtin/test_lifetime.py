@@ -70,7 +70,10 @@ async def test_a_cancelled_call_takes_what_it_had_started_with_it(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (await execute(tool, **quick)).result.content.startswith("hi")
+    after = (await execute(tool, **quick)).result.content
+    assert after.startswith("hi")
+    assert "of the calls before was gone: this was a new one" in after
+    assert "gone" not in (await execute(tool, **quick)).result.content
 
 
 @BOTH

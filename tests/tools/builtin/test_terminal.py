@@ -147,7 +147,9 @@ async def test_a_call_that_the_engine_gives_up_takes_its_command_with_it(sh: Run
     done = await execute(tool, tool_timeout=0.3, command="echo $$ >shell; while :; do :; done")
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TIMEOUT
-    assert "gone" in await sh("kill -0 $(cat shell) 2>/dev/null || echo gone")
+    said = await sh("kill -0 $(cat shell) 2>/dev/null || echo ended")
+    assert said.startswith("ended\n[exit code 0]\n[The shell of the calls before was gone")
+    assert await sh("true") == "[exit code 0]"
 
 
 async def test_long_output_is_cut_in_the_middle(call: Run) -> None:
