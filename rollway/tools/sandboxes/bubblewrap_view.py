@@ -30,6 +30,9 @@ ETC = (
     *("ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone"),
 )
 SYSTEM_PYTHON = "/usr/bin/python3"
+OWN = Path(__file__).resolve().parents[2]
+"""Our package: the checks and solutions of tasks are in it, so it is not shown where the system's folders or
+Python's hold it."""
 
 # As root: what the agent needs to give the workspace to another user and become that user.
 CAPABILITIES = ("CAP_CHOWN", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP")
@@ -142,6 +145,8 @@ def _system(python: Python) -> Iterator[str]:
             yield from ("--ro-bind", path, path)
     for name in ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+    if any(OWN.is_relative_to(shown) for shown in ("/usr", python.prefix) if shown is not None):
+        yield from ("--size", "4096", "--perms", "0555", "--tmpfs", str(OWN), "--remount-ro", str(OWN))
 
 
 def written_files(user: int) -> dict[str, str]:

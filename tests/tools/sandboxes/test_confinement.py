@@ -6,11 +6,12 @@ import asyncio
 import os
 import platform
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from rollway.tools.sandboxes import Mount, Sandbox, SandboxSpec, open_sandbox, seccomp
+from rollway.tools.sandboxes import Mount, Sandbox, SandboxSpec, bubblewrap_view, open_sandbox, seccomp
 
 PTRACE = """
 import ctypes, sys
@@ -31,6 +32,16 @@ async def test_the_home_folder_and_our_files_are_not_there(cell: Sandbox, tmp_pa
     assert names.isdisjoint({"boot", "mnt", "srv", "media", "sys", "run", "opt"})
     assert (await cell.exec("cat /etc/shadow /etc/gshadow /etc/sudoers")).exit_code == 1
     assert (await cell.exec("cat /etc/hostname; hostname")).stdout == b"sandbox\n"
+
+
+async def test_our_package_is_hidden_where_the_systems_folders_hold_it(
+    bubblewrap: None, opened: Callable[[], Awaitable[Sandbox]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap_view, "OWN", Path("/usr/share/doc"))
+    sandbox = await opened()
+    listed = await sandbox.exec("ls -A /usr/share/doc; touch /usr/share/doc/x")
+    assert (listed.stdout, listed.exit_code) == (b"", 1)
+    assert (await sandbox.exec("ls /usr/share")).stdout.count(b"\n") > 1
 
 
 async def test_no_environment_of_ours_can_be_read(cell: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
