@@ -360,13 +360,28 @@ def command_work(setting: Setting, command: list[str], directory: str, environme
     def work() -> None:
         os.chdir(directory)
         setting.apply()
-        try:
-            os.execvpe(command[0], command, environment)
-        except OSError as error:
-            os.write(2, f"{command[0]}: {error.strerror}\n".encode("utf-8", "replace"))
-            os._exit(127 if error.errno == errno.ENOENT else 126)
+        error = execute(command, environment)
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode("utf-8", "replace"))
+        os._exit(127 if error.errno == errno.ENOENT else 126)
 
     return work
+
+
+def execute(command: list[str], environment: dict[str, str]) -> OSError:
+    """Become a program that is looked for in ``PATH``. What was wrong, where it is not there.
+
+    `os.execvpe` does the same and loads a module for it, at every command.
+    """
+    name = command[0]
+    folders = [""] if "/" in name else environment.get("PATH", os.defpath).split(":")
+    fault = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for folder in folders:
+        try:
+            os.execve(os.path.join(folder, name), command, environment)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                fault = error
+    return fault
 
 
 # ---- files: confined to the workspace ---------------------------------------------------------------------
@@ -726,7 +741,7 @@ class Agent:
 
     def on_link(self) -> None:
         try:
-            data = os.read(self.link, PIECE)
+            data = os.read(self.link, PIPE_READ)
         except BlockingIOError:
             return self.flush()
         except OSError:
