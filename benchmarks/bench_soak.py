@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
             warm_up=WARM_UP * options.workers,
             workers=options.workers,
             sample_every=every,
+            watch=False,
         )
     samples = [sample for sample in told["samples"] if sample[2]]
     cpu = (told["cpu_s"] + told["workers_cpu_s"] + told["ray_cpu_s"]) / count * 1e3

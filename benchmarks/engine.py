@@ -51,6 +51,7 @@ class Asked(msgspec.Struct):
     slow: bool = False  # each tool call sleeps a second
     profile: str | None = None  # a file for cProfile's numbers
     sample_every: int | None = None  # note the memory after so many rollouts
+    watch: bool = True  # how late the event loops of Ray's workers are
     hold: float | None = None  # seconds after which the memory is read, while every reply is held back
 
 
@@ -154,7 +155,7 @@ def settings(asked: Asked, folder: Path) -> EvalConfig:
             "environment_args": {
                 "count": asked.rollouts,
                 "slow": asked.slow,
-                "lag_dir": str(lag_dir) if asked.workers else None,
+                "lag_dir": str(lag_dir) if asked.workers and asked.watch else None,
             },
             "model": {"base_url": asked.address + asked.path, "name": "scripted", "require_token_data": True},
             "limits": {"max_turns": asked.max_turns, "timeout": 3600.0},
@@ -203,7 +204,7 @@ async def run(asked: Asked, folder: Path) -> dict[str, Any]:
 async def _clear(lag: Lag, measured: MeasuredBackend) -> None:
     """Forget the warm-up's lag."""
     await measured.ready.wait()
-    lag.late.clear()
+    del lag.late[:]
 
 
 async def _read_held(measured: MeasuredBackend, seconds: float | None) -> int:
@@ -215,7 +216,7 @@ async def _read_held(measured: MeasuredBackend, seconds: float | None) -> int:
 def _worker_lag(folder: Path) -> dict[str, float]:
     lag = Lag()
     for file in folder.glob("*.json"):
-        lag.late += json.loads(file.read_text())
+        lag.late.extend(json.loads(file.read_text()))
     return lag.told()
 
 

@@ -86,6 +86,6 @@ async def _watch(folder: Path) -> None:
     async with Lag() as lag:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
-            await asyncio.to_thread((folder / f"{os.getpid()}.json").write_text, json.dumps(lag.late))
+            await asyncio.to_thread((folder / f"{os.getpid()}.json").write_text, json.dumps(list(lag.late)))
             if not (folder / "go").exists():
-                lag.late.clear()  # the warm-up
+                del lag.late[:]  # the warm-up

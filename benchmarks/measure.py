@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Lag:
     """How late the running loop gets to a timer: one that is due every `TICK`, for as long as the block."""
 
     def __init__(self) -> None:
-        self.late: list[float] = []  # seconds
+        self.late = array("d")  # seconds
 
     async def __aenter__(self) -> Lag:
         self._task = asyncio.create_task(self._tick())

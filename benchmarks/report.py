@@ -27,23 +27,17 @@ def machine() -> list[str]:
     ]
 
 
-def write_report(printed: dict[str, str]) -> None:
-    """Replace each benchmark's part of the page.
-
-    Raises:
-        ValueError: the page has no marks for one of them.
-    """
-    page = PAGE.read_text(encoding="utf-8")
+def write_report(name: str, printed: str) -> bool:
+    """Put what one benchmark printed in its place on the page. False: the page has no place for it."""
+    begin, end = f"<!-- {name}: written by make bench -->", f"<!-- {name}: end -->"
+    before, found, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    _, also_found, after = rest.partition(end)
+    if not (found and also_found):
+        return False
     where = "\n".join(machine())
-    for name, text in printed.items():
-        begin, end = f"<!-- {name}: written by make bench -->", f"<!-- {name}: end -->"
-        block = f"{begin}\n```text\n{where}\n\n{text.strip()}\n```\n{end}"
-        before, found, rest = page.partition(begin)
-        _, also_found, after = rest.partition(end)
-        if not (found and also_found):
-            raise ValueError(f"{PAGE} has no place for {name!r}: it needs {begin} and {end}")
-        page = before + block + after
-    PAGE.write_text(page, encoding="utf-8")
+    block = f"{begin}\n```text\n{where}\n\n{printed.strip()}\n```\n{end}"
+    PAGE.write_text(before + block + after, encoding="utf-8")
+    return True
 
 
 def _processor() -> str:
