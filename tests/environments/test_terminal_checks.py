@@ -235,3 +235,21 @@ async def test_a_history_that_is_only_written_down_beside_the_repository_is_not_
         " && git rev-parse HEAD > .git/shallow"
     )
     assert not (await verdict_after(ENVIRONMENT, "git-remove-secret", command)).solved
+
+
+async def test_a_policy_finds_neither_checks_nor_solutions_in_its_sandbox():
+    spec = SandboxSpec(backend="bubblewrap")
+    try:
+        check_backend(spec)
+    except UserError as error:
+        pytest.skip(f"the backend local hides nothing: {error}")
+    sandbox = await open_sandbox(spec)
+    try:
+        await ENVIRONMENT.prepare_sandbox({"task_id": "word-frequency"}, sandbox)
+        found = await sandbox.exec(
+            "find / -name 'solve.sh' -o -name 'check.py' -path '*tests*' -o -name 'make_data*'"
+        )
+    finally:
+        await sandbox.close()
+    assert [path for path in found.stdout.decode().split() if "terminal" in path or "solve" in path] == []
+    assert b"make_data" not in found.stdout

@@ -298,6 +298,9 @@ def test_splits_are_subfolders_or_else_all_is_test(make, tmp_path):
         folders_of(tmp_path / "test", "train")
     with pytest.raises(UserError, match="no folder"):
         folders_of(tmp_path / "nowhere", "test")
+    make(harbor(), "test/a")
+    with pytest.raises(UserError, match="train and test both have a task a"):
+        folders_of(tmp_path, "test")
     (tmp_path / "bare").mkdir()
     with pytest.raises(UserError, match="no task in"):
         folders_of(tmp_path / "bare", "test")

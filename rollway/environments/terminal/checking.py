@@ -136,7 +136,7 @@ class Box:
         return entries
 
     async def run(
-        self, *command: str, stdin: bytes = b"", directory: str | None = None, timeout: float = 10.0
+        self, *command: str, stdin: bytes = b"", directory: str | None = None, timeout: float = 20.0
     ) -> ExecResult:
         """Run a program with a clean environment. ``directory`` is relative to the workspace."""
         inside = self.sandbox.workspace if directory is None else self.inside(directory)
@@ -145,7 +145,7 @@ class Box:
         )
 
     async def output(
-        self, *command: str, stdin: bytes = b"", directory: str | None = None, timeout: float = 10.0
+        self, *command: str, stdin: bytes = b"", directory: str | None = None, timeout: float = 20.0
     ) -> str:
         """What a program prints.
 

@@ -37,13 +37,21 @@ def folders_of(path: Path, split: str) -> list[Path]:
     known = list(split_folders) or ["test"]
     if split not in known:
         raise ValueError(f"{path.name} has no split {split!r}; it has {' and '.join(map(repr, known))}")
+    in_both = set.intersection(*({entry.name for entry in tasks_in(path / name)} for name in SPLITS))
+    if in_both:
+        raise UserError(f"{path}: train and test both have a task {min(in_both)}: give one another name")
     within = split_folders.get(split, path)
-    found = [entry for entry in sorted(within.iterdir()) if is_task(entry)]
+    found = tasks_in(within)
     if not found:
         raise UserError(
             f"no task in {within}: a task is a folder with {harbor.MARK} or {terminal_bench.MARK}"
         )
     return found
+
+
+def tasks_in(folder: Path) -> list[Path]:
+    """The task folders that lie directly in a folder, by name."""
+    return [entry for entry in sorted(folder.iterdir()) if is_task(entry)] if folder.is_dir() else []
 
 
 def is_task(folder: Path) -> bool:

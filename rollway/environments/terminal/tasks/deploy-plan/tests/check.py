@@ -4,7 +4,7 @@ from rollway.environments.terminal.checking import Box, ensure, equal
 async def plan(box: Box, text: str) -> tuple[int, str, str]:
     folder = await box.fresh()
     await box.put(f"{folder}/s.ini", text.encode())
-    done = await box.run("python3", "plan.py", f"{folder}/s.ini", timeout=5)
+    done = await box.run("python3", "plan.py", f"{folder}/s.ini", timeout=15)
     ensure(not done.timed_out, "it did not end")
     return done.exit_code, done.stdout.decode().strip(), done.stderr.decode().strip()
 
