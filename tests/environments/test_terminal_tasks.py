@@ -42,8 +42,14 @@ def test_there_are_enough_tasks_of_many_kinds():
     assert {task["difficulty"] for task in tasks} == {"easy", "medium", "hard"}
 
 
+def answers_of(task_id: str) -> list[str]:
+    """The text files that a task's check reads by name."""
+    check_file = (SHIPPED / task_id / "tests" / "check.py").read_text()
+    return sorted(set(re.findall(r'box\.(?:text|lines)\("([^"/]+)"\)', check_file)))
+
+
 @pytest.mark.parametrize("task_id", TASKS)
-async def test_the_check_fails_before_the_solution_and_passes_after_it(task_id):
+async def test_the_check_fails_before_the_solution_passes_after_it_and_fails_for_a_part_of_it(task_id):
     folder = ENVIRONMENT.folder({"task_id": task_id})
     async with prepared(ENVIRONMENT, task_id) as sandbox:
         before = await check(folder, sandbox)
@@ -52,6 +58,9 @@ async def test_the_check_fails_before_the_solution_and_passes_after_it(task_id):
         done = await sandbox.exec(solution_of(ENVIRONMENT, task_id), timeout=60.0)
         after = await check(folder, sandbox)
         assert (after.solved, after.failed) == (True, {}), done.stderr.decode()
+        for path in answers_of(task_id):
+            await sandbox.exec(["sed", "-i", "$d", path])
+            assert not (await check(folder, sandbox)).solved, f"without the last line of {path}"
 
 
 async def test_a_setup_makes_the_same_files_every_time():
@@ -76,9 +85,8 @@ async def test_nothing_of_setup_or_check_is_in_the_sandbox_during_the_rollout():
 
 @pytest.mark.parametrize("task_id", TASKS)
 def test_an_instruction_names_every_file_that_its_check_reads(task_id):
-    check_file = (SHIPPED / task_id / "tests" / "check.py").read_text()
     instruction = ENVIRONMENT.folder({"task_id": task_id}).instruction
-    for path in re.findall(r'box\.(?:text|lines|data)\("([^"/]+)"\)', check_file):
+    for path in answers_of(task_id):
         assert path in instruction
 
 
