@@ -94,7 +94,7 @@ async def test_a_partly_right_solution_passes_its_part_and_the_verdict_says_whic
     ],
 )
 async def test_a_solution_that_does_not_solve_is_not_taken_for_one(sandbox, code):
-    passed, cases = await share(sandbox, code, timeout=4)
+    passed, cases = await share(sandbox, code, timeout=2)
     assert passed < cases
     assert passed <= 1  # where everything raises, the case that asks for it passes
 
@@ -102,7 +102,7 @@ async def test_a_solution_that_does_not_solve_is_not_taken_for_one(sandbox, code
 async def test_a_flood_on_every_channel_is_a_wrong_answer_and_ends(sandbox):
     flood = "import os\nwhile True:\n    os.write({}, b'[4]\\n' * 4096)\n"
     for channel in (1, 3, 4):
-        assert await share(sandbox, flood.format(channel), timeout=3) == (0, 4)
+        assert await share(sandbox, flood.format(channel), timeout=1) == (0, 4)
 
 
 async def test_a_huge_value_is_a_wrong_answer(sandbox):
@@ -214,7 +214,7 @@ async def test_asserts_pass_for_a_right_solution_with_and_without_what_was_given
     ],
 )
 async def test_asserts_do_not_pass_for_a_solution_that_does_not_solve(sandbox, code):
-    assert not await asserts_pass(sandbox, code, timeout=4)
+    assert not await asserts_pass(sandbox, code, timeout=2)
 
 
 async def test_neither_the_tests_nor_the_token_are_in_the_process_of_the_solution(sandbox, monkeypatch):
