@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rollway.tools.sandboxes.agent import PIECE
+from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.link import Link, Reply
 from rollway.tools.sandboxes.protocol import SandboxError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rollway.tools.sandboxes import transfers
-from rollway.tools.sandboxes.agent import PIECE
+from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.agent_process import AgentProcess
 from rollway.tools.sandboxes.link import Link
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, SandboxError, SandboxFileError

@@ -7,8 +7,6 @@ and no zombie.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import marshal
 import os
 import resource
 import socket
@@ -16,11 +14,10 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rollway.tools.sandboxes import agent
+from rollway.tools.sandboxes.agent.bundle import program
 from rollway.tools.sandboxes.link import Link
 from rollway.tools.sandboxes.orphans import MARKER
 from rollway.tools.sandboxes.protocol import SandboxError
@@ -49,33 +46,23 @@ class Started:
         await ended(self.process)
 
 
-@cache
-def _program(compiled: bool) -> bytes:
-    """The agent, as source, or compiled where its Python is of our version: that starts in half the time."""
-    source = Path(agent.__file__).read_bytes()
-    if not compiled:
-        return source
-    code = compile(source, "agent.py", "exec", dont_inherit=True, optimize=0)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
-
-
 def spawn(
     python: str, wrap: Wrap, marker: Path, *, same_python: bool, pass_fds: Sequence[int] = ()
 ) -> Started:
     """Start the agent in ``wrap``. Blocks for some milliseconds: not for the event loop."""
     ours, theirs = socket.socketpair()
-    program = os.memfd_create("sandbox agent")
+    file = os.memfd_create("sandbox agent")
     errors, errors_write = os.pipe()
     try:
-        os.write(program, _program(same_python))
-        path = f"/proc/self/fd/{program}"
+        os.write(file, program(compiled=same_python))
+        path = f"/proc/self/fd/{file}"
         command = wrap([python, "-I", "-S", "-B", path, str(theirs.fileno())])
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors_write,
-            pass_fds=(program, theirs.fileno(), *pass_fds),
+            pass_fds=(file, theirs.fileno(), *pass_fds),
             env={MARKER: str(marker), "LC_ALL": "C.UTF-8"},
             cwd="/",
             start_new_session=True,
@@ -88,7 +75,7 @@ def spawn(
         raise
     finally:
         theirs.close()
-        os.close(program)
+        os.close(file)
         os.close(errors_write)
     return Started(process, ours, errors)
 

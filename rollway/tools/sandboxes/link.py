@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rollway.tools.sandboxes.agent import Frames, order
+from rollway.tools.sandboxes.agent.frames import Frames, order
 from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
 
 MAX_FRAME = 512 << 20  # bytes

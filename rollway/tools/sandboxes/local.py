@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from rollway.tools.sandboxes import launching
-from rollway.tools.sandboxes.agent import remove_folder
+from rollway.tools.sandboxes.agent.folders import remove_folder
 from rollway.tools.sandboxes.agent_sandbox import AgentSandbox
 from rollway.tools.sandboxes.orphans import (
     MARKER,

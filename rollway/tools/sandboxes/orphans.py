@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from rollway.tools.sandboxes import cgroups
-from rollway.tools.sandboxes.agent import process, remove_folder
+from rollway.tools.sandboxes.agent.folders import remove_folder
+from rollway.tools.sandboxes.agent.system import process
 from rollway.tools.sandboxes.protocol import SandboxError
 
 MARKER = "ROLLWAY_SANDBOX"  # the variable by which the processes of a sandbox are found

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
-from rollway.tools.sandboxes.agent import CONTENT, PIECE
+from rollway.tools.sandboxes.agent.archives import CONTENT
+from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.protocol import SandboxFileError
 
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.sandboxes import Sandbox, SandboxFileError
-from rollway.tools.sandboxes.agent import Frames, Kept, Refused, Workspace, order, to_json
+from rollway.tools.sandboxes.agent.frames import Frames, order, to_json
+from rollway.tools.sandboxes.agent.output import Kept
+from rollway.tools.sandboxes.agent.workspace import Refused, Workspace
 
 ESCAPES = [
     "../x",
