@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from rollway.tools.sandboxes.protocol import SandboxFileError
+
+CONTENT = "content"
+"""What a snapshot's folder is called, in every backend."""
 
 
 def pack(folder: Path, archive: IO[bytes]) -> None:
     """Write the files, folders and symbolic links in ``folder``, links as links."""
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(folder, arcname=".", filter=_without_owner)
 
 
@@ -26,11 +31,65 @@ def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return member
 
 
+def repack(
+    source: IO[bytes], target: IO[bytes], top: str, mode: Literal["w:", "w:gz"], *, opened: bool = False
+) -> list[tarfile.TarInfo]:
+    """Write an archive of a workspace once more, with ``top`` as the name of its folder.
+
+    Args:
+        opened: give every folder the right to be written to by its owner. A program that is run as root
+            without root's rights locks itself out of the others before it has filled them.
+
+    Returns:
+        The folders whose rights were changed so, as they were; `write_folders` sets them right.
+
+    Raises:
+        SandboxFileError: it is no such archive.
+    """
+    shut = []
+    try:
+        with (
+            tarfile.open(fileobj=source, mode="r:*") as old,
+            tarfile.open(fileobj=target, mode=mode, format=tarfile.GNU_FORMAT) as new,
+        ):
+            for member in old:
+                renamed = member.replace(name=_under(member.name, top), uid=0, gid=0, uname="", gname="")
+                if member.isdir():
+                    if opened and member.mode & 0o700 != 0o700:
+                        shut.append(renamed)
+                        renamed = renamed.replace(mode=member.mode | 0o700)
+                    new.addfile(renamed)
+                elif member.isreg():
+                    new.addfile(renamed, old.extractfile(member))
+                elif member.issym():
+                    new.addfile(renamed)
+                elif member.islnk():
+                    new.addfile(renamed.replace(linkname=_under(member.linkname, top)))
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise SandboxFileError(f"this is no snapshot: {error}") from error
+    return shut
+
+
+def write_folders(folders: list[tarfile.TarInfo], target: IO[bytes]) -> None:
+    """Write an archive of folders alone, innermost first."""
+    with tarfile.open(fileobj=target, mode="w:", format=tarfile.GNU_FORMAT) as tar:
+        for folder in reversed(folders):
+            tar.addfile(folder)
+
+
+def _under(name: str, top: str) -> str:
+    """A member's name below another top; its own top is ``.`` or that of the other backends."""
+    parts = name.split("/")
+    if parts[0] not in (".", CONTENT) or ".." in parts:
+        raise SandboxFileError(f"this is no snapshot: it has a member {name!r}")
+    return "/".join([top, *parts[1:]])
+
+
 def unpack(archive: bytes, target: Path) -> None:
     """Write an archive's folder to ``target``, or the one file that it holds.
 
-    Symbolic links are kept where they stay in the copy for certain, and left out otherwise, and so are
-    devices and sockets.
+    Symbolic links are kept where they stay in the copy for certain, and left out otherwise with those that
+    lead through them. Devices and sockets are left out as well.
 
     Raises:
         SandboxFileError: it is no tar archive, or a file of it cannot be written.
@@ -46,6 +105,7 @@ def unpack(archive: bytes, target: Path) -> None:
             for member, parts in members:
                 if parts is not None:
                     _write(tar, member, target, parts)
+            _drop_links_through([target.joinpath(*parts) for member, parts in members if parts], target)
     except tarfile.TarError as error:
         raise SandboxFileError(f"{target}: no tar archive came ({error})") from error
     except OSError as error:
@@ -75,6 +135,23 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, parts: l
             place.symlink_to(member.linkname)
     elif member.isreg() or member.islnk():
         _write_file(tar, member, place)
+
+
+def _drop_links_through(places: list[Path], target: Path) -> None:
+    """Take away the links that lead through one that was left out."""
+    kept = {place for place in places if place.is_symlink()}
+    missing = {place for place in places if not os.path.lexists(place)}
+    while through := {link for link in kept if missing & _ways(link)}:
+        for link in through:
+            link.unlink()
+        kept -= through
+        missing |= through
+
+
+def _ways(link: Path) -> set[Path]:
+    """The places that a link's text leads through, and to."""
+    end = Path(os.path.normpath(link.parent / link.readlink()))
+    return {end, *end.parents}
 
 
 def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:

@@ -13,7 +13,7 @@ from typing import IO
 from rollway.errors import UserError
 from rollway.tools.sandboxes.client_process import ClientProcess
 from rollway.tools.sandboxes.container_commands import ENGINES, image_of, list_command
-from rollway.tools.sandboxes.protocol import SandboxError
+from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
 from rollway.tools.sandboxes.spec import SandboxSpec
 
 PATIENCE = 30.0  # seconds that the engine has for an answer that is no command's
@@ -78,12 +78,15 @@ def start_client(
 
     Raises:
         UserError: the engine is not installed.
+        SandboxFileError: a word of the command cannot be handed to any program.
         SandboxError: it cannot be started, for example because a command line is too long.
     """
     try:
         return ClientProcess(command, stdin=stdin, stdout=stdout, stderr=stderr)
     except (FileNotFoundError, PermissionError):
         raise _not_installed(command[0]) from None
+    except ValueError as error:  # a zero byte, or half a character
+        raise SandboxFileError(f"the command cannot be handed on: {error}") from error
     except OSError as error:
         raise SandboxError(f"{_said(command)} cannot be started: {error.strerror}") from error
 

@@ -6,17 +6,16 @@ Paths are checked twice: here without touching a disk, and inside the container 
 from __future__ import annotations
 
 import asyncio
-import gzip
+import io
 import os
 import posixpath
 import tempfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
 from rollway.tools.sandboxes import container_scripts as scripts
-from rollway.tools.sandboxes.archives import pack, unpack
+from rollway.tools.sandboxes.archives import CONTENT, pack, repack, unpack, write_folders
 from rollway.tools.sandboxes.container_commands import WORKSPACE
 from rollway.tools.sandboxes.protocol import ExecResult, SandboxError, SandboxFileError
 
@@ -63,17 +62,21 @@ async def download(container: Runner, path: str, target: Path) -> None:
 
 async def snapshot(container: Runner) -> bytes:
     packed = await _run(container, scripts.PACK, ".", ".")
-    return await asyncio.to_thread(gzip.compress, packed.stdout, 6, mtime=0)
+    with tempfile.TemporaryFile() as archive:
+        await asyncio.to_thread(repack, io.BytesIO(packed.stdout), archive, CONTENT, "w:gz")
+        archive.seek(0)
+        return archive.read()
 
 
 async def restore(container: Runner, archive: bytes) -> None:
-    with tempfile.TemporaryFile() as source:
-        try:
-            source.write(await asyncio.to_thread(gzip.decompress, archive))
-        except (OSError, EOFError, zlib.error) as error:
-            raise SandboxFileError(f"this is no snapshot: {error}") from error
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as folders:
+        shut = await asyncio.to_thread(repack, io.BytesIO(archive), source, ".", "w:", opened=True)
         source.seek(0)
         await _run(container, scripts.UNPACK, ".", ".", "empty", stdin=source)
+        if shut:
+            write_folders(shut, folders)
+            folders.seek(0)
+            await _run(container, scripts.UNPACK, ".", ".", "add", stdin=folders)
 
 
 def checked(path: str) -> str:
@@ -82,8 +85,12 @@ def checked(path: str) -> str:
     Raises:
         SandboxFileError: it leads out of the workspace, or no file can have this name.
     """
-    if "\0" in path:
-        raise SandboxFileError(f"{path!r}: a path has no zero bytes")
+    try:
+        named = b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        named = False
+    if not named:
+        raise SandboxFileError(f"{path!r}: no file can have this name")
     whole = posixpath.normpath(posixpath.join(WORKSPACE, path))
     if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
         raise _refused(path)
@@ -116,6 +123,10 @@ def _error(code: int, path: str, words: str) -> Exception:
             return SandboxFileError(f"{path}: no regular file")
         case scripts.NOT_FOLDER:
             return SandboxFileError(f"{path}: a file stands where a folder should")
+        case scripts.LOOP:
+            return SandboxFileError(f"{path}: too many symbolic links")
+        case scripts.TOO_LARGE:
+            return SandboxFileError(f"{path}: File too large")
         case 127:
             return SandboxError(f"the sandbox's image lacks a program that files need: {words}")
     return SandboxFileError(f"{path}: {words or 'it failed; is the disk or the file limit reached?'}")

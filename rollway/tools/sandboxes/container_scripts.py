@@ -10,7 +10,7 @@ MARK = "ROLLWAY_COMMAND"
 """The variable by which a command's processes are known."""
 
 # exit codes of the file scripts; an ordinary program does not use them
-OUTSIDE, MISSING, FOLDER, IRREGULAR, NOT_FOLDER, FAILED = 90, 91, 92, 93, 94, 95
+OUTSIDE, MISSING, FOLDER, IRREGULAR, NOT_FOLDER, LOOP, TOO_LARGE, FAILED = range(90, 98)
 
 NO_DIRECTORY = 256
 """No command's exit code: the folder to start in is missing."""
@@ -152,7 +152,7 @@ enter() {
 settle() {
   file=./$1
   if [ -L "$file" ]; then
-    file=$(readlink -f "$file") || exit OUTSIDE
+    file=$(readlink -f "$file") || { [ $? -ne 127 ] || exit 127; exit LOOP; }
     inside "$file"
   fi
 }
@@ -182,7 +182,7 @@ enter "$parent" make
 settle "$name"
 [ ! -d "$file" ] || exit FOLDER
 [ ! -e "$file" ] || [ -f "$file" ] || exit IRREGULAR
-cat > "$file" || exit FAILED
+cat > "$file" || { [ $? -ne 153 ] || exit TOO_LARGE; exit FAILED; }  # 153: by the signal of the file limit
 [ "$3" != executable ] || chmod a+x "$file" || exit FAILED
 """
 )
@@ -220,9 +220,15 @@ EXTRACT_UNSAFE_SYMLINKS=1 tar -x -o -p -f -
 
 def _with_codes(script: str) -> str:
     codes = {
-        "OUTSIDE": OUTSIDE, "MISSING": MISSING, "FOLDER": FOLDER, "IRREGULAR": IRREGULAR,
-        "NOT_FOLDER": NOT_FOLDER, "FAILED": FAILED,
-    }  # fmt: skip
+        "OUTSIDE": OUTSIDE,
+        "MISSING": MISSING,
+        "FOLDER": FOLDER,
+        "IRREGULAR": IRREGULAR,
+        "NOT_FOLDER": NOT_FOLDER,
+        "LOOP": LOOP,
+        "TOO_LARGE": TOO_LARGE,
+        "FAILED": FAILED,
+    }
     for name, code in codes.items():
         script = script.replace(f"exit {name}", f"exit {code}")
     return script

@@ -14,7 +14,15 @@ import pytest
 from container_image import PLAIN, WITH_BASH, NoPodman, podman_with_images
 
 from rollway.errors import UserError
-from rollway.tools.sandboxes import Mount, Sandbox, SandboxError, SandboxFileError, SandboxLimits, SandboxSpec
+from rollway.tools.sandboxes import (
+    Mount,
+    Sandbox,
+    SandboxError,
+    SandboxFileError,
+    SandboxLimits,
+    SandboxSpec,
+    open_sandbox,
+)
 from rollway.tools.sandboxes.container_engine import check_container_backend
 from rollway.tools.sandboxes.container_orphans import is_dead, owner_of_this_process, reap_containers
 from rollway.tools.sandboxes.containers import open_container
@@ -255,7 +263,8 @@ async def test_folders_are_copied_in_and_out(sandbox: Sandbox, tmp_path: Path) -
     (source / "link").symlink_to("sub/program")
     await sandbox.upload(source, "copy")
     assert (await sandbox.exec("copy/link")).stdout == b"ran\n"
-    await sandbox.exec("ln -s /etc/passwd copy/away; ln -s ../../.. copy/sub/up; ln -s ../link copy/sub/back")
+    await sandbox.exec("cd copy; ln -s /etc away; ln -s away/passwd through")
+    await sandbox.exec("cd copy/sub; ln -s ../../.. up; ln -s ../link back")
     await sandbox.download("copy", tmp_path / "back")
     assert sorted(p.name for p in (tmp_path / "back").rglob("*")) == ["back", "link", "program", "sub"]
     assert (tmp_path / "back" / "sub" / "program").stat().st_mode & 0o100
@@ -267,8 +276,9 @@ async def test_folders_are_copied_in_and_out(sandbox: Sandbox, tmp_path: Path) -
 
 
 async def test_a_snapshot_gives_the_same_files_in_a_new_sandbox(engine: None, sandbox: Sandbox) -> None:
-    await sandbox.exec("mkdir -p a/b; echo 1 > a/b/file; echo 2 > .hid; ln -s /etc/passwd away; chmod 750 a")
-    listing = "find . | sort; stat -c '%a %F' a a/b/file; readlink away; cat a/b/file .hid"
+    await sandbox.exec("mkdir -p a/b; echo 1 > a/b/file; echo 2 > .hid; ln -s /etc/passwd away")
+    await sandbox.exec("chmod 550 a/b; chmod 750 a")
+    listing = "find . | sort; stat -c '%a %F' a a/b a/b/file; readlink away; cat a/b/file .hid"
     before = (await sandbox.exec(listing)).stdout
     snapshot = await sandbox.snapshot()
     other = await open_container(spec())
@@ -278,6 +288,14 @@ async def test_a_snapshot_gives_the_same_files_in_a_new_sandbox(engine: None, sa
         assert (await other.exec(listing)).stdout == before
         with pytest.raises(SandboxFileError, match="no snapshot"):
             await other.restore(b"something")
+        local = await open_sandbox(SandboxSpec(backend="local"))  # snapshots are the same everywhere
+        try:
+            await local.restore(snapshot)
+            assert await local.read("a/b/file") == b"1\n"
+            await other.restore(await local.snapshot())
+            assert (await other.exec(listing)).stdout == before
+        finally:
+            await local.close()
     finally:
         await other.close()
 
