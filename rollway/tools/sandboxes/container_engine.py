@@ -108,7 +108,9 @@ def engine_error(command: Sequence[str], stderr: bytes) -> Exception:
 def engine_words(stderr: bytes) -> str:
     """The last lines of a complaint, in one."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("See '") and "level=warning" not in line]
+    lines = [
+        line for line in lines if not line.startswith(("See '", "Run '")) and "level=warning" not in line
+    ]
     return " ".join(lines[-3:])[-600:] or "it gave no reason"
 
 

@@ -94,7 +94,9 @@ def test_a_users_mistake_is_told_apart(words: str, message: str) -> None:
 
 
 def test_another_complaint_is_the_sandboxs() -> None:
-    error = engine_error(["docker", "run"], b"docker: no space left on device.\nSee 'docker run --help'.\n")
+    error = engine_error(
+        ["docker", "run"], b"docker: no space left on device.\nRun 'docker run --help' for more information\n"
+    )
     assert isinstance(error, SandboxError)
     assert str(error) == "docker run failed: docker: no space left on device."
 
