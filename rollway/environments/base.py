@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from rollway.limits import Limits
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Sandbox, SandboxSpec
 from rollway.trajectory import Message, Trajectory
@@ -60,6 +61,10 @@ class Environment:
 
     async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
         """Put into a fresh sandbox what the task needs there. Called before `setup`."""
+
+    def limits_for(self, task: Task, limits: Limits) -> Limits:
+        """The limits of one task's rollouts, of which ``limits`` are the run's own."""
+        return limits
 
     async def setup(self, task: Task) -> Any:
         """Make what one rollout needs for itself (a workspace, a game). Returned to the hooks below."""

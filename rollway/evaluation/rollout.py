@@ -115,6 +115,7 @@ async def run_rollout(
         if isinstance(tape, ReplayTape):
             held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):
+            limits = environment.limits_for(task, limits)
             record.messages = [dict(message) for message in environment.prompt(task)]
             source = sandboxes or _FreshSandboxes()
             sandbox = None

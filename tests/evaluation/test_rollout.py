@@ -176,3 +176,14 @@ async def test_what_a_failed_model_call_ended_is_not_scored() -> None:
             trajectory = await run_rollout(Watched(), TASK, client=client, pool=pool)
     assert trajectory.stop_reason is StopReason.MODEL_ERROR
     assert trajectory.reward is None
+
+
+async def test_a_task_may_have_limits_of_its_own(roll) -> None:
+    class Short(Watched):
+        def limits_for(self, task: Any, limits: Limits) -> Limits:
+            assert limits.max_turns == 7
+            return Limits(max_turns=task["n"])
+
+    trajectory = await roll(Short(), limits=Limits(max_turns=7))
+    assert trajectory.stop_reason is StopReason.MAX_TURNS
+    assert len(trajectory.turns) == 1

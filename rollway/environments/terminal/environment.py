@@ -22,6 +22,7 @@ from rollway.environments.terminal.preparation import prepare_container, require
 from rollway.environments.terminal.task_folders import SHIPPED, folders_of, read_folders
 from rollway.environments.terminal.verdict import verdict_from
 from rollway.errors import UserError
+from rollway.limits import Limits
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Backend, Sandbox, SandboxLimits, SandboxSpec
 from rollway.trajectory import Message, Trajectory
@@ -99,6 +100,13 @@ class TerminalEnvironment(Environment):
         from rollway.tools.builtin import toolset
 
         return toolset("terminal")
+
+    def limits_for(self, task: Task, limits: Limits) -> Limits:
+        """The run's limits, and the task's own time for the agent where that is shorter."""
+        own, timeout = task.get("agent_timeout"), limits.timeout
+        if own is None or (timeout is not None and timeout <= own):
+            return limits
+        return msgspec.structs.replace(limits, timeout=own)
 
     def tasks(self, split: str) -> list[dict[str, Any]]:
         """The tasks of a split, by name; see `folders_of`.

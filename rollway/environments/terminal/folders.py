@@ -25,7 +25,7 @@ class TaskFolder(msgspec.Struct, frozen=True, kw_only=True):
     form: Literal["harbor", "terminal-bench"]
     instruction: str
     check: Literal["here", "script"]  # tests/check.py, judged here; or a script, run in the sandbox
-    agent_timeout: float | None = None  # seconds; told with the task, the run's own limits hold
+    agent_timeout: float | None = None  # seconds that a rollout may take; None: the run's own
     check_timeout: float = 600.0  # seconds
     image: str | None = None  # of the container; None: any sandbox will do
     directory: str | None = None  # where the image's Dockerfile puts its shell; None: the workspace
