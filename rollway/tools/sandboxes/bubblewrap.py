@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ FORBIDDEN = (
     "sandbox.backend bubblewrap: namespaces are forbidden here ({}); allow user namespaces, run as root with "
     "CAP_SYS_ADMIN, or choose backend local"
 )
+FAILED = "sandbox.backend bubblewrap: no sandbox starts here ({}); mend that, or choose backend local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,9 @@ def check_bubblewrap(spec: SandboxSpec) -> None:
         with ThreadPoolExecutor(1) as thread:  # whoever asks may have an event loop of its own
             thread.submit(lambda: asyncio.run(trial())).result()
     except SandboxError as error:
-        raise UserError(FORBIDDEN.format(str(error).removeprefix("the sandbox did not start: "))) from error
+        said = " ".join(str(error).removeprefix("the sandbox did not start: ").split())
+        told = FORBIDDEN if re.search("namespace|uid map|not permitted", said) else FAILED
+        raise UserError(told.format(said)) from error
 
 
 def _check_fields(spec: SandboxSpec) -> None:
