@@ -10,8 +10,8 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check
-SANDBOX_PROGRAMS := bwrap git podman crun busybox
-SANDBOX_PACKAGES := bubblewrap git podman crun busybox-static
+SANDBOX_PROGRAMS := bwrap git podman runc busybox
+SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 
 .PHONY: demo test test-vllm sandboxes lint bench clean
 
