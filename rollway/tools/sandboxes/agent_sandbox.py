@@ -47,7 +47,7 @@ class AgentSandbox:
             command=["bash", "-c", command] if isinstance(command, str) else list(command),
             directory=directory,
             environment=dict(environment or {}),
-            timeout=timeout,
+            timeout=None if timeout is None else float(timeout),
             max_output=max_output,
         )
         try:

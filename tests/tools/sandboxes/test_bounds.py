@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
-from rollway.tools.sandboxes import Sandbox, SandboxFileError
+from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxFileError, SandboxProcess
 from rollway.tools.sandboxes.cgroups import parents
 
 MIB = 1 << 20
@@ -51,6 +52,35 @@ async def test_a_fork_bomb_in_the_background_leaves_the_agent_able(cell: Sandbox
     await cell.write("file", b"x")
     await cell.kill_all()
     assert await goes_on(cell)
+
+
+async def test_where_no_process_can_be_started_a_command_says_so_and_the_sandbox_goes_on(
+    cell: Sandbox,
+) -> None:
+    if not parents():
+        pytest.skip("no cgroup with a controller for processes can be made here")
+    for _ in range(100):  # each has a supervisor, and these are bounded as well
+        try:
+            if not await runs(await cell.start(["sleep", "100"])):
+                break
+        except SandboxError:
+            break
+    else:
+        raise AssertionError("a hundred processes were started")
+    done = await cell.exec(["true"])
+    assert done.exit_code == 126
+    assert b"cannot start a process" in done.stderr
+    await cell.kill_all()
+    assert await goes_on(cell)
+
+
+async def runs(process: SandboxProcess) -> bool:
+    """False when it ended at once."""
+    try:
+        await asyncio.wait_for(process.wait(), 0.01)
+    except TimeoutError:
+        return True
+    return False
 
 
 async def test_the_memory_of_one_process_is_bounded(cell: Sandbox) -> None:

@@ -17,7 +17,13 @@ from rollway.tools.sandboxes.agent.folders import remove_folder
 from rollway.tools.sandboxes.agent.frames import PIECE, Frames, report
 from rollway.tools.sandboxes.agent.loop import Loop
 from rollway.tools.sandboxes.agent.output import PIPE_READ
-from rollway.tools.sandboxes.agent.supervisor import Setting, command_work, keep_only
+from rollway.tools.sandboxes.agent.supervisor import (
+    CANNOT_START,
+    Setting,
+    cannot_start,
+    command_work,
+    keep_only,
+)
 from rollway.tools.sandboxes.agent.system import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
@@ -130,7 +136,15 @@ class Agent:
         os.close(silent)
         return {}, b""
 
-    def do_exec(self, request: Header, body: bytes) -> None:
+    def do_exec(self, request: Header, body: bytes) -> tuple[Header, bytes] | None:
+        try:
+            self.exec(request, body)
+        except OSError as error:  # what runs already has used up the processes: that is no fault of ours
+            told = cannot_start(error)
+            return {"exit_code": CANNOT_START, "sizes": [0, len(told)], "cut": [0, 0]}, told
+        return None
+
+    def exec(self, request: Header, body: bytes) -> None:
         command = self.commands.start(
             request["id"], self.command_work(request), body, request["max_output"], merged=False
         )

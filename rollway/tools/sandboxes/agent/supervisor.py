@@ -57,9 +57,17 @@ class Setting:
 REPORT = struct.Struct("ii")  # (process id of the command, -1), and then (the same, its exit code)
 
 
-def supervise(work: Work, files: tuple[int, int, int], report: int, parent: int) -> NoReturn:
+CANNOT_START = 126  # the exit code of a command that there was no process for
+
+
+def cannot_start(error: OSError) -> bytes:
+    """What such a command says on stderr."""
+    return f"cannot start a process: {error.strerror}\n".encode()
+
+
+def supervise(work: Work, files: tuple[int, int, int], report: int, parent: int) -> None:
     """In a fork of the agent: do ``work`` in a process of its own, report its exit code, and stay for as long
-    as anything that it started is there."""
+    as anything that it started is there. Does not return."""
     try:
         os.setsid()
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -67,7 +75,12 @@ def supervise(work: Work, files: tuple[int, int, int], report: int, parent: int)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGTERM))
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the agent has one thread, so this is its death and no less
-        main = os.fork()
+        try:
+            main = os.fork()
+        except OSError as error:
+            os.write(files[2], cannot_start(error))
+            os.write(report, REPORT.pack(os.getpid(), CANNOT_START))
+            return
         if main == 0:
             _become(work, files)
         keep_only(report)
