@@ -15,6 +15,7 @@ from typing import Any
 
 from rollway.errors import UserError
 from rollway.evaluation.backends import WorkerDied
+from rollway.evaluation.collector import collect_rarely
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
@@ -70,6 +71,7 @@ class RolloutActor:
             await self._worker.open()
         except UserError as error:
             return name, str(error)
+        collect_rarely()
         return name, None
 
     async def run(self, job: Job) -> tuple[Outcome, list[Note]]:

@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 
 from rollway.evaluation.backends import Backend
+from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.interrupts import interrupts_call
 from rollway.evaluation.plan import Plan
@@ -70,7 +71,11 @@ async def drive(
     console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
     problem: str | None = None
-    with display, interrupts_call(lambda: _interrupt(driver, console), display.close):
+    with (
+        collecting_rarely(),
+        display,
+        interrupts_call(lambda: _interrupt(driver, console), display.close),
+    ):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
         try:
             await driver.run()
