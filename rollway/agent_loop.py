@@ -170,7 +170,7 @@ class _Rollout:
         self.limits = loop.limits
         self.trajectory = trajectory
         self.done = done
-        self.definitions = loop.tools.definitions()
+        self.definitions = [tool.shared_definition() for tool in loop.tools]
         self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
         turns = trajectory.turns
         self.completion_tokens = sum(_sampled(turn) for turn in turns)

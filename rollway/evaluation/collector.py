@@ -1,9 +1,9 @@
 """How often Python looks for garbage in cycles while a run goes on.
 
-With thousands of rollouts in flight nearly every object is alive, and none of the engine's is in a cycle:
-looking at them all, again and again, took a quarter of the CPU at 256 rollouts in flight and more than half at
-4,096. What is there when a run begins is set aside for good, and the young ones are looked at less often. Cycles
-that an environment or a library makes are still found.
+With thousands of rollouts in flight nearly every object is alive, and none of the engine's is in a cycle: to
+look at them all, again and again, took a quarter of the CPU at 256 rollouts in flight, and more than half at
+4,096. What is there when a run begins is set aside, and new objects are looked at less often. Cycles that an
+environment or a library makes are still found.
 """
 
 from __future__ import annotations

@@ -104,9 +104,10 @@ async def with_retries(
 async def _kept_before(
     deadline: float | None, attempt: Awaitable[_Reply], server: str, began: float
 ) -> _Reply:
-    left = None if deadline is None else deadline - time.monotonic()
+    if deadline is None:
+        return await attempt
     try:
-        async with asyncio.timeout(left) as limit:
+        async with asyncio.timeout(deadline - time.monotonic()) as limit:
             return await attempt
     except TimeoutError:
         if not limit.expired():

@@ -10,9 +10,9 @@ import asyncio
 import io
 import re
 import resource
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -223,14 +223,28 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
     return unreachable(server, f"what answers there speaks no HTTP: {error}")
 
 
-@asynccontextmanager
-async def time_limit(seconds: float | None, server: str, what: str, field: str) -> AsyncIterator[None]:
+class time_limit:  # noqa: N801 (used like asyncio.timeout, which it wraps)
     """Cut off what is inside after ``seconds`` (None: never), as a `TryFailed` that is not tried again."""
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        message = f"{server} sent no {what} within {seconds:g} s; allow more with timeouts.{field}"
-        raise TryFailed(ServerUnreachable(message), retry=False) from None
+
+    __slots__ = ("_limit", "_seconds", "_told")
+
+    def __init__(self, seconds: float | None, server: str, what: str, field: str) -> None:
+        self._seconds, self._told = seconds, (server, what, field)
+        self._limit: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> None:
+        if self._seconds is not None:  # most requests have one limit of three, and each costs
+            self._limit = asyncio.timeout(self._seconds)
+            await self._limit.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._limit is None:
+            return
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            server, what, field = self._told
+            message = f"{server} sent no {what} within {self._seconds:g} s; allow more with timeouts.{field}"
+            raise TryFailed(ServerUnreachable(message), retry=False) from None

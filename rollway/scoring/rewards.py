@@ -86,6 +86,9 @@ def forget_scores(trajectory: Trajectory) -> None:
 
 def needs_sandbox(function: RewardFunction) -> bool:
     """Does a reward function have a parameter named ``sandbox``?"""
+    code = getattr(function, "__code__", None)
+    if code is not None and not hasattr(function, "__wrapped__"):  # asked for every rollout: a quick answer
+        return "sandbox" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         return "sandbox" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # built in C: it is taken to follow the protocol

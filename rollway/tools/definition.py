@@ -73,8 +73,12 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def definition(self) -> dict[str, Any]:
         """The tool as the OpenAI API describes it; a copy."""
+        return copy.deepcopy(self.shared_definition())
+
+    def shared_definition(self) -> dict[str, Any]:
+        """The same, for readers only: the schema is the tool's own."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": copy.deepcopy(function)}
+        return {"type": "function", "function": function}
 
     def bind(self, arguments: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the function is called with for the text that a model wrote.
