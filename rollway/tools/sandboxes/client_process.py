@@ -14,6 +14,10 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import IO
 
+NOWHERE = "/proc" if os.path.isdir("/proc") else "/"
+"""Where the children run. Podman's monitor leaves an empty file named "oom" in its folder when a container
+has used up its memory; here it cannot."""
+
 POLL = 0.01  # seconds, where the system has no pidfd
 
 
@@ -40,6 +44,7 @@ class ClientProcess:
             stdout=stdout,
             stderr=stderr,
             bufsize=0,
+            cwd=NOWHERE,
             start_new_session=True,
         )
         self._end: asyncio.Future[int] = self._loop.create_future()
