@@ -13,17 +13,18 @@ import msgspec
 
 from rollway.environments.base import Environment, environment_name, named_rewards
 from rollway.environments.loading import load_environment
-from rollway.environments.sandbox_specs import sandbox_spec
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
-from rollway.evaluation.run_sandboxes import check_sandbox
+from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.scoring import needs_sandbox
 from rollway.tools.mcp import check_mcp_servers
 from rollway.tools.replay import Recordings, read_recordings
+from rollway.tools.sandboxes import check_backend
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -65,10 +66,11 @@ def prepare(config: EvalConfig) -> Plan:
         raise UserError(str(error)) from None
     tasks = load_tasks(environment, config)
     first = tasks[tasks.ids[0]]
-    has_sandbox = sandbox_spec(environment, first, config.sandbox.changes) is not None
-    check_tools(config, environment, sandbox=has_sandbox)
+    spec = wanted_sandbox(environment, first, config.sandbox)
+    check_tools(config, environment, sandbox=spec is not None)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
-        check_sandbox(environment, first, config.sandbox)
+        if spec is not None and (config.tools.replay is None or _looked_into(environment)):
+            check_backend(spec)
         check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
@@ -76,6 +78,11 @@ def prepare(config: EvalConfig) -> Plan:
     if holds_run(path) and config.model.name is None:
         config = named_model(config, read_config(path)["model"]["name"])
     return Plan(config, environment, tasks, read_api_key(config), path, _recordings(config, tasks))
+
+
+def _looked_into(environment: Environment) -> bool:
+    """Does a reward look into the sandbox?"""
+    return any(needs_sandbox(reward.function) for reward in named_rewards(environment))
 
 
 def _recordings(config: EvalConfig, tasks: TaskSet) -> Recordings | None:

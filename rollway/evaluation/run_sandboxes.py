@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rollway.environments.base import Environment, Task
+from rollway.environments.base import Environment, Task, environment_name
 from rollway.environments.sandbox_specs import sandbox_spec
+from rollway.errors import UserError
 from rollway.evaluation.config import SandboxConfig
-from rollway.tools.sandboxes import Sandbox, check_backend
+from rollway.tools.sandboxes import Sandbox, SandboxSpec
 from rollway.tools.sandboxes.pools import SandboxPools
 
 
@@ -30,12 +31,30 @@ class RunSandboxes:
         await self._pools.close()
 
 
-def check_sandbox(environment: Environment, task: Task, config: SandboxConfig) -> None:
-    """See whether this machine can give a task its sandbox.
+def wanted_sandbox(environment: Environment, task: Task, config: SandboxConfig) -> SandboxSpec | None:
+    """What sandbox a task's rollouts get, as far as that can be said without starting any.
 
     Raises:
-        UserError: it cannot, and what to do.
+        UserError: the environment or the run asks for one that cannot be meant.
     """
-    spec = sandbox_spec(environment, task, config.changes)
-    if spec is not None:
-        check_backend(spec)
+    name = environment_name(environment)
+    try:
+        spec = environment.sandbox_for(task)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"environment {name!r}: sandbox_for({task['task_id']!r}) raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(spec, SandboxSpec | None):
+        raise UserError(
+            f"environment {name!r}: its sandbox is a {type(spec).__name__}; it must be a SandboxSpec, as in "
+            f"SandboxSpec(backend='bubblewrap')"
+        )
+    wanted = sandbox_spec(environment, task, config.changes)
+    if wanted is not None and config.image is not None and wanted.image is None:
+        raise UserError(
+            f"sandbox.image is for docker and podman; the {wanted.backend} backend runs none: add --sandbox "
+            f"podman, say"
+        )
+    return wanted

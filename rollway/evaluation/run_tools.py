@@ -6,19 +6,22 @@ whatever is wrong with it is found before the first rollout.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from rollway.environments.base import Environment, environment_name
+from rollway.environments.base import Environment, environment_name, named_rewards
 from rollway.environments.loading import import_file
 from rollway.errors import UserError, nearest
-from rollway.evaluation.config import ApprovalConfig, EvalConfig
+from rollway.evaluation.config import ApprovalConfig, EvalConfig, SandboxConfig
+from rollway.scoring import needs_sandbox
 from rollway.tools import Tool, ToolRegistry
 from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.builtin import TOOLSETS, builtin_tools
 from rollway.tools.mcp import McpSource, open_mcp_servers, with_mcp_tools
+from rollway.tools.rules import check_arguments, check_names
 from rollway.trajectory import Trajectory
 
 SPARE_SECONDS = 5.0
@@ -36,28 +39,40 @@ def check_tools(config: EvalConfig, environment: Environment, *, sandbox: bool) 
         sandbox: have the rollouts one?
 
     Raises:
-        UserError: a toolset, a tool, a rule or the approval function is not what it should be, or a tool
-            needs a sandbox and there is none.
+        UserError: a toolset, a tool, a rule or the approval function is not what it should be, or something
+            that is set needs a sandbox and there is none.
     """
     toolsets = _toolsets(config, environment)
     if config.tools.approval is not None:
         _approval_policy(config.tools.approval, approval_source(config))
-    added = [tool for tools in toolsets.values() for tool in tools]
-    needy = [tool.name for tool in added if any(parameter.needs_sandbox for parameter in tool.context)]
-    wants = (
-        "tools.keep_results needs"
-        if config.tools.keep_results
-        else f"tool {needy[0]!r} needs"
-        if needy
-        else ""
-    )
-    if wants and not sandbox:
-        name = environment_name(environment)
-        raise UserError(
-            f"{wants} a sandbox, and environment {name!r} asks for none: add --sandbox bubblewrap, say"
-        )
+    if not sandbox:
+        _refuse_without_sandbox(config, environment, toolsets)
     tools = RunTools(config, environment, toolsets, (), AsyncExitStack(), None)
-    tools.try_together(())
+    tools.try_together((), complete=not config.tools.mcp)
+
+
+def _refuse_without_sandbox(config: EvalConfig, environment: Environment, toolsets: Together) -> None:
+    """The rollouts have no sandbox: see that nothing is set that needs one."""
+    added = [tool for tools in toolsets.values() for tool in tools]
+    needs = ["tools.keep_results"] if config.tools.keep_results else []
+    needs += [
+        f"tool {tool.name!r}"
+        for tool in (*environment.tools, *added)
+        if any(parameter.needs_sandbox for parameter in getattr(tool, "context", ()))
+    ]
+    if config.tools.replay is not None:
+        needs = []  # no tool runs
+    needs += [f"reward {each.name!r}" for each in named_rewards(environment) if needs_sandbox(each.function)]
+    settings = {name: field.default for name, field in SandboxConfig.model_fields.items()}
+    set_here = [
+        f"sandbox.{name}" for name, default in settings.items() if default != getattr(config.sandbox, name)
+    ]
+    wants = [*(f"{what} needs" for what in needs), *(f"{what} is for" for what in set_here)]
+    if wants:
+        raise UserError(
+            f"{wants[0]} a sandbox, and environment {environment_name(environment)!r} asks for none: add "
+            f"--sandbox bubblewrap, say"
+        )
 
 
 class RunTools:
@@ -134,22 +149,43 @@ class RunTools:
     async def _check(self) -> None:
         """Start each server of a rollout's own once, and see that all goes together."""
         async with open_mcp_servers(self._apart) as own_servers:
-            self.try_together([*self._sources, *own_servers])
+            self.try_together([*self._sources, *own_servers], complete=True)
 
-    def try_together(self, sources: Sequence[McpSource]) -> None:
+    def try_together(self, sources: Sequence[McpSource], *, complete: bool) -> None:
         """See that all tools go together, those that the environment has for every task and the run's.
 
+        Args:
+            complete: are these all the sources there will be?
+
         Raises:
-            UserError: they do not.
+            UserError: they do not, or a rule means none of them, or the rules leave none.
         """
+        config = self._config.tools
+        asked = config.approval.rules if config.approval is not None else []
         try:
-            self._registry(self._environment.tools, _named(self._config), sources)
-        except ValueError as error:
+            own = ToolRegistry(self._environment.tools)
+            tools = self._together(list(own), _named(self._config), sources)
+            registry = ToolRegistry(tools, rules=config.rules)
+            check_arguments(asked, tools, "approval.rules")
+            if complete and not _differ_by_task(self._environment):
+                check_names(config.rules, tools, "rules")
+                check_names(asked, tools, "approval.rules")
+                if tools and not len(registry):
+                    raise ValueError(
+                        f"rules leave nothing to be called of {', '.join(tool.name for tool in tools)}; the "
+                        f"first rule that fits decides: put one that allows something before it"
+                    )
+        except (ValueError, TypeError) as error:
             raise UserError(f"tools: {error}") from None
 
     def _registry(
         self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[McpSource]
     ) -> ToolRegistry:
+        return ToolRegistry(self._together(own, names, sources), rules=self._config.tools.rules)
+
+    def _together(
+        self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[McpSource]
+    ) -> Sequence[Tool]:
         owner = f"environment {environment_name(self._environment)!r}"
         if self._config.tools.http_hosts:
             names = [*names, HTTP]
@@ -161,9 +197,12 @@ class RunTools:
                     f"name the other tools of that set one by one"
                 )
         tools = [*own, *added.values()]
-        if sources:
-            tools = with_mcp_tools(tools, sources, owner)
-        return ToolRegistry(tools, rules=self._config.tools.rules)
+        return with_mcp_tools(tools, sources, owner) if sources else tools
+
+
+def _differ_by_task(environment: Environment) -> bool:
+    """May a task's rollouts have tools that are not known beforehand?"""
+    return type(environment).tools_for is not Environment.tools_for
 
 
 def _toolsets(config: EvalConfig, environment: Environment) -> dict[str, tuple[Tool, ...]]:
@@ -206,13 +245,26 @@ def _approval_policy(config: ApprovalConfig, source: str | None) -> ApprovalPoli
 
 def _function(spec: str, source: str | None) -> Any:
     """What ``file.py:function`` names."""
+    file, name = _file_and_name(spec)
+    found = getattr(import_file(file, source), name, None)
+    if not callable(found):
+        raise UserError(f"tools.approval.ask: {file} has no function {name!r}")
+    try:
+        inspect.signature(found).bind(None)
+    except TypeError as error:
+        raise UserError(
+            f"tools.approval.ask: {name!r} in {file} must take one argument, an ApprovalRequest: {error}"
+        ) from None
+    except ValueError:  # one that does not tell what it takes
+        pass
+    return found
+
+
+def _file_and_name(spec: str) -> tuple[Path, str]:
     file, _, name = spec.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise UserError(f"tools.approval.ask: give it as path/to/file.py:function, not {spec!r}")
-    found = getattr(import_file(Path(file).expanduser(), source), name, None)
-    if not callable(found):
-        raise UserError(f"tools.approval.ask: {file} has no function {name!r}")
-    return found
+    return Path(file).expanduser(), name
 
 
 def approval_source(config: EvalConfig) -> str | None:
@@ -224,8 +276,10 @@ def approval_source(config: EvalConfig) -> str | None:
     approval = config.tools.approval
     if approval is None or approval.ask is None:
         return None
-    path = Path(approval.ask.rpartition(":")[0]).expanduser()
+    path, _ = _file_and_name(approval.ask)
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"tools.approval.ask: cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"tools.approval.ask: cannot read {path}: {error}") from None

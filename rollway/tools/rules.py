@@ -67,21 +67,50 @@ def check_rules(rules: Sequence[Rule], tools: Iterable[Tool]) -> None:
         ValueError: an argument that none of the rule's tools has, or a permission that changes nothing.
     """
     tools = list(tools)
+    check_arguments(rules, tools, "rules")
     for index, rule in enumerate(rules):
         named = [tool for tool in tools if rule.names(tool.name)]
-        if not named:
-            continue
-        if rule.argument is not None and not any(_takes(tool, rule.argument) for tool in named):
-            known = dict.fromkeys(name for tool in named for name in tool.parameters.get("properties", {}))
-            raise ValueError(
-                f"rules[{index}]: {rule.tool!r} has no argument {rule.argument!r}"
-                f"{nearest(rule.argument, known)}; there are: {', '.join(known) or 'none'}"
-            )
         later = [other for other in rules[index + 1 :] if not other.allow]
-        if rule.allow and not any(other.names(tool.name) for other in later for tool in named):
+        if rule.allow and named and not any(other.names(tool.name) for other in later for tool in named):
             raise ValueError(
                 f"rules[{index}] allows what is allowed anyway: what no rule fits may be called; "
                 f"add one that refuses the rest, as in Rule(tool={rule.tool!r}, allow=False)"
+            )
+
+
+def check_arguments(patterns: Sequence[CallPattern], tools: Sequence[Tool], where: str) -> None:
+    """Refuse patterns about an argument that none of their tools has.
+
+    Args:
+        where: what the list of patterns is called.
+
+    Raises:
+        ValueError: as said.
+    """
+    for index, pattern in enumerate(patterns):
+        named = [tool for tool in tools if pattern.names(tool.name)]
+        argument = pattern.argument
+        if not named or argument is None or any(_takes(tool, argument) for tool in named):
+            continue
+        known = dict.fromkeys(name for tool in named for name in tool.parameters.get("properties", {}))
+        raise ValueError(
+            f"{where}[{index}]: {pattern.tool!r} has no argument {argument!r}{nearest(argument, known)}; "
+            f"there are: {', '.join(known) or 'none'}"
+        )
+
+
+def check_names(patterns: Sequence[CallPattern], tools: Sequence[Tool], where: str) -> None:
+    """Refuse patterns that are about none of the tools. Only for who knows all that there will be.
+
+    Raises:
+        ValueError: as said.
+    """
+    names = [tool.name for tool in tools]
+    for index, pattern in enumerate(patterns):
+        if not any(pattern.names(name) for name in names):
+            raise ValueError(
+                f"{where}[{index}]: there is no tool {pattern.tool!r}{nearest(pattern.tool, names)}; "
+                f"there are: {', '.join(names) or 'none'}"
             )
 
 

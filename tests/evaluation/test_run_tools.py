@@ -69,6 +69,16 @@ def counting_file(tmp_path: Path) -> Path:
     return file
 
 
+def rewrite(file: Path, *changes: tuple[str, str]) -> None:
+    source = COUNTING
+    for change in changes:
+        source = source.replace(*change)
+    file.write_text(source)
+
+
+NO_SANDBOX = ("    sandbox = SandboxSpec", "    was = SandboxSpec")
+
+
 def results(trajectory: Trajectory) -> list[tuple[str, str, bool]]:
     return [(r.name, r.content, r.ok) for turn in trajectory.turns for r in turn.tool_results]
 
@@ -239,3 +249,116 @@ async def test_a_rule_of_the_run_refuses_a_call(
     assert trajectory.stop_reason is StopReason.COMPLETED
     assert [error.kind for error in trajectory.tool_errors] == [ToolErrorKind.NOT_ALLOWED]
     assert trajectory.reward == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"tools": {"rules": [{"tool": "cuont", "allow": False}]}},
+            "no tool 'cuont' (did you mean 'count'?)",
+        ),
+        ({"tools": {"rules": [{"allow": False}]}}, "rules leave nothing to be called of count"),
+        (
+            {"tools": {"approval": {"rules": [{"tool": "cuont", "decide": "deny"}], "default": "allow"}}},
+            "approval.rules[0]: there is no tool 'cuont'",
+        ),
+        (
+            {
+                "tools": {
+                    "approval": {
+                        "rules": [{"tool": "count", "argument": "n", "matches": "*", "decide": "deny"}],
+                        "default": "allow",
+                    }
+                }
+            },
+            "approval.rules[0]: 'count' has no argument 'n'",
+        ),
+        ({"tools": {"approval": {"ask": "asks.py"}}}, "give it as path/to/file.py:function, not"),
+        ({"sandbox": {"image": "python:3.11"}}, "sandbox.image is for docker and podman; the local backend"),
+    ],
+)
+async def test_a_setting_that_would_do_nothing_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path, fields: dict[str, Any], expected: str
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError) as error:
+            await evaluate_async(config(server, environment=str(counting_file), **fields))
+        assert server.requests == []
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+async def test_a_rule_may_name_what_only_some_rollouts_draw(
+    config: Callable[..., EvalConfig], counting_file: Path
+) -> None:
+    tools = {
+        "sample": {"each": {"todo": 0.5}, "may_be_empty": True},
+        "rules": [{"tool": "todo", "allow": False}],
+    }
+    async with ScriptedServer(lambda request: reply("done")) as server:
+        summary = await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+    assert summary.scored == 3
+
+
+async def test_an_approval_function_that_cannot_be_called_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "asks.py").write_text("def approve():\n    return None\n")
+    tools = {"approval": {"ask": str(tmp_path / "asks.py:approve")}}
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError, match=r"'approve' in .* must take one argument, an ApprovalRequest"):
+            await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "expected"),
+    [
+        (NO_SANDBOX, {}, "reward 'written' needs a sandbox"),
+        (
+            ("def count()", "def count(box: Sandbox)"),
+            {},
+            "tool 'count' needs a sandbox, and environment 'Counting' asks for none: add --sandbox",
+        ),
+        (("[written]", "[]"), {"sandbox": {"network": True}}, "sandbox.network is for a sandbox"),
+        (("[count]", "[len]"), {"sandbox": {"backend": "local"}}, "is no tool; decorate the function with"),
+    ],
+)
+async def test_what_needs_a_sandbox_is_refused_before_the_first_rollout_where_there_is_none(
+    config: Callable[..., EvalConfig],
+    counting_file: Path,
+    change: tuple[str, str],
+    fields: dict[str, Any],
+    expected: str,
+) -> None:
+    rewrite(counting_file, ("import SandboxSpec", "import Sandbox, SandboxSpec"), NO_SANDBOX, change)
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError) as error:
+            await evaluate_async(config(server, environment=str(counting_file), **fields))
+        assert server.requests == []
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+async def test_a_sandbox_that_is_no_spec_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path
+) -> None:
+    rewrite(counting_file, ('SandboxSpec(backend="local")', '"local"'))
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError, match="its sandbox is a str; it must be a SandboxSpec"):
+            await evaluate_async(config(server, environment=str(counting_file)))
+
+
+async def test_a_replay_needs_no_sandbox_where_no_reward_looks_into_it(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    rewrite(counting_file, ("[written]", "[]"))
+    fields = {"environment": str(counting_file), "sandbox": {"backend": "local"}}
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, **fields, tools={"add": ["terminal"], "record": True}))
+        tools = {"add": ["terminal"], "replay": str(tmp_path / "run")}
+        rewrite(counting_file, ("[written]", "[]"), NO_SANDBOX)
+        summary = await evaluate_async(
+            config(server, environment=str(counting_file), tools=tools, out=str(tmp_path / "again"))
+        )
+    assert summary.finished == 3
