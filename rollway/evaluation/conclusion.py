@@ -17,6 +17,9 @@ from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary,
 from rollway.evaluation.table import print_table
 from rollway.evaluation.tracking import Tracker
 
+MOST_TOLD = 1_000
+"""Characters of what one rollout failed with, where a run ends; log.txt and the trajectory have the whole."""
+
 
 class RunFailed(Exception):
     """The run ended without doing what it was asked. What it did do is on disk, ``summary`` included."""
@@ -70,11 +73,17 @@ def _judge(summary: RunSummary, ending: Ending, path: Path) -> None:
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
     if ending.problem is not None:
-        raise RunFailed(f"{ending.problem}; {go_on}", path, summary)
+        raise RunFailed(f"{_one_line(ending.problem)}; {go_on}", path, summary)
     unscored = summary.failures.keys() - {"not_scored"}
     if summary.scored == 0 and unscored:
         kinds = ", ".join(f"{kind} ({n})" for kind, n in summary.failures.items())
-        raise RunFailed(f"no rollout was scored: {kinds}; see {path / 'log.txt'}", path, summary)
+        last = f"; the last: {_one_line(ending.last_error)}" if ending.last_error else ""
+        raise RunFailed(f"no rollout was scored: {kinds}{last}; see {path / 'log.txt'}", path, summary)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_TOLD else f"{line[:MOST_TOLD]}..."
 
 
 def seconds_before(path: Path) -> float | None:

@@ -17,14 +17,20 @@ from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import check_formats
-from rollway.evaluation.run_directory import default_path, holds_run, read_config, refuse_other_run
+from rollway.evaluation.run_directory import (
+    default_path,
+    holds_run,
+    read_config,
+    read_trajectories,
+    refuse_other_run,
+)
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tasks import TaskSet, load_tasks
 from rollway.scoring import needs_sandbox
 from rollway.tools.mcp import check_mcp_servers
 from rollway.tools.replay import Recordings, read_recordings
-from rollway.tools.sandboxes import check_backend
+from rollway.tools.sandboxes import SandboxSpec, check_backend
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -35,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     tasks: TaskSet
     api_key: str | None
     path: Path
+    sandbox: SandboxSpec | None = None  # of the first task; None: the rollouts have none
     recordings: Recordings | None = None  # what tool calls are answered from, in a replay
 
     @property
@@ -77,7 +84,8 @@ def prepare(config: EvalConfig) -> Plan:
     refuse_other_run(path, config)
     if holds_run(path) and config.model.name is None:
         config = named_model(config, read_config(path)["model"]["name"])
-    return Plan(config, environment, tasks, read_api_key(config), path, _recordings(config, tasks))
+    recordings = _recordings(config, environment, tasks)
+    return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings)
 
 
 def _looked_into(environment: Environment) -> bool:
@@ -85,7 +93,7 @@ def _looked_into(environment: Environment) -> bool:
     return any(needs_sandbox(reward.function) for reward in named_rewards(environment))
 
 
-def _recordings(config: EvalConfig, tasks: TaskSet) -> Recordings | None:
+def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) -> Recordings | None:
     """The record that a replay answers from: one of every rollout that is asked for."""
     if config.tools.replay is None:
         return None
@@ -93,6 +101,7 @@ def _recordings(config: EvalConfig, tasks: TaskSet) -> Recordings | None:
     if not path.is_dir():
         raise UserError(f"tools.replay: there is no run directory {path}")
     recordings = read_recordings(path)
+    _refuse_other_recording(path, config, environment)
     missing = [
         (task_id, sample)
         for task_id in tasks.ids
@@ -106,6 +115,22 @@ def _recordings(config: EvalConfig, tasks: TaskSet) -> Recordings | None:
             f"task {task_id!r}, sample {sample}; ask for those that it has, with tasks, task_ids and samples"
         )
     return recordings
+
+
+def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environment) -> None:
+    """Task ids such as ``"0"`` are the same in many environments, and mean something else in each."""
+    first = next(read_trajectories(path), None)
+    name = environment_name(environment)
+    if first is not None and first.environment != name:
+        raise UserError(
+            f"tools.replay: {path} is a run of environment {first.environment!r}, not of {name!r}; replay it "
+            f"with the environment that it recorded"
+        )
+    split = read_config(path).get("split") if holds_run(path) else None
+    if split is not None and split != config.split:
+        raise UserError(
+            f"tools.replay: {path} recorded split {split!r}, not {config.split!r}: set split to it"
+        )
 
 
 def _found_policy(config: EvalConfig) -> EvalConfig:

@@ -33,6 +33,7 @@ class Counts:
         self.done = already_done
         self.failed = 0
         self.tokens = 0
+        self.last_error = ""  # "kind: message" of the rollout that failed last
         self._scored = 0
         self._reward = 0.0
         self._clock = clock
@@ -43,6 +44,8 @@ class Counts:
         """Count one rollout that ended."""
         self.done += 1
         self.failed += outcome.failed
+        if outcome.failed:
+            self.last_error = outcome.error
         self.tokens += outcome.completion_tokens
         if outcome.reward is not None:
             self._scored += 1

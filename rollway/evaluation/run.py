@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 
 from rollway.environments.loading import environment_source
+from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server
 from rollway.evaluation.conclusion import conclude, seconds_before
@@ -23,7 +24,7 @@ from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
-from rollway.evaluation.run_directory import RunDirectory, holds_run, open_run
+from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.run_tools import approval_source
 from rollway.evaluation.sitting import Ending, drive
@@ -55,6 +56,7 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         run = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
+        is_new = run is None
         if run is None or len(run.done) < plan.asked:
             async with _reached(plan) as (config, backend, choices):
                 if run is None:
@@ -63,7 +65,12 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
                 for line in choices:
                     _log.info(line)
                 tracker = held.enter_context(_tracked(plan))
-                ending = await drive(plan, run, backend, console, tracker, ending.seconds)
+                try:
+                    ending = await drive(plan, run, backend, console, tracker, ending.seconds)
+                except UserError:  # the workers could not begin: the folder is free for what is asked next
+                    if is_new:
+                        discard_empty(plan.path)
+                    raise
         return conclude(plan, run, ending, console, tracker)
 
 

@@ -186,6 +186,19 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     return run
 
 
+def discard_empty(path: Path) -> None:
+    """Take away the directory of a run in which nothing was recorded. Its lock must be ours."""
+    if part_files(path) or (path / "set_aside.jsonl").exists():
+        return
+    for name in ("config.yaml", "log.txt", "lock"):
+        (path / name).unlink(missing_ok=True)
+    for folder in (path / "trajectories", path):
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # what is left there is not ours
+
+
 def holds_run(path: Path) -> bool:
     """Is there a run in ``path``?"""
     return (path / "config.yaml").exists()

@@ -34,6 +34,11 @@ TICK_SECONDS = 0.25
 TRACK_SECONDS = 10.0
 """Between two notes to the run's tracker."""
 
+NO_BOUNDARY = (
+    "sandboxes are of the backend local, which is no security boundary: what the model runs can do here "
+    "whatever you can do"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +48,7 @@ class Ending(msgspec.Struct, frozen=True):
     seconds: float | None  # of all sittings together; None when not known
     interrupted: bool = False
     problem: str | None = None  # why it was given up
+    last_error: str = ""  # "kind: message" of the rollout that failed last
 
 
 async def drive(
@@ -69,6 +75,9 @@ async def drive(
     )
     done = f", {len(run.done)} of them on record" if run.done else ""
     console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
+    if plan.sandbox is not None and plan.sandbox.backend == "local":
+        console.print(NO_BOUNDARY, highlight=False, soft_wrap=True)
+        _log.warning(NO_BOUNDARY)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
     problem: str | None = None
     with (
@@ -86,7 +95,7 @@ async def drive(
             if shelf is not None:
                 shelf.close()
     seconds = None if seconds_before is None else seconds_before + driver.seconds
-    return Ending(seconds, driver.interrupted, problem)
+    return Ending(seconds, driver.interrupted, problem, counts.last_error)
 
 
 def _record_of(plan: Plan) -> Callable[[Key], Recorded] | None:

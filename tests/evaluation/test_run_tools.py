@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from scripted_server import ScriptedRequest, ScriptedServer, reply
 
 from rollway.errors import UserError
+from rollway.evaluation.conclusion import RunFailed
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run import evaluate_async
 from rollway.scoring import score_run
@@ -362,3 +365,45 @@ async def test_a_replay_needs_no_sandbox_where_no_reward_looks_into_it(
             config(server, environment=str(counting_file), tools=tools, out=str(tmp_path / "again"))
         )
     assert summary.finished == 3
+
+
+async def test_a_replay_of_another_environments_run_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    rewrite(other := tmp_path / "other.py", ("class Counting", "class Other"))
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, environment=str(counting_file), tools={"record": True}))
+        fields = {"tools": {"replay": str(tmp_path / "run")}, "out": str(tmp_path / "again")}
+        with pytest.raises(UserError, match="is a run of environment 'Counting', not of 'Other'"):
+            await evaluate_async(config(server, environment=str(other), **fields))
+        with pytest.raises(UserError, match="recorded split 'test', not 'train': set split to it"):
+            await evaluate_async(config(server, environment=str(counting_file), split="train", **fields))
+
+
+async def test_a_run_whose_server_of_tools_does_not_start_leaves_no_directory(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    tools = {"mcp": [{"name": "gone", "command": "true"}]}
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError, match="MCP server 'gone' ended with exit code 0"):
+            await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+    assert not (tmp_path / "run").exists()
+
+
+async def test_a_local_sandbox_is_called_no_boundary_once_on_the_screen_and_in_the_log(
+    config: Callable[..., EvalConfig], counting_file: Path, tmp_path: Path
+) -> None:
+    console = Console(file=io.StringIO())
+    async with ScriptedServer(count_write_answer) as server:
+        await evaluate_async(config(server, environment=str(counting_file)), console=console)
+    for told in (console.file.getvalue(), (tmp_path / "run" / "log.txt").read_text()):  # type: ignore[attr-defined]
+        assert told.count("no security boundary") == 1
+
+
+async def test_a_run_without_a_score_ends_with_what_its_last_rollout_failed_of(
+    config: Callable[..., EvalConfig], counting_file: Path
+) -> None:
+    rewrite(counting_file, ("def prompt", "async def setup(self, task):\n        1 / 0\n\n    def prompt"))
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(RunFailed, match=r"the last: ZeroDivisionError: division by zero; see "):
+            await evaluate_async(config(server, environment=str(counting_file)))
