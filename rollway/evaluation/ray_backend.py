@@ -7,102 +7,66 @@ A call on an actor whose process is gone raises `WorkerDied`; it never hangs and
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rollway.errors import UserError
+from rollway.evaluation.actor import Ended, RolloutActor, SentJob
 from rollway.evaluation.backends import WorkerDied
-from rollway.evaluation.collector import collect_rarely
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
+from rollway.evaluation.worker import Outcome, WorkerSpec
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""For a Ray of our own. Trajectories pass through it one by one and are not kept there."""
+"""For a Ray of our own. Trajectories pass through it a few at a time and are not kept there."""
 
 KNOCK_SECONDS = 10.0
 """How long the head of a cluster may take to answer."""
 
+CALLS_AT_A_TIME = 16
+"""That one actor works on. A call only hands over jobs or outcomes; rollouts are not calls."""
+
 CLOSE_SECONDS = 10.0
 """How long a worker may take to let go of its sandboxes and servers before it is killed."""
 
-MOST_NOTES = 100
-"""Log lines that a worker keeps for the driver until its next outcome; later ones are dropped."""
-
 _log = logging.getLogger(__name__)
 
-Note = tuple[int, str, str]  # level, logger, message
 
-
-class _Notes(logging.Handler):
-    """Keeps warnings of the worker's process, to be told to the driver."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._kept: list[Note] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if len(self._kept) < MOST_NOTES:
-            self._kept.append((record.levelno, record.name, self.format(record)))
-
-    def take(self) -> list[Note]:
-        kept, self._kept = self._kept, []
-        return kept
-
-
-class RolloutActor:
-    """What runs inside the actor's process."""
-
-    def __init__(self) -> None:
-        self._notes = _Notes()
-        logging.getLogger("rollway").addHandler(self._notes)
-        self._worker: RolloutWorker | None = None
-
-    async def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
-        """A name for the log, and what the user has to mend, if anything."""
-        import os
-
-        name = f"process {os.getpid()} on {os.uname().nodename}"
-        try:
-            self._worker = RolloutWorker(spec)
-            await self._worker.open()
-        except UserError as error:
-            return name, str(error)
-        collect_rarely()
-        return name, None
-
-    async def run(self, job: Job) -> tuple[Outcome, list[Note]]:
-        """Do one job; with the outcome comes what was logged since the last one."""
-        assert self._worker is not None, "open the worker first"
-        return await self._worker.run(job), self._notes.take()
-
-    async def stop(self) -> None:
-        """Cancel what is in flight."""
-        if self._worker is not None:
-            await self._worker.stop()
-
-    async def close(self) -> None:
-        """Let go of all that outlives a process that is killed."""
-        if self._worker is not None:
-            await self._worker.close()
+class JobFault(Exception):
+    """The code around one rollout raised, in the worker. The message is its traceback."""
 
 
 class RayWorker:
-    """One actor, as the driver sees it."""
+    """One actor, as the driver sees it: one call carries many jobs, and one brings many outcomes."""
 
     def __init__(self, actor: Any, name: str) -> None:
+        from ray import cloudpickle
+
         self.name = name
+        self._pickle: Callable[[Any], bytes] = cloudpickle.dumps
         self._actor = actor
+        self._numbers = itertools.count()
+        self._unsent: list[SentJob] = []
+        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._death: str | None = None
+        self._receiving = asyncio.create_task(self._receive())
 
     async def run(self, job: Job) -> Outcome:
-        with _deaths():
-            outcome, notes = await self._actor.run.remote(job)
-        for level, logger, message in notes:
-            logging.getLogger(logger).log(level, "(%s) %s", self.name, message)
-        return outcome  # type: ignore[no-any-return]  # what RolloutActor.run returns
+        if self._death is not None:
+            raise WorkerDied(self._death)
+        number, loop = next(self._numbers), asyncio.get_running_loop()
+        if not self._unsent:
+            loop.call_soon(self._send)  # with what others hand in before the loop's next turn
+        self._unsent.append((number, self._pickle(job)))
+        self._waiting[number] = loop.create_future()
+        try:
+            return await self._waiting[number]
+        finally:
+            del self._waiting[number]
 
     async def stop(self) -> None:
         with _deaths():
@@ -117,7 +81,44 @@ class RayWorker:
         except (TimeoutError, ray.exceptions.RayError) as error:
             _log.info("worker %s did not close by itself: %s", self.name, " ".join(str(error).split()))
         finally:
+            self._receiving.cancel()
+            self._lose("it was closed")
             ray.kill(self._actor)
+
+    def _send(self) -> None:
+        jobs, self._unsent = self._unsent, []
+        try:
+            self._actor.hand.remote(jobs)
+        except Exception as error:
+            self._lose(str(error))
+
+    async def _receive(self) -> None:
+        """Fetch outcomes until the worker dies. Whatever else stops this counts as its death as well."""
+        try:
+            with _deaths():
+                while True:
+                    ended, notes = await self._actor.fetch.remote()
+                    self._take_in(ended)
+                    for level, logger, message in notes:
+                        logging.getLogger(logger).log(level, "(%s) %s", self.name, message)
+        except Exception as error:
+            self._lose(str(error))
+
+    def _take_in(self, batch: Sequence[Ended]) -> None:
+        for ended in batch:
+            waiting = self._waiting.get(ended.number)
+            if waiting is None or waiting.done():
+                continue  # whoever handed it in is gone
+            if ended.outcome is not None:
+                waiting.set_result(ended.outcome)
+            else:
+                waiting.set_exception(JobFault(ended.fault))
+
+    def _lose(self, why: str) -> None:
+        self._death = self._death or why
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(WorkerDied(self._death))
 
 
 class RayBackend:
@@ -129,8 +130,7 @@ class RayBackend:
         self._spec = spec
         self._actors = ray.remote(RolloutActor).options(
             num_cpus=config.ray.cpus_per_worker,
-            # Room for `stop` and `open` beside the rollouts.
-            max_concurrency=config.concurrency + 8,
+            max_concurrency=CALLS_AT_A_TIME,
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
