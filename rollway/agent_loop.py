@@ -126,6 +126,7 @@ class AgentLoop:
         if trajectory is None:
             trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
         context = context or _new_context(trajectory)
+        context.tool_timeout = self.limits.tool_timeout
         if self.keep_results and context.sandbox is None:
             raise UserError("keep_results needs a sandbox to keep them in, and the rollout has none")
         covered = covered_messages(trajectory, messages)

@@ -20,12 +20,10 @@ from rollway.scoring import needs_sandbox
 from rollway.tools import Tool, ToolRegistry
 from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.builtin import TOOLSETS, builtin_tools
+from rollway.tools.builtin.session import seconds_below
 from rollway.tools.mcp import McpSource, open_mcp_servers, with_mcp_tools
 from rollway.tools.rules import check_arguments, check_names
 from rollway.trajectory import Trajectory
-
-SPARE_SECONDS = 5.0
-"""A built-in tool gives up so long before the engine would: then it can tell the model what came of it."""
 
 HTTP = "http_get"
 
@@ -208,7 +206,7 @@ def _differ_by_task(environment: Environment) -> bool:
 def _toolsets(config: EvalConfig, environment: Environment) -> dict[str, tuple[Tool, ...]]:
     """The tools of every set, or single tool, that the run names."""
     limit = config.limits.tool_timeout
-    options: dict[str, Any] = {} if limit is None else {"timeout": max(limit / 2, limit - SPARE_SECONDS)}
+    options: dict[str, Any] = {} if limit is None else {"timeout": seconds_below(limit)}
     found: dict[str, tuple[Tool, ...]] = {}
     for name in _named(config):
         if name in environment.toolsets:

@@ -41,3 +41,4 @@ class RolloutContext:
     sandbox: Sandbox | None = None  # ``sandbox: Sandbox``
     random: random.Random = field(default_factory=random.Random)  # ``rng: random.Random``; seeded per rollout
     notes: Notes = field(default_factory=Notes)
+    tool_timeout: float | None = None  # seconds that the loop gives one call; None: no bound, or no loop

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from rollway.tools.builtin.live_process import Answer, Ending, new_nonce
 from rollway.tools.builtin.output import terminal_text, with_note
-from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, seconds_setting
-from rollway.tools.context import Notes
+from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, seconds_in, seconds_setting
+from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool, ToolOutput, tool
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxProcess
 
@@ -26,8 +26,8 @@ def python_tool(
     """The ``python`` tool.
 
     Args:
-        timeout: seconds that a call may take. It must be some seconds below the `Limits.tool_timeout` of the
-            rollout.
+        timeout: seconds that a call may take. A rollout whose `Limits.tool_timeout` is not some seconds
+            above gives less.
         max_chars: of output that the model is shown; the middle of more is cut.
         interpreter: as the sandbox finds it; Python 3.7 or newer.
     """
@@ -40,10 +40,10 @@ def python_tool(
     async def python(
         code: Annotated[str, "Python code"],
         sandbox: Sandbox,
-        notes: Notes,
+        context: RolloutContext,
     ) -> ToolOutput:
-        deadline = time.monotonic() + timeout
-        session = Session.of(notes, _KEY)
+        deadline = time.monotonic() + seconds_in(context, timeout)
+        session = Session.of(context.notes, _KEY)
         await session.turn(deadline, "python")
         try:
             seconds = deadline - time.monotonic()

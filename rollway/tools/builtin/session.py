@@ -11,11 +11,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from rollway.tools.builtin.live_process import Answer, Ending, LiveProcess
-from rollway.tools.context import Notes
+from rollway.tools.context import Notes, RolloutContext
 from rollway.tools.definition import ToolFailed
 from rollway.tools.sandboxes.protocol import SandboxProcess
 
 DEFAULT_TIMEOUT = 45.0  # seconds of one call; with what killing takes, below `Limits.tool_timeout`
+SPARE_SECONDS = 5.0  # for killing what overran, and for telling the model what it had printed
 Start = Callable[[], Awaitable[SandboxProcess]]
 
 
@@ -67,6 +68,17 @@ class Session:
         self.lost = False
         if answer.ending in (Ending.KILLED, Ending.ENDED):
             self.process = None
+
+
+def seconds_below(tool_timeout: float) -> float:
+    """How long a call may take that is to be answered before the engine gives it up."""
+    return max(tool_timeout / 2, tool_timeout - SPARE_SECONDS)
+
+
+def seconds_in(context: RolloutContext, seconds: float) -> float:
+    """``seconds`` of a call, or what the rollout leaves of them."""
+    bound = context.tool_timeout
+    return seconds if bound is None else min(seconds, seconds_below(bound))
 
 
 def allowed_seconds(asked: float | None, most: float) -> float:

@@ -11,8 +11,14 @@ from typing import Annotated
 
 from rollway.tools.builtin.live_process import Answer, Ending, new_nonce
 from rollway.tools.builtin.output import terminal_text, with_note
-from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, allowed_seconds, seconds_setting
-from rollway.tools.context import Notes
+from rollway.tools.builtin.session import (
+    DEFAULT_TIMEOUT,
+    Session,
+    allowed_seconds,
+    seconds_in,
+    seconds_setting,
+)
+from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput, tool
 from rollway.tools.sandboxes.protocol import Sandbox
 
@@ -35,8 +41,8 @@ def terminal_tool(*, timeout: float = DEFAULT_TIMEOUT, max_chars: int = MAX_CHAR
     """The ``terminal`` tool.
 
     Args:
-        timeout: seconds that a command may run, and the most that the model may ask for. It must be some
-            seconds below the `Limits.tool_timeout` of the rollout.
+        timeout: seconds that a command may run, and the most that the model may ask for. A rollout whose
+            `Limits.tool_timeout` is not some seconds above gives less.
         max_chars: of output that the model is shown; the middle of more is cut.
     """
     most = seconds_setting(timeout, "terminal_tool")
@@ -44,13 +50,13 @@ def terminal_tool(*, timeout: float = DEFAULT_TIMEOUT, max_chars: int = MAX_CHAR
     async def terminal(
         command: Annotated[str, "the command, or several lines of them"],
         sandbox: Sandbox,
-        notes: Notes,
+        context: RolloutContext,
         timeout: Annotated[float | None, f"seconds before it is killed, at most {most:g}"] = None,
     ) -> ToolOutput:
-        deadline = time.monotonic() + allowed_seconds(timeout, most)
+        deadline = time.monotonic() + seconds_in(context, allowed_seconds(timeout, most))
         if "\0" in command:
             raise ToolFailed("Error: a command cannot contain a NUL character")
-        session = Session.of(notes, _KEY)
+        session = Session.of(context.notes, _KEY)
         await session.turn(deadline, "terminal")
         try:
             seconds = deadline - time.monotonic()

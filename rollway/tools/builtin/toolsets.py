@@ -59,7 +59,7 @@ def builtin_tools(
     Args:
         names: sets, or single tools of them.
         http_hosts: hosts that ``http_get`` may fetch; without any there is no such tool.
-        timeout: seconds of one call of ``terminal`` or ``python``; some seconds below `Limits.tool_timeout`.
+        timeout: seconds of one call of ``terminal`` or ``python``, if `Limits.tool_timeout` leaves as many.
 
     Raises:
         UserError: a name is neither a set nor a tool, or a host is none.

@@ -20,13 +20,16 @@ async def context(sandbox: Sandbox) -> RolloutContext:
     return RolloutContext(sandbox=sandbox)
 
 
-async def rolled_out(context: RolloutContext, *turns: Calls, timeout: float = 10.0) -> Trajectory:
+async def rolled_out(
+    context: RolloutContext, *turns: Calls, timeout: float = 10.0, tool_timeout: float | None = None
+) -> Trajectory:
     script = [*(reply(tool_calls=calls) for calls in turns), reply(content="done")]
     async with ScriptedServer(script) as server:
         async with ChatClient(base_url=server.url, model="scripted") as client:
             with ToolPool(8) as pool:
                 tools = builtin_tools(TOOLSETS, timeout=timeout)
-                loop = AgentLoop(client, tools=tools, pool=pool, limits=Limits(tool_timeout=timeout + 5))
+                limits = Limits(tool_timeout=tool_timeout or timeout + 5)
+                loop = AgentLoop(client, tools=tools, pool=pool, limits=limits)
                 return await loop.run([{"role": "user", "content": "?"}], context=context)
 
 
@@ -83,3 +86,23 @@ async def test_a_hanging_command_costs_its_call_and_not_the_rollout(context: Rol
     assert third == "third\n[exit code 0]"
     assert trajectory.stop_reason is StopReason.COMPLETED
     assert len(trajectory.tool_errors) == 2
+
+
+async def test_a_command_is_killed_in_good_time_before_the_engine_would_give_the_call_up(
+    context: RolloutContext,
+) -> None:
+    killed, after, code = results(
+        await rolled_out(
+            context,
+            [("terminal", {"command": "x=5; echo begun; sleep 60"})],
+            [("terminal", {"command": "echo $x"})],
+            [("python", {"code": "print('begun', flush=True)\nimport time; time.sleep(60)"})],
+            timeout=45.0,
+            tool_timeout=4.0,
+        )
+    )
+    assert "begun" in killed
+    assert "did not end within 2 s; the shell goes on" in killed
+    assert after == "5\n[exit code 0]"
+    assert "begun" in code
+    assert "did not end within 2 s" in code
