@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -103,7 +104,7 @@ async def test_a_command_past_its_deadline_is_killed_and_the_shell_and_older_job
     short = terminal_tool(timeout=SHORT)
     done = await execute(short, command="echo begun; sleep 301 & sleep 302 | cat")
     assert done.result.content.startswith("begun\n")
-    assert f"did not end within {SHORT} s; the shell goes on" in done.result.content
+    assert re.search(r"did not end within 0\.\d+ s; the shell goes on", done.result.content)
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TOOL_REPORTED
     assert "5\nalive\n" in await sh("echo $x; kill -0 $(cat job) && echo alive")
@@ -118,7 +119,8 @@ async def test_a_shell_that_hangs_itself_is_killed_and_begun_anew(call: Run, sh:
     started = time.monotonic()
     said = await call(terminal_tool(timeout=10), command=command, timeout=SHORT)
     assert time.monotonic() - started < 5
-    assert "[killed with its shell: the command did not end within 0.4 s." in said
+    # Time that it waited for its shell is taken off.
+    assert re.search(r"\[killed with its shell: the command did not end within 0\.\d+ s\.", said)
     assert await sh("basename $PWD") == "sub\n[exit code 0]"
 
 
