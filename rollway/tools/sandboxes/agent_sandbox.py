@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,23 @@ class AgentSandbox:
         return bytes(content)
 
     async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
-        for start in range(0, max(1, len(data)), PIECE):
-            piece = data[start : start + PIECE]
-            await self._link.ask("write", piece, path=path, offset=start, executable=executable)
+        part = f".{secrets.token_hex(8)}.part"
+        size = max(1, len(data))
+        try:
+            for start in range(0, size, PIECE):
+                piece, last = data[start : start + PIECE], start + PIECE >= size
+                fields: dict[str, Any] = {
+                    "path": path,
+                    "offset": start,
+                    "executable": executable,
+                    "part": part,
+                    "last": last,
+                }
+                await self._link.ask("write", piece, **fields)
+        except asyncio.CancelledError:
+            with suppress(SandboxError):
+                self._link.tell("drop", path=path, part=part)
+            raise
 
     async def upload(self, source: Path, path: str) -> None:
         async with self._transfer("unpack", path=path, mode="r|", clear=False) as transfer:

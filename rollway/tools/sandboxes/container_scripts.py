@@ -182,8 +182,12 @@ enter "$parent" make
 settle "$name"
 [ ! -d "$file" ] || exit FOLDER
 [ ! -e "$file" ] || [ -f "$file" ] || exit IRREGULAR
-cat > "$file" || { [ $? -ne 153 ] || exit TOO_LARGE; exit FAILED; }  # 153: by the signal of the file limit
-[ "$3" != executable ] || chmod a+x "$file" || exit FAILED
+case $file in */*) new=${file%/*}/.$$.part ;; *) new=.$$.part ;; esac
+trap 'rm -f -- "$new"' EXIT  # a limit that is reached on the way leaves the file as it was
+[ ! -e "$file" ] || { [ -w "$file" ] && cp -p -- "$file" "$new"; } || exit FAILED  # for its permissions
+cat > "$new" || { [ $? -ne 153 ] || exit TOO_LARGE; exit FAILED; }  # 153: by the signal of the file limit
+[ "$3" != executable ] || chmod a+x "$new" || exit FAILED
+mv -f -- "$new" "$file" || exit FAILED
 """
 )
 

@@ -125,7 +125,7 @@ class Sandbox(Protocol):
         ...
 
     async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
-        """Write a file; folders on the way are made.
+        """Write a file; folders on the way are made. Permissions of one that is there stay.
 
         Raises:
             SandboxFileError: the path leads out of the workspace, or the disk or file limit is reached.

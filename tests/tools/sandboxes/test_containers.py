@@ -234,6 +234,15 @@ async def test_files_are_written_and_read(sandbox: Sandbox) -> None:
     assert await sandbox.read("empty") == b""
 
 
+async def test_a_write_that_reaches_a_limit_leaves_the_file_as_it_was(sandbox: Sandbox) -> None:
+    await sandbox.write("-kept", b"as it was", executable=True)
+    with pytest.raises(SandboxFileError, match="File too large"):
+        await sandbox.write("-kept", b"x" * (3 * MIB))
+    assert await sandbox.read("-kept") == b"as it was"
+    await sandbox.write("-kept", b"new")
+    assert (await sandbox.exec("test -x ./-kept && cat ./-kept && ls -A")).stdout == b"new-kept\n"
+
+
 async def test_a_path_out_of_the_workspace_is_refused(sandbox: Sandbox) -> None:
     await sandbox.exec("mkdir deep; ln -s /etc away; ln -s /etc/hostname hidden; ln -s loop loop")
     for path in ("../out", "/etc/passwd", "away/file", "hidden", "deep/../../x", "loop", "a\0b"):
@@ -251,6 +260,7 @@ async def test_what_is_no_file_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxFileError):
         await sandbox.write("large", bytes(3 * MIB))  # over the limit of one file
     await sandbox.write("one", bytes(2 * MIB))
+    await sandbox.write("half", bytes(MIB))
     with pytest.raises(SandboxFileError, match="space"):
         await sandbox.write("two", bytes(2 * MIB))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import marshal
 import os
@@ -84,6 +86,35 @@ async def test_a_file_over_the_limit_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxFileError, match="File too large"):
         await sandbox.write("big", b"x" * (9 << 20))
     assert (await sandbox.exec("echo on")).stdout == b"on\n"
+
+
+async def test_a_write_that_reaches_a_limit_leaves_the_file_as_it_was(sandbox: Sandbox) -> None:
+    await sandbox.write("kept", b"as it was", executable=True)
+    with pytest.raises(SandboxFileError, match="File too large"):
+        await sandbox.write("kept", b"x" * (9 << 20))
+    assert await sandbox.read("kept") == b"as it was"
+    assert (await sandbox.exec("ls -A")).stdout == b"kept\n"
+    await sandbox.write("kept", b"y" * (3 << 20))
+    assert (await sandbox.exec("test -x kept && wc -c <kept && ls -A")).stdout == b"3145728\nkept\n"
+
+
+async def test_a_write_goes_through_a_link_and_keeps_what_may_not_be_written(sandbox: Sandbox) -> None:
+    await sandbox.exec("echo old >real; ln -s real link; echo shut >shut; chmod 444 shut; id -u")
+    await sandbox.write("link", b"new")
+    assert (await sandbox.exec("readlink link && cat real")).stdout == b"real\nnew"
+    if (await sandbox.exec("id -u")).stdout != b"0\n":
+        with pytest.raises(SandboxFileError, match="Permission denied"):
+            await sandbox.write("shut", b"open")
+
+
+async def test_a_write_that_is_cancelled_leaves_nothing_behind(sandbox: Sandbox) -> None:
+    writing = asyncio.create_task(sandbox.write("big", b"x" * (7 << 20)))
+    while not (await sandbox.exec("ls -A")).stdout:
+        await asyncio.sleep(0)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    assert (await sandbox.exec("ls -A")).stdout in (b"", b"big\n")
 
 
 async def test_folders_travel_both_ways(sandbox: Sandbox, tmp_path: Path) -> None:

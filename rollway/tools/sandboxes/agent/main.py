@@ -186,7 +186,18 @@ class Agent:
         return {"size": size}, data
 
     def do_write(self, request: Header, body: bytes) -> tuple[Header, bytes]:
-        self.workspace.write(request["path"], request["offset"], body, request["executable"])
+        self.workspace.replace(
+            request["path"],
+            request["offset"],
+            body,
+            executable=request["executable"],
+            part=request["part"],
+            last=request["last"],
+        )
+        return {}, b""
+
+    def do_drop(self, request: Header, body: bytes) -> tuple[Header, bytes]:
+        self.workspace.drop(request["path"], request["part"])
         return {}, b""
 
     def do_kind(self, request: Header, body: bytes) -> tuple[Header, bytes]:

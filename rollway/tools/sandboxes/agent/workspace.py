@@ -5,6 +5,7 @@ A path is walked step by step, each folder on the way held open: nothing that ch
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -128,14 +129,54 @@ class Workspace:
                 _regular(path, os.fstat(file))
                 if executable:
                     os.fchmod(file, 0o755)
-                view = memoryview(data)
-                done = 0
-                while done < len(data):
-                    done += os.pwrite(file, view[done:], offset + done)
+                _write_all(file, data, offset)
             finally:
                 os.close(file)
 
         self.at(path, action, make=True)
+
+    def replace(
+        self, path: str, offset: int, data: bytes, *, executable: bool, part: str, last: bool
+    ) -> None:
+        """A piece of a file that takes the place of what is there when the last one has come: a limit that is
+        reached on the way leaves the file as it was.
+
+        Args:
+            part: the name, of this write alone, of what is not whole yet; it lies in the same folder.
+        """
+
+        def action(folder: int, name: str) -> None:
+            try:
+                before = self._writable(path, folder, name)
+                flags = os.O_WRONLY | os.O_NOFOLLOW | (0 if offset else os.O_CREAT | os.O_EXCL)
+                file = os.open(part, flags, 0o644, dir_fd=folder)
+                try:
+                    _write_all(file, data, offset)
+                    if last and (executable or before is not None):
+                        os.fchmod(file, 0o755 if executable or before is None else before & 0o7777)
+                finally:
+                    os.close(file)
+                if last:
+                    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                _remove(part, folder)
+                raise
+
+        self.at(path, action, make=True)
+
+    def drop(self, path: str, part: str) -> None:
+        """Remove the pieces of a file that will never be whole."""
+        self.at(path, lambda folder, name: _remove(part, folder))
+
+    def _writable(self, path: str, folder: int, name: str) -> int | None:
+        """The mode of what is there; ``None``: nothing is."""
+        try:
+            found = self._look(path, folder, name)
+        except FileNotFoundError:
+            return None
+        if not os.access(name, os.W_OK, dir_fd=folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return found.st_mode
 
     def kind(self, path: str) -> str:
         """``"file"`` or ``"folder"``; anything else is refused."""
@@ -150,9 +191,9 @@ class Workspace:
         return self.at(path, action)
 
     @staticmethod
-    def _look(path: str, folder: int, name: str) -> None:
+    def _look(path: str, folder: int, name: str) -> os.stat_result:
         """Before a file is opened: opening a device may do something already."""
-        _regular(path, os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return _regular(path, os.stat(name, dir_fd=folder, follow_symlinks=False))
 
 
 def _is_link(name: str, folder: int) -> bool:
@@ -160,6 +201,20 @@ def _is_link(name: str, folder: int) -> bool:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _write_all(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, view[done:], offset + done)
+
+
+def _remove(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        pass  # it is not there, or its folder is gone
 
 
 def _regular(path: str, found: os.stat_result) -> os.stat_result:
