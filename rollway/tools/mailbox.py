@@ -1,28 +1,38 @@
-"""Word from worker threads to an event loop. One wake of the loop carries everything that came before it."""
+"""Word from worker threads to an event loop. One wake of the loop carries everything that came before it.
+
+It is read in slices, one in each round of the loop: whoever an item wakes runs in the next round, and
+thousands of them in one would hold up everything else. How many fit is learned from how long the rounds take.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 32, 8, 256  # items of one round of the loop
+ROUND = 0.005  # seconds that a round should take at most
+
 
 class Mailbox(Generic[Item]):
     """Of one event loop. ``read`` is called on the loop, once per item, in the order of posting.
 
-    No lock: a post appends before it looks at the flag, and the reader clears the flag before it takes items
-    out, so an item is either seen by the reader or wakes the loop again.
+    No lock: a post appends before it looks at the flag, and the reader looks for items once more after it has
+    cleared the flag, so an item is either seen by the reader or wakes the loop again.
     """
 
-    __slots__ = ("_items", "_read", "_woken")
+    __slots__ = ("_began", "_items", "_read", "_slice", "_woken")
 
     def __init__(self, read: Callable[[Item], None]) -> None:
         self._items: deque[Item] = deque()
         self._read = read
-        self._woken = False
+        self._woken = False  # the reader is on its way, or not done yet
+        self._slice = FIRST_SLICE
+        self._began: float | None = None  # the last slice, when it left items over
 
     def post(self, item: Item, loop: asyncio.AbstractEventLoop) -> bool:
         """From any thread. False when the loop is closed and nobody will ever read."""
@@ -39,11 +49,27 @@ class Mailbox(Generic[Item]):
         return True
 
     def _drain(self) -> None:
-        self._woken = False
         items = self._items
+        now = time.monotonic()
+        if self._began is not None:
+            self._slice = fitting(self._slice, now - self._began)
+            self._began = None
         try:
-            while items:
+            for _ in range(min(self._slice, len(items))):
                 self._read(items.popleft())
-        finally:
-            if items:  # reading one has raised, which is no fault of the others
+        finally:  # when reading one has raised, too, which is no fault of the others
+            if not items:
+                self._woken = False
+            if items:
+                self._woken = True
+                self._began = now
                 asyncio.get_running_loop().call_soon(self._drain)
+
+
+def fitting(items: int, seconds: float) -> int:
+    """How many items the next round may have, when the last one had so many and took so long."""
+    if seconds > ROUND:
+        return max(SMALLEST_SLICE, items // 2)
+    if seconds < ROUND / 2:
+        return min(LARGEST_SLICE, items * 2)
+    return items

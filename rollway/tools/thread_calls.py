@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rollway.tools.jobs import Job, JobState
 from rollway.tools.mailbox import Mailbox
 from rollway.tools.pool_records import CallResult
-from rollway.tools.workers import Job, JobState, Workers
+from rollway.tools.workers import Workers
 
 
 class ThreadCall(Job):

@@ -2,7 +2,8 @@
 
 Under the one lock it always holds that while jobs are queued and fewer than ``size`` run, a thread is on its
 way to them: one thread is woken or started at a time, and fetches the next itself. A burst of jobs therefore
-costs whoever submits it one wake, not one each. A hung job costs a thread, never a place.
+costs whoever submits it one wake, not one each, and never the start of a thread. A hung job costs a thread,
+never a place.
 """
 
 from __future__ import annotations
@@ -10,85 +11,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from rollway.tools.jobs import Job, JobState
+from rollway.tools.worker_threads import Starter, Worker
+
+CROWD = 256  # running jobs from which on threads begin one by one, `PACE` apart
+PACE = 0.0002
+"""Seconds. Threads that begin together end together, and then all want the interpreter at once: it is handed
+from one to the next, a thousand times, before the event loop has it again."""
 
 WAITS_KEPT = 4096  # the latest queue times, for percentiles
-
-
-class JobState(IntEnum):
-    """Where a job stands. Only the lock's holder moves it, and only forwards."""
-
-    QUEUED = 0
-    RUNNING = 1
-    DONE = 2  # with a value or an error
-    ABANDONED = 3  # nobody waits for it any more
-
-
-class Job:
-    """One call of a function, and what came of it. Times are `time.monotonic()` seconds."""
-
-    __slots__ = (
-        "announced",
-        "ended",
-        "error",
-        "function",
-        "started",
-        "state",
-        "submitted",
-        "timeout",
-        "value",
-        "worker",
-    )
-
-    def __init__(self, function: Callable[[], Any], timeout: float | None) -> None:
-        self.function: Callable[[], Any] | None = function  # None once it has run
-        self.timeout = timeout  # seconds that it may run; None is no bound
-        self.state = JobState.QUEUED
-        self.announced = False  # report when it begins: it has to wait for a free thread
-        self.submitted = time.monotonic()
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.worker: _Worker | None = None  # while it runs
-
-    def run(self) -> None:
-        """Run the function; whatever it raises is kept, so that no tool can end its worker."""
-        function, self.function = self.function, None
-        assert function is not None
-        self.started = time.monotonic()
-        if self.announced:
-            self.report()
-        try:
-            self.value = function()
-        except BaseException as error:
-            self.error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-        self.ended = time.monotonic()
-
-    @property
-    def overran(self) -> bool:
-        """Did it end, but after its deadline? So says the clock, however busy whoever waits for it was."""
-        if self.timeout is None or self.started is None or self.ended is None:
-            return False
-        return self.ended - self.started > self.timeout
-
-    def report(self) -> None:
-        """Called when an announced job begins, and when a job has ended. Must not raise or block."""
-        raise NotImplementedError
-
-
-class _Worker:
-    """A thread that runs jobs and sleeps on a lock of its own in between."""
-
-    __slots__ = ("dismissed", "thread", "wake")
-
-    def __init__(self) -> None:
-        self.thread: threading.Thread | None = None  # until it is first needed
-        self.wake = threading.Lock()
-        self.wake.acquire()
-        self.dismissed = False  # no longer the pool's: the thread ends when it can
 
 
 class WorkerCounts(NamedTuple):
@@ -111,12 +44,15 @@ class Workers:
         self._name = name
         self._size = size
         self._queue: OrderedDict[Job, None] = OrderedDict()  # in order; any job can be taken out at once
-        self._idle: list[_Worker] = []  # the last to fall idle is the first to work again
+        self._idle: list[Worker] = []  # the last to fall idle is the first to work again
         self._live = 0  # workers that are not dismissed
         self._fetching = False  # a worker is on its way to the queue; it fetches the next one if need be
         self._running = 0
         self._given_up = 0
+        self._starter = Starter(f"starter of {name}", self._send)
+        self._sent = 0.0  # when it last sent a worker on its way
         self._serial = 0
+        self._leaving: list[Worker] = []  # dismissed while idle, and not woken yet to end
         self._closed = False
         self._ended = threading.Event()  # closed, and no thread is left but hung ones
         self._completed = 0
@@ -167,10 +103,9 @@ class Workers:
         """Let ``size`` jobs run at a time from now on. Running jobs go on; none is dropped."""
         with self._lock:
             self._size = size
-            leaving = self._dismiss()
+            self._dismiss()
             worker = self._fetch()
-        for idle in leaving:
-            idle.wake.release()
+        self._see_off()
         self._wake(worker)
 
     def close(self, error: BaseException) -> None:
@@ -178,10 +113,9 @@ class Workers:
         with self._lock:
             self._closed = True
             queued = self._take_queue()
-            leaving = self._dismiss()
+            self._dismiss()
             self._note_end()
-        for worker in leaving:
-            worker.wake.release()
+        self._see_off()
         _refuse(queued, error)
 
     def join(self, timeout: float) -> bool:
@@ -203,21 +137,21 @@ class Workers:
 
     # The methods below are called with the lock held.
 
-    def _fetch(self) -> _Worker | None:
+    def _fetch(self) -> Worker | None:
         """A worker for the queue, if it needs one; the caller wakes it. One at a time is on its way."""
         if self._fetching or not self._queue:
             return None
         if self._idle:
             worker = self._idle.pop()
         elif self._live < self._size:
-            worker = _Worker()
+            worker = Worker()
             self._live += 1
         else:
             return None
         self._fetching = True
         return worker
 
-    def _next(self, worker: _Worker) -> Job | None:
+    def _next(self, worker: Worker) -> Job | None:
         """A free worker's next job. Without one it is among the idle, or dismissed."""
         if self._closed or self._live > self._size:
             worker.dismissed = True
@@ -259,15 +193,13 @@ class Workers:
         self._note_wait(job)
         self._note_end()
 
-    def _dismiss(self) -> list[_Worker]:
-        """Idle workers beyond the size; the caller wakes them, and their threads end."""
-        leaving = []
+    def _dismiss(self) -> None:
+        """Dismiss idle workers beyond the size; `_see_off` lets their threads end."""
         while self._idle and (self._closed or self._live > self._size):
             worker = self._idle.pop()
             worker.dismissed = True
-            leaving.append(worker)
+            self._leaving.append(worker)
             self._live -= 1
-        return leaving
 
     def _take_queue(self) -> list[Job]:
         """All queued jobs, marked as ended; the caller refuses them."""
@@ -283,18 +215,32 @@ class Workers:
 
     def _note_end(self) -> None:
         if self._closed and self._live == 0:
+            self._starter.end()
             self._ended.set()
 
     # The methods below are called without the lock.
 
-    def _wake(self, worker: _Worker | None) -> None:
-        """Send a worker that `_fetch` chose on its way."""
+    def _wake(self, worker: Worker | None) -> None:
+        """Send a worker that `_fetch` chose on its way, without waiting for it."""
         if worker is None:
             return
+        if worker.thread is not None and self._running < CROWD:
+            worker.wake.release()
+            return
+        try:
+            self._starter.ask(worker)  # safe without the lock, as one worker at a time is fetched
+        except RuntimeError as error:
+            self._go_without(error)
+
+    def _send(self, worker: Worker) -> None:
+        """On the starter's thread: start or wake a worker."""
+        if self._running >= CROWD:
+            time.sleep(max(0.0, self._sent + PACE - time.monotonic()))
+        self._sent = time.monotonic()
         if worker.thread is not None:
             worker.wake.release()
             return
-        self._serial += 1  # safe without the lock, as one worker at a time is fetched
+        self._serial += 1
         worker.thread = threading.Thread(
             target=self._work, args=(worker,), name=f"{self._name}-{self._serial}", daemon=True
         )
@@ -302,6 +248,16 @@ class Workers:
             worker.thread.start()
         except RuntimeError as error:  # the system has no more threads
             self._go_without(error)
+
+    def _see_off(self) -> None:
+        """Wake one worker that was dismissed while idle; it wakes the next before it ends.
+
+        To wake all at once would have whoever does it wait for the interpreter behind each of them.
+        """
+        with self._lock:
+            worker = self._leaving.pop() if self._leaving else None
+        if worker is not None:
+            worker.wake.release()
 
     def _go_without(self, error: RuntimeError) -> None:
         """Go on with fewer threads; with none at all, refuse those who wait."""
@@ -312,7 +268,7 @@ class Workers:
             self._note_end()
         _refuse(stranded, RuntimeError(f"no thread can be started for the tool: {error}"))
 
-    def _work(self, worker: _Worker) -> None:
+    def _work(self, worker: Worker) -> None:
         """What a worker's thread does from its first wake to its last."""
         while not worker.dismissed:
             with self._lock:
@@ -324,8 +280,9 @@ class Workers:
                 job = self._run(job, worker)
             if not worker.dismissed:
                 worker.wake.acquire()
+        self._see_off()
 
-    def _run(self, job: Job, worker: _Worker) -> Job | None:
+    def _run(self, job: Job, worker: Worker) -> Job | None:
         """Run a job on the worker's thread, report it, and return the worker's next."""
         job.run()
         with self._lock:

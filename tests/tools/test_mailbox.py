@@ -1,12 +1,13 @@
-"""Nothing posted to a mailbox is lost or read twice, and a burst wakes the loop once."""
+"""Nothing posted to a mailbox is lost or read twice; a burst wakes the loop once and is read in slices."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from typing import Any
 
-from rollway.tools.mailbox import Mailbox
+from rollway.tools.mailbox import FIRST_SLICE, LARGEST_SLICE, ROUND, SMALLEST_SLICE, Mailbox, fitting
 
 
 async def test_everything_posted_from_many_threads_is_read_once_and_in_order() -> None:
@@ -38,13 +39,39 @@ async def test_a_burst_wakes_the_loop_once() -> None:
             wakes.append(callback)
 
     loop: Any = Loop()
-    for number in range(100):
+    for number in range(1000):
         mailbox.post(number, loop)
     assert (len(wakes), read) == (1, [])
     wakes[0]()
-    assert read == list(range(100))
-    mailbox.post(100, loop)
+    while len(read) < 1000:
+        await asyncio.sleep(0)
+    assert read == list(range(1000))
+    assert len(wakes) == 1
+    mailbox.post(1000, loop)
     assert len(wakes) == 2
+
+
+async def test_a_burst_is_read_in_slices_with_a_round_of_the_loop_for_all_others_in_between() -> None:
+    read: list[int] = []
+    seen: list[int] = []
+    mailbox: Mailbox[int] = Mailbox(read.append)
+    for number in range(1000):
+        mailbox.post(number, asyncio.get_running_loop())
+    while len(read) < 1000:
+        await asyncio.sleep(0)
+        seen.append(len(read))
+    slices = [after - before for before, after in itertools.pairwise([0, *seen]) if after > before]
+    assert slices[0] == FIRST_SLICE
+    assert max(slices) <= LARGEST_SLICE
+    assert read == list(range(1000))
+
+
+def test_a_slice_shrinks_while_rounds_are_slow_and_grows_while_they_are_quick() -> None:
+    assert fitting(32, ROUND * 2) == 16
+    assert fitting(32, ROUND * 0.75) == 32
+    assert fitting(32, 0.0) == 64
+    assert fitting(SMALLEST_SLICE, 1.0) == SMALLEST_SLICE
+    assert fitting(LARGEST_SLICE, 0.0) == LARGEST_SLICE
 
 
 def test_posting_to_a_closed_loop_is_refused_and_leaves_nothing_behind() -> None:
