@@ -171,6 +171,12 @@ async def test_the_answers_cannot_be_found_in_the_sandbox(rollouts):
     assert result.content.startswith("found nothing else")
 
 
+def test_a_sandbox_does_not_show_the_files_of_tasks_wherever_they_lie(tmp_path):
+    environment = PythonCodeEnvironment(path=str(tmp_path))
+    assert environment.sandbox_for({}).hidden == [str(tmp_path)]
+    assert PythonCodeEnvironment(dataset="humaneval").sandbox_for({}).hidden == [str(package_data_file())]
+
+
 async def test_a_sandbox_that_shows_the_answers_is_refused_before_the_first_turn():
     folder = str(SHIPPED)
     sandbox = await open_sandbox(SandboxSpec(backend=BACKEND, mounts=[Mount(folder, folder)]))

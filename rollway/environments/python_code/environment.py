@@ -43,7 +43,12 @@ import os, sys
 if sys.version_info < (3, 9):
     sys.exit(3)
 ours, answers = sys.argv[1:]
-if os.readlink("/proc/self/ns/mnt") != ours and os.path.exists(answers):
+def seen():
+    try:
+        return os.listdir(answers) if os.path.isdir(answers) else open(answers, "rb").read(1)
+    except OSError:
+        return None
+if os.readlink("/proc/self/ns/mnt") != ours and seen():
     sys.exit({_ANSWERS_IN_SIGHT})
 """
 """Run in a fresh sandbox. The local backend, which hides nothing of the host, is left out."""
@@ -106,6 +111,10 @@ class PythonCodeEnvironment(Environment):
             {"role": "system", "content": INSTRUCTIONS},
             {"role": "user", "content": task["prompt"]},
         ]
+
+    def sandbox_for(self, task: Task) -> SandboxSpec:
+        """One that does not show the tasks' files, where its backend can hide any."""
+        return SandboxSpec(hidden=[str(self._source())])
 
     def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
         """Files, a shell, an interpreter, and `submit`, which ends the rollout."""

@@ -168,6 +168,7 @@ class TerminalEnvironment(Environment):
             network=folder.network,
             image=folder.image,
             environment=folder.environment,
+            hidden=[str(self.path.resolve())],
         )
 
     async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:

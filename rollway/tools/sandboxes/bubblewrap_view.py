@@ -111,6 +111,7 @@ def arguments(
         ]
     )
     found += _system(python)
+    found += _hiding([str(OWN), *spec.hidden], python)
     for file, path in zip(empty, WRITTEN, strict=True):
         found += ["--perms", "0644", "--bind-data", str(file), path]
     if spec.network:
@@ -145,8 +146,18 @@ def _system(python: Python) -> Iterator[str]:
             yield from ("--ro-bind", path, path)
     for name in ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    if any(OWN.is_relative_to(shown) for shown in ("/usr", python.prefix) if shown is not None):
-        yield from ("--size", "4096", "--perms", "0555", "--tmpfs", str(OWN), "--remount-ro", str(OWN))
+
+
+def _hiding(paths: Sequence[str], python: Python) -> Iterator[str]:
+    """What of these the system's folders would show is an empty folder, or a file that cannot be read."""
+    shown = [folder for folder in ("/usr", python.prefix) if folder is not None]
+    for path in dict.fromkeys(os.path.realpath(path) for path in paths):
+        if not any(Path(path).is_relative_to(folder) for folder in shown) or path in shown:
+            continue
+        if os.path.isdir(path):
+            yield from ("--size", "4096", "--perms", "0555", "--tmpfs", path, "--remount-ro", path)
+        elif os.path.exists(path):
+            yield from ("--ro-bind", "/dev/null", path)
 
 
 def written_files(user: int) -> dict[str, str]:

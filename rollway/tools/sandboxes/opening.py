@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes.protocol import Sandbox
-from rollway.tools.sandboxes.spec import SandboxSpec
+from rollway.tools.sandboxes.spec import MIB, SandboxSpec
+
+LEAST_MEMORY = 64 * MIB
+"""Below it a process can hardly load its libraries; a smaller number is most often one of megabytes."""
 
 
 async def open_sandbox(spec: SandboxSpec) -> Sandbox:
@@ -51,5 +54,16 @@ def _check_fields(spec: SandboxSpec) -> None:
         raise UserError(f"sandbox.image is required by the {spec.backend} backend: name the image to run")
     if spec.image is not None and not in_container:
         raise UserError(f"sandbox.image is for docker and podman; the {spec.backend} backend runs none")
+    if spec.limits.memory < LEAST_MEMORY:
+        raise UserError(
+            f"sandbox.limits.memory is in bytes: no shell starts with {spec.limits.memory}; give "
+            f"{LEAST_MEMORY} (64 MiB) or more"
+        )
+    for name in spec.environment:
+        if not name or "=" in name or "\0" in name + spec.environment[name]:
+            raise UserError(f"sandbox.environment: {name!r} cannot be a variable of a process")
+    unclear = next((path for path in spec.hidden if not path.startswith("/")), None)
+    if unclear is not None:
+        raise UserError(f"sandbox.hidden: {unclear!r} is no absolute path")
     if spec.mounts and spec.backend == "local":
         raise UserError("sandbox.mounts need a backend that isolates files; local has none: upload instead")

@@ -48,6 +48,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     image: str | None = None  # docker and podman only: required there
     mounts: list[Mount] = []
     environment: dict[str, str] = {}  # variables of every command
+    hidden: list[str] = []  # files and folders of the host that no command may see; local cannot hide any
 
 
 class SandboxChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

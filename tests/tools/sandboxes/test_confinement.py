@@ -44,6 +44,17 @@ async def test_our_package_is_hidden_where_the_systems_folders_hold_it(
     assert (await sandbox.exec("ls /usr/share")).stdout.count(b"\n") > 1
 
 
+async def test_what_a_spec_hides_is_out_of_sight_and_the_rest_is_not(
+    bubblewrap: None,
+) -> None:
+    # As a data file beside Python's packages, which a policy is to be held to, and must not read.
+    hidden = ["/usr/share/doc", "/usr/bin/env", "/usr/share/nowhere", "/etc/hostname"]
+    sandbox = await open_sandbox(SandboxSpec(hidden=hidden))
+    found = await sandbox.exec("ls -A /usr/share/doc; cat /usr/bin/env | head -c 4; ls /usr/share | wc -l")
+    await sandbox.close()
+    assert int(found.stdout) > 1
+
+
 async def test_no_environment_of_ours_can_be_read(cell: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_OURS", "hunter2")
     started = os.environ.get("PATH", "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from rollway.tools.sandboxes import Mount, SandboxChanges, SandboxLimits, SandboxSpec
+from rollway.errors import UserError
+from rollway.tools.sandboxes import Mount, SandboxChanges, SandboxLimits, SandboxSpec, check_backend
 
 SPEC = SandboxSpec(
     backend="docker", image="debian", network=True, limits=SandboxLimits(processes=8), environment={"A": "1"}
@@ -32,6 +35,23 @@ def test_a_backend_without_images_drops_the_image() -> None:
 def test_a_limit_that_cannot_be_is_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"sandbox\.limits"):
         SandboxChanges(limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"limits": SandboxLimits(memory=512)},
+            r"sandbox\.limits\.memory is in bytes: no shell starts with 512",
+        ),
+        ({"environment": {"A=B": "x"}}, "sandbox.environment: 'A=B' cannot be a variable"),
+        ({"environment": {"A": "x\0"}}, "sandbox.environment: 'A' cannot be a variable"),
+        ({"hidden": ["usr/share"]}, "sandbox.hidden: 'usr/share' is no absolute path"),
+    ],
+)
+def test_a_spec_that_no_command_could_run_in_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_backend(SandboxSpec(backend="local", **fields))
 
 
 def test_a_spec_travels_as_json() -> None:
