@@ -141,6 +141,12 @@ async def test_a_task_for_a_container_is_not_run_without_one(tmp_path):
         await sandbox.close()
 
 
+@pytest.mark.parametrize("arguments", [{"images": {"git-undo": "x"}}, {"keep_processes": ["git-undo"]}])
+def test_what_is_said_of_a_task_that_does_not_exist_is_refused(arguments):
+    with pytest.raises(UserError, match=r"there is no task 'git-undo' .*in "):
+        TerminalEnvironment(backend="local", **arguments).tasks("test")
+
+
 def test_the_environment_goes_by_name_and_its_faults_are_one_line(tmp_path):
     assert isinstance(load_environment("terminal", {"backend": "docker"}), TerminalEnvironment)
     with pytest.raises(ValueError, match=r"no split 'train'; it has 'test'"):

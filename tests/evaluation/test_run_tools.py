@@ -195,6 +195,21 @@ async def test_a_toolset_with_a_tool_of_the_environments_name_is_refused_before_
             )
 
 
+async def test_a_toolset_that_a_shipped_environment_has_is_refused_before_the_first_rollout(
+    config: Callable[..., EvalConfig],
+) -> None:
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError, match="both have a tool named 'terminal'"):
+            await evaluate_async(
+                config(
+                    server,
+                    environment="python_code",
+                    sandbox={"backend": "local"},
+                    tools={"add": ["terminal"]},
+                ),
+            )
+
+
 async def test_an_approval_function_edits_and_denies_and_both_are_on_record(
     config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +117,8 @@ class PythonCodeEnvironment(Environment):
         """One that does not show the tasks' files, where its backend can hide any."""
         return SandboxSpec(hidden=[str(self._source())])
 
-    def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
+    @cached_property
+    def tools(self) -> Sequence[Tool]:  # type: ignore[override]  # made when it is first asked for
         """Files, a shell, an interpreter, and `submit`, which ends the rollout."""
         return [tool for name in ("files", "terminal", "python", "submit") for tool in toolset(name)]
 

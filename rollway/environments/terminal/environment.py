@@ -19,9 +19,9 @@ from rollway.environments.terminal.clean_shell import missing_programs
 from rollway.environments.terminal.folders import TaskFolder
 from rollway.environments.terminal.judging import check
 from rollway.environments.terminal.preparation import prepare_container, require_programs, set_up
-from rollway.environments.terminal.task_folders import SHIPPED, folders_of, read_folders
+from rollway.environments.terminal.task_folders import SHIPPED, folders_of, ids_in, read_folders
 from rollway.environments.terminal.verdict import verdict_from
-from rollway.errors import UserError
+from rollway.errors import UserError, nearest
 from rollway.limits import Limits
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Backend, Sandbox, SandboxLimits, SandboxSpec
@@ -129,8 +129,19 @@ class TerminalEnvironment(Environment):
             )
             for folder in folders
         ]
+        self._refuse_unknown()
         self._folders |= {folder.id: folder for folder in folders}
         return [_as_task(folder) for folder in folders]
+
+    def _refuse_unknown(self) -> None:
+        """See that what is said of single tasks is said of tasks that there are."""
+        for argument, named in (("images", self._images), ("keep_processes", self._services)):
+            for task_id in named:
+                if task_id not in (known := ids_in(self.path)):
+                    raise UserError(
+                        f"environment_args.{argument}: there is no task {task_id!r}{nearest(task_id, known)} "
+                        f"in {self.path}"
+                    )
 
     def prompt(self, task: Task) -> list[Message]:
         """How things are in the sandbox, and the task's instruction."""

@@ -49,6 +49,11 @@ def folders_of(path: Path, split: str) -> list[Path]:
     return found
 
 
+def ids_in(path: Path) -> set[str]:
+    """The names of all tasks, of whichever split."""
+    return {folder.name for part in (path, *(path / split for split in SPLITS)) for folder in tasks_in(part)}
+
+
 def tasks_in(folder: Path) -> list[Path]:
     """The task folders that lie directly in a folder, by name."""
     return [entry for entry in sorted(folder.iterdir()) if is_task(entry)] if folder.is_dir() else []

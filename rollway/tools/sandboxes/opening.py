@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from rollway.errors import UserError
+from typing import get_args
+
+from rollway.errors import UserError, nearest
 from rollway.tools.sandboxes.protocol import Sandbox
-from rollway.tools.sandboxes.spec import MIB, SandboxSpec
+from rollway.tools.sandboxes.spec import MIB, Backend, SandboxSpec
 
 LEAST_MEMORY = 64 * MIB
 """Below it a process can hardly load its libraries; a smaller number is most often one of megabytes."""
@@ -49,6 +51,12 @@ def check_backend(spec: SandboxSpec) -> None:
 
 
 def _check_fields(spec: SandboxSpec) -> None:
+    backends = get_args(Backend)
+    if spec.backend not in backends:  # a record's fields are not checked when it is made
+        raise UserError(
+            f"there is no sandbox.backend {spec.backend!r}{nearest(str(spec.backend), backends)}; there are: "
+            f"{', '.join(backends)}"
+        )
     in_container = spec.backend in ("docker", "podman")
     if in_container and spec.image is None:
         raise UserError(f"sandbox.image is required by the {spec.backend} backend: name the image to run")

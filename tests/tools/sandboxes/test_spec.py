@@ -54,5 +54,10 @@ def test_a_spec_that_no_command_could_run_in_is_refused(fields: dict[str, Any], 
         check_backend(SandboxSpec(backend="local", **fields))
 
 
+def test_a_backend_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no sandbox.backend 'dcoker' \(did you mean 'docker'\?\)"):
+        check_backend(SandboxSpec(backend="dcoker", image="x"))  # type: ignore[arg-type]
+
+
 def test_a_spec_travels_as_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(SPEC), type=SandboxSpec) == SPEC
