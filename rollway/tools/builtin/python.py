@@ -10,7 +10,7 @@ from typing import Annotated
 
 from rollway.tools.builtin.live_process import Answer, Ending, new_nonce
 from rollway.tools.builtin.output import terminal_text, with_note
-from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, seconds_in, seconds_setting
+from rollway.tools.builtin.session import DEFAULT_TIMEOUT, Session, look_for, seconds_in, seconds_setting
 from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool, ToolOutput, tool
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxProcess
@@ -53,6 +53,7 @@ def python_tool(
             answer = await live.ask(request, nonce, deadline=deadline)
             told = _told(answer, seconds, max_chars, lost=session.lost)
             session.settle(answer)
+            await look_for(interpreter, answer, sandbox)
             return told
         finally:
             session.lock.release()

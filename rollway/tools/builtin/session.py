@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from rollway.tools.builtin.live_process import Answer, Ending, LiveProcess
 from rollway.tools.context import Notes, RolloutContext
 from rollway.tools.definition import ToolFailed
-from rollway.tools.sandboxes.protocol import SandboxProcess
+from rollway.tools.sandboxes.protocol import Sandbox, SandboxError, SandboxProcess
 
 DEFAULT_TIMEOUT = 45.0  # seconds of one call; with what killing takes, below `Limits.tool_timeout`
 SPARE_SECONDS = 5.0  # for killing what overran, and for telling the model what it had printed
+NOT_FOUND = (126, 127)  # exit codes of what cannot be run or is not there, and of any command that likes
 Start = Callable[[], Awaitable[SandboxProcess]]
 
 
@@ -68,6 +69,19 @@ class Session:
         self.lost = False
         if answer.ending in (Ending.KILLED, Ending.ENDED):
             self.process = None
+
+
+async def look_for(program: str, answer: Answer, sandbox: Sandbox) -> None:
+    """See whether a process ended because its program is not there.
+
+    Raises:
+        SandboxError: it is not.
+    """
+    if answer.ending is not Ending.ENDED or answer.exit_code not in NOT_FOUND:
+        return
+    done = await sandbox.exec(["sh", "-c", 'command -v "$1"', "sh", program], timeout=10)
+    if done.exit_code:
+        raise SandboxError(f"it has no {program}, which this tool needs; choose another image")
 
 
 def seconds_below(tool_timeout: float) -> float:

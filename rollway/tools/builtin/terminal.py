@@ -15,6 +15,7 @@ from rollway.tools.builtin.session import (
     DEFAULT_TIMEOUT,
     Session,
     allowed_seconds,
+    look_for,
     seconds_in,
     seconds_setting,
 )
@@ -63,6 +64,7 @@ def terminal_tool(*, timeout: float = DEFAULT_TIMEOUT, max_chars: int = MAX_CHAR
             answer = await _run(sandbox, session, command, deadline)
             told = _told(session, answer, seconds, max_chars)
             session.settle(answer)
+            await look_for("bash", answer, sandbox)
             return told
         finally:
             session.lock.release()

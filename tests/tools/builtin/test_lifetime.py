@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rollway.tools import ExecutedCall, Tool
+from rollway.tools import ExecutedCall, Tool, ToolPool, ToolRegistry, execute_call
 from rollway.tools.builtin import python_tool, terminal_tool
 from rollway.tools.context import Notes, RolloutContext
-from rollway.tools.sandboxes import Sandbox
-from rollway.trajectory import ToolErrorKind
+from rollway.tools.sandboxes import Sandbox, SandboxSpec, open_sandbox
+from rollway.trajectory import ToolCall, ToolErrorKind
 
 Execute = Callable[..., Awaitable[ExecutedCall]]
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -41,6 +42,30 @@ async def test_closing_the_sandbox_leaves_no_task_on_the_loop(
     assert (await execute(tool, **quick)).result.content.startswith("hi")
     await sandbox.close()
     await becomes(lambda: not [task for task in asyncio.all_tasks() if "LiveProcess" in repr(task)])
+
+
+@BOTH
+async def test_a_sandbox_without_the_program_is_told_as_that(
+    pool: ToolPool, tool: Tool, quick: dict[str, str], endless: dict[str, str]
+) -> None:
+    bare = await open_sandbox(SandboxSpec(backend="local", environment={"PATH": "/nowhere"}))
+    call = ToolCall("1", tool.name, json.dumps(quick))
+    done = await execute_call(
+        call, registry=ToolRegistry([tool]), pool=pool, turn=1, context=RolloutContext(sandbox=bare)
+    )
+    await bare.close()
+    assert done.error is not None
+    assert done.error.kind is ToolErrorKind.SANDBOX
+    assert "which this tool needs" in done.result.content
+
+
+@BOTH
+async def test_a_program_that_ends_like_a_missing_one_is_no_fault_of_the_sandbox(
+    execute: Execute, tool: Tool, quick: dict[str, str], endless: dict[str, str]
+) -> None:
+    ended = await execute(tool, command="exit 127") if tool.name == "terminal" else None
+    ended = ended or await execute(tool, code="import os; os._exit(127)")
+    assert "with exit code 127" in ended.result.content
 
 
 @BOTH
