@@ -157,8 +157,9 @@ class RolloutActor:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def fetch(self) -> tuple[list[Ended], list[Note]]:
-        """What has ended, at least one, and what was logged since the last time."""
+    async def fetch(self, jobs: Sequence[SentJob]) -> tuple[list[Ended], list[Note]]:
+        """Begin ``jobs``; what has ended, at least one, and what was logged since the last time."""
+        await self.hand(jobs)
         return await self._outbox.fetch(), self._notes.take()
 
     async def stop(self) -> None:

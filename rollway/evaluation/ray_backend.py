@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,9 @@ KNOCK_SECONDS = 10.0
 
 CALLS_AT_A_TIME = 16
 """That one actor works on. A call only hands over jobs or outcomes; rollouts are not calls."""
+
+SEND_BYTES = 4 * 2**20
+"""Jobs of one call, which are long where they carry a record to replay; one that is longer travels alone."""
 
 CLOSE_SECONDS = 10.0
 """How long a worker may take to let go of its sandboxes and servers before it is killed."""
@@ -50,7 +54,7 @@ class RayWorker:
         self._pickle: Callable[[Any], bytes] = cloudpickle.dumps
         self._actor = actor
         self._numbers = itertools.count()
-        self._unsent: list[SentJob] = []
+        self._unsent: deque[SentJob] = deque()
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._death: str | None = None
         self._receiving = asyncio.create_task(self._receive())
@@ -60,7 +64,7 @@ class RayWorker:
             raise WorkerDied(self._death)
         number, loop = next(self._numbers), asyncio.get_running_loop()
         if not self._unsent:
-            loop.call_soon(self._send)  # with what others hand in before the loop's next turn
+            loop.call_soon(self._send)  # all that is handed in before the loop's next turn
         self._unsent.append((number, self._pickle(job)))
         self._waiting[number] = loop.create_future()
         try:
@@ -86,9 +90,10 @@ class RayWorker:
             ray.kill(self._actor)
 
     def _send(self) -> None:
-        jobs, self._unsent = self._unsent, []
+        """Hand over what does not go along with a fetch."""
         try:
-            self._actor.hand.remote(jobs)
+            while jobs := self._take_unsent():
+                self._actor.hand.remote(jobs)
         except Exception as error:
             self._lose(str(error))
 
@@ -97,12 +102,22 @@ class RayWorker:
         try:
             with _deaths():
                 while True:
-                    ended, notes = await self._actor.fetch.remote()
+                    await asyncio.sleep(0)  # whoever got an outcome hands in the next job
+                    ended, notes = await self._actor.fetch.remote(self._take_unsent())
                     self._take_in(ended)
                     for level, logger, message in notes:
                         logging.getLogger(logger).log(level, "(%s) %s", self.name, message)
         except Exception as error:
             self._lose(str(error))
+
+    def _take_unsent(self) -> list[SentJob]:
+        """As many as go into one call; the rest stays for `_send`."""
+        jobs: list[SentJob] = []
+        size = 0
+        while self._unsent and (not jobs or size + len(self._unsent[0][1]) <= SEND_BYTES):
+            jobs.append(self._unsent.popleft())
+            size += len(jobs[-1][1])
+        return jobs
 
     def _take_in(self, batch: Sequence[Ended]) -> None:
         for ended in batch:

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.evaluation import actor as actor_module
+from rollway.evaluation import ray_backend
 from rollway.evaluation.actor import FETCH_BYTES, Ended, Outbox, RolloutActor
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
 from rollway.evaluation.ray_backend import JobFault, RayWorker
+from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
@@ -235,6 +237,19 @@ def test_a_fetch_is_bounded_and_a_long_line_travels_alone(sizes: list[int]) -> N
         batches = asyncio.run(main())
     assert [one.number for batch in batches for one in batch] == list(range(len(sizes)))
     assert all(len(batch) == 1 or sum(one.size for one in batch) <= 100 for batch in batches)
+
+
+async def test_jobs_with_long_records_are_handed_over_a_bounded_part_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_backend, "SEND_BYTES", 3_000)
+    process = Process(at_once)
+    worker = await process.started(monkeypatch)
+    long = [Job({"task_id": str(n)}, str(n), 0, None, Recorded(b"x" * 1_000)) for n in range(20)]
+    found = await soon(asyncio.gather(*(worker.run(job) for job in long)))
+    assert [one.line for one in found] == [job.task_id.encode() for job in long]
+    assert process.calls["hand"] >= 8
+    await worker.close()
 
 
 async def test_a_full_batch_does_not_wait_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
