@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
             sample_every=every,
             watch=False,
         )
-    samples = [sample for sample in told["samples"] if sample[2]]
+    samples = [sample for sample in told["samples"] if sample[2] and all(sample[2])]  # workers that live
     cpu = (told["cpu_s"] + told["workers_cpu_s"] + told["ray_cpu_s"]) / count * 1e3
     print(
         f"{count:,} rollouts of {SCRIPT.turns + 1} replies of {SCRIPT.tokens} tokens, "

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -23,6 +24,17 @@ PLAIN_SECONDS = 10.0
 
 SPEED_SECONDS = 30.0
 """Tokens a second and the time left are taken from this much of the past."""
+
+STEP_SECONDS = 0.5
+"""What ended within it is counted together, so that the past takes little room."""
+
+
+class _Step(msgspec.Struct):
+    """What ended within a short time."""
+
+    began: float
+    rollouts: int = 0
+    tokens: int = 0
 
 
 class Counts:
@@ -38,7 +50,7 @@ class Counts:
         self._reward = 0.0
         self._clock = clock
         self._began = clock()
-        self._recent: deque[tuple[float, int]] = deque()  # (when, tokens) of each rollout that ended lately
+        self._recent: deque[_Step] = deque()  # the oldest first
 
     def add(self, outcome: Outcome) -> None:
         """Count one rollout that ended."""
@@ -50,8 +62,12 @@ class Counts:
         if outcome.reward is not None:
             self._scored += 1
             self._reward += outcome.reward
-        self._recent.append((self._clock(), outcome.completion_tokens))
         self._forget()
+        now = self._clock()
+        if not self._recent or now - self._recent[-1].began >= STEP_SECONDS:
+            self._recent.append(_Step(now))
+        self._recent[-1].rollouts += 1
+        self._recent[-1].tokens += outcome.completion_tokens
 
     @property
     def mean_reward(self) -> float | None:
@@ -61,7 +77,7 @@ class Counts:
     @property
     def tokens_per_second(self) -> float:
         self._forget()
-        return sum(tokens for _, tokens in self._recent) / self._span()
+        return sum(step.tokens for step in self._recent) / self._span()
 
     @property
     def seconds_left(self) -> float | None:
@@ -69,7 +85,7 @@ class Counts:
         self._forget()
         if not self._recent:
             return None
-        return (self.asked - self.done) * self._span() / len(self._recent)
+        return (self.asked - self.done) * self._span() / sum(step.rollouts for step in self._recent)
 
     def numbers(self) -> dict[str, float | int | None]:
         """For a tracker."""
@@ -86,7 +102,7 @@ class Counts:
 
     def _forget(self) -> None:
         oldest = self._clock() - SPEED_SECONDS
-        while self._recent and self._recent[0][0] < oldest:
+        while self._recent and self._recent[0].began < oldest:
             self._recent.popleft()
 
 

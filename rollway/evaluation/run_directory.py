@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, differing_field
+from rollway.evaluation.keys import KeySet
 from rollway.evaluation.tasks import Key
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 from rollway.trajectory import FAILURES, ErrorRecord, StopReason, Trajectory, decode_trajectory
@@ -62,7 +63,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, lock: IO[str]) -> None:
         self.path = path
-        self.done: set[Key] = set()
+        self.done = KeySet()
         self._lock = lock
         self._part: IO[bytes] | None = None
         self._aside: IO[bytes] | None = None
@@ -128,7 +129,7 @@ class RunDirectory:
 
     def take_stock(self, is_asked: Callable[[Key], bool]) -> None:
         """Read what is there: `done` are the keys that count, everything else is set aside."""
-        seen: set[Key] = set()
+        seen = KeySet()
 
         def keep(line: bytes) -> bytes | None:
             reason = _reason_to_set_aside(line, seen, is_asked)
@@ -142,7 +143,7 @@ class RunDirectory:
         self.done = seen
 
 
-def _reason_to_set_aside(line: bytes, seen: set[Key], is_asked: Callable[[Key], bool]) -> str | None:
+def _reason_to_set_aside(line: bytes, seen: KeySet, is_asked: Callable[[Key], bool]) -> str | None:
     """Why a stored line does not count; a line that does is added to ``seen``."""
     try:
         ending = _ENDING_DECODER.decode(line)

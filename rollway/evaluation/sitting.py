@@ -65,7 +65,7 @@ async def drive(
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
     driver = Driver(
-        plan.tasks.jobs(config, set(run.done), _record_of(plan)),
+        plan.tasks.jobs(config, run.done, _record_of(plan)),
         backend,
         places=max(1, config.workers),
         concurrency=config.concurrency,

@@ -7,7 +7,7 @@ config and the environment alone, so a run that is started again asks for the ve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -51,9 +51,9 @@ class TaskSet:
         return row
 
     def jobs(
-        self, config: EvalConfig, done: set[Key], record: Callable[[Key], Recorded] | None = None
+        self, config: EvalConfig, done: Container[Key], record: Callable[[Key], Recorded] | None = None
     ) -> Iterator[Job]:
-        """What is still to be done, the samples of a task one after the other.
+        """What is not ``done``, the samples of a task one after the other.
 
         ``record`` gives what a rollout's calls are answered from.
         """
