@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rollway.evaluation.samples import Sample
-from rollway.trajectory import ENGINE_NAME, Message, ToolError, Trajectory
+from rollway.trajectory import ENGINE_NAME, Message, ToolError, ToolResult, Trajectory
 
 MOST_TEXT = 20_000
 """Characters of one text that are shown; a tool's result may have millions."""
@@ -88,32 +88,37 @@ def _fault(trajectory: Trajectory) -> Text | None:
 
 
 def _lines(trajectory: Trajectory) -> list[Line]:
-    failed = {result.call_id for turn in trajectory.turns for result in turn.tool_results if not result.ok}
+    results = {result.call_id: result for turn in trajectory.turns for result in turn.tool_results}
     messages = trajectory.messages
     if len(messages) <= MOST_MESSAGES:
-        return [_line(message, failed) for message in messages]
+        return [_line(message, results) for message in messages]
     half = MOST_MESSAGES // 2
     left_out = Line("engine", f"... {len(messages) - 2 * half} messages are not shown ...")
     first, last = messages[:half], messages[-half:]
     return [
-        *(_line(message, failed) for message in first),
+        *(_line(message, results) for message in first),
         left_out,
-        *(_line(message, failed) for message in last),
+        *(_line(message, results) for message in last),
     ]
 
 
-def _line(message: Message, failed: set[str]) -> Line:
+def _line(message: Message, results: Mapping[str, ToolResult]) -> Line:
     role = str(message.get("role", ""))
     who = f"{role} {message.get('name') or ''}".strip()
     if role == "user" and message.get("name") == ENGINE_NAME:
         role, who = "engine", "the engine"
+    calls = [_call(call) for call in message.get("tool_calls") or []]
+    result = results.get(message.get("tool_call_id") or "")
+    if result is not None and result.edited_arguments is not None:
+        what = "ran instead" if result.approval == "edited" else "not run either"
+        calls.append(_cut(f"{what}: {result.name}({result.edited_arguments})"))
     return Line(
         role=role,
         who=who,
         text=_text(_content(message.get("content"))),
         reasoning=_text(_content(message.get("reasoning_content"))),
-        calls=[_call(call) for call in message.get("tool_calls") or []],
-        failed=message.get("tool_call_id") in failed,
+        calls=calls,
+        failed=result is not None and not result.ok,
     )
 
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from sample_trajectories import (
     failed_trajectory,
     make_trajectory,
@@ -134,6 +135,18 @@ def test_a_conversation_shows_thought_call_result_answer_and_what_went_wrong(mix
         assert shown in page.text
     assert ("div", "class", "message tool failed") in page.attributes
     assert "Expecting property name" in page.text
+
+
+@pytest.mark.parametrize(("approval", "told"), [("edited", "ran instead"), ("denied", "not run either")])
+def test_a_call_that_was_edited_shows_what_it_ran_with_beside_what_the_model_wrote(approval, told):
+    record = trajectory_with_tool_error()
+    record.turns[0].tool_results = [
+        replace(result, approval=approval, edited_arguments='{"a": "edited"}')
+        for result in record.turns[0].tool_results
+    ]
+    page = Page(report_of([record]))
+    assert f'{told}: add({{"a": "edited"}})' in page.text
+    assert 'add({"a": 2, "b": 3})' in page.text
 
 
 def test_a_failed_rollout_shows_its_error_and_traceback():
