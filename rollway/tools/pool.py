@@ -20,9 +20,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from rollway.tools.async_calls import AsyncCounts, call_async
-from rollway.tools.mailbox import Mailbox
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats, percentile
-from rollway.tools.thread_calls import ThreadCall
+from rollway.tools.thread_calls import LoopCalls, ThreadCall
 from rollway.tools.workers import Workers
 
 if TYPE_CHECKING:
@@ -45,9 +44,7 @@ class ToolPool:
             name: what its threads are called.
         """
         self._workers = Workers(_checked(max_workers), name)
-        self._mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox[ThreadCall]] = (
-            WeakKeyDictionary()
-        )
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = WeakKeyDictionary()
         self._async = AsyncCounts()
         self._processes: ProcessCalls | None = None  # from the first process tool on
         self._making_processes = threading.Lock()
@@ -112,8 +109,9 @@ class ToolPool:
 
     async def _call_in_thread(self, function: Callable[[], Any], timeout: float | None) -> CallResult:
         in_context = functools.partial(contextvars.copy_context().run, function)
-        call = ThreadCall(in_context, timeout, self._workers, self._mailbox())
-        if not self._workers.submit(call):
+        calls = self._loop_calls()
+        call = ThreadCall(in_context, timeout, self._workers, calls.mailbox)
+        if not calls.submit(call):
             raise _closed_error()
         if not call.announced:  # one that is has its deadline set when its thread reports that it began
             call.look()
@@ -128,12 +126,12 @@ class ToolPool:
         second = await call_async(lambda: first.value, left, self._async)
         return msgspec.structs.replace(second, duration=first.duration + second.duration, queued=first.queued)
 
-    def _mailbox(self) -> Mailbox[ThreadCall]:
+    def _loop_calls(self) -> LoopCalls:
         loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes.get(loop)
-        if mailbox is None:  # only this loop's thread makes its mailbox
-            mailbox = self._mailboxes[loop] = Mailbox(ThreadCall.look)
-        return mailbox
+        calls = self._loops.get(loop)
+        if calls is None:  # only this loop's thread makes its own
+            calls = self._loops[loop] = LoopCalls(self._workers)
+        return calls
 
     def resize(self, max_workers: int) -> None:
         """Let ``max_workers`` sync calls run at a time from now on.

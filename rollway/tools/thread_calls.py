@@ -81,3 +81,30 @@ class ThreadCall(Job):
             return CallResult(timed_out=True, duration=ended - self.started, queued=queued)
         assert self.ended is not None
         return CallResult(self.value, self.error, duration=self.ended - self.started, queued=queued)
+
+
+class LoopCalls:
+    """The thread calls of one event loop. Those of one round wake one thread at once and one after it.
+
+    Every thread that is awake takes the interpreter from the loop a few milliseconds later. A loop that woke
+    one for each of a thousand calls would be interrupted until the last is made.
+    """
+
+    __slots__ = ("_holding", "_workers", "mailbox")
+
+    def __init__(self, workers: Workers) -> None:
+        self.mailbox: Mailbox[ThreadCall] = Mailbox(ThreadCall.look)
+        self._workers = workers
+        self._holding = False  # a thread has been woken in this round; the next comes with `_let_go`
+
+    def submit(self, call: ThreadCall) -> bool:
+        """False when the pool is closed."""
+        first = not self._holding
+        if first:
+            self._holding = True
+            asyncio.get_running_loop().call_soon(self._let_go)
+        return self._workers.submit(call, wake=first)
+
+    def _let_go(self) -> None:
+        self._holding = False
+        self._workers.refill()

@@ -1,9 +1,9 @@
 """Jobs on daemon threads: a queue, a size that can change at any moment, and threads that can be given up.
 
 Under the one lock it always holds that while jobs are queued and fewer than ``size`` run, a thread is on its
-way to them: one thread is woken or started at a time, and fetches the next itself. A burst of jobs therefore
-costs whoever submits it one wake, not one each, and never the start of a thread. A hung job costs a thread,
-never a place.
+way to them, or whoever submitted them is about to send one. One thread is woken or started at a time, and
+fetches the next itself: a burst of jobs costs whoever submits it one wake, not one each, and never the start
+of a thread. A hung job costs a thread, never a place.
 """
 
 from __future__ import annotations
@@ -59,14 +59,17 @@ class Workers:
         self._late = 0
         self._waits: deque[float] = deque(maxlen=WAITS_KEPT)
 
-    def submit(self, job: Job) -> bool:
-        """Queue a job. False, and nothing else happens, when closed."""
+    def submit(self, job: Job, *, wake: bool = True) -> bool:
+        """Queue a job. False, and nothing else happens, when closed.
+
+        Without ``wake`` the caller sees to it that `refill` is called soon.
+        """
         with self._lock:
             if self._closed:
                 return False
             self._queue[job] = None
             job.announced = len(self._queue) > self._size - self._running
-            worker = self._fetch()
+            worker = self._fetch() if wake else None
         self._wake(worker)
         return True
 
@@ -94,7 +97,7 @@ class Workers:
         return True
 
     def refill(self) -> None:
-        """See to the queue after `withdraw`."""
+        """See to the queue after `withdraw`, or jobs that were submitted without waking a thread."""
         with self._lock:
             worker = self._fetch()
         self._wake(worker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -64,6 +65,32 @@ async def test_a_pool_that_runs_nothing_starts_no_thread(starts: list[tuple[str,
         assert (await pool.call(asyncio.sleep, 0)).ok
     assert pool.close(timeout=1)
     assert starts == []
+
+
+async def test_calls_of_one_round_of_the_event_loop_are_handed_over_together(
+    becomes: Becomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakes: list[Any] = []  # by the event loop
+    wake = workers_module.Workers._wake
+
+    def noted(workers: Any, worker: Any) -> None:
+        if worker is not None and threading.current_thread() is threading.main_thread():
+            wakes.append(worker)
+        wake(workers, worker)
+
+    async def call(number: int) -> int:
+        deadline = time.monotonic() + 10
+        while number and not pool.stats().completed and time.monotonic() < deadline:
+            time.sleep(0)  # the loop stays in this round until the first call has ended  # noqa: ASYNC251
+        return int((await pool.call(int, number)).value)
+
+    monkeypatch.setattr(workers_module.Workers, "_wake", noted)
+    with ToolPool(16) as pool:
+        calls = [asyncio.create_task(call(number)) for number in range(100)]
+        await asyncio.sleep(0)
+        assert (pool.stats().completed, pool.stats().queued, len(wakes)) == (1, 99, 1)
+        assert await asyncio.gather(*calls) == list(range(100))
+    assert len(wakes) == 2
 
 
 async def test_a_crowd_begins_one_by_one_from_the_starter(
