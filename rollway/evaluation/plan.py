@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from rollway.environments.base import Environment, environment_name, named_rewards
+from rollway.environments.checks import check_environment
 from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
@@ -67,6 +68,7 @@ def prepare(config: EvalConfig) -> Plan:
     check_formats(config)
     config = _found_policy(config)
     environment = load_environment(config.environment, config.environment_args)
+    check_environment(environment)
     try:
         named_rewards(environment)
     except ValueError as error:

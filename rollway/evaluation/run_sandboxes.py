@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rollway.environments.base import Environment, Task, environment_name
+from rollway.environments.checks import check_spec
 from rollway.environments.sandbox_specs import sandbox_spec
 from rollway.errors import UserError
 from rollway.evaluation.config import SandboxConfig
@@ -46,11 +47,7 @@ def wanted_sandbox(environment: Environment, task: Task, config: SandboxConfig) 
         raise UserError(
             f"environment {name!r}: sandbox_for({task['task_id']!r}) raised {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(spec, SandboxSpec | None):
-        raise UserError(
-            f"environment {name!r}: its sandbox is a {type(spec).__name__}; it must be a SandboxSpec, as in "
-            f"SandboxSpec(backend='bubblewrap')"
-        )
+    check_spec(environment, spec)
     wanted = sandbox_spec(environment, task, config.changes)
     if wanted is not None and config.image is not None and wanted.image is None:
         raise UserError(

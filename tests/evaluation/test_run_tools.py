@@ -339,7 +339,7 @@ async def test_an_approval_function_that_cannot_be_called_is_refused_before_the_
             "tool 'count' needs a sandbox, and environment 'Counting' asks for none: add --sandbox",
         ),
         (("[written]", "[]"), {"sandbox": {"network": True}}, "sandbox.network is for a sandbox"),
-        (("[count]", "[len]"), {"sandbox": {"backend": "local"}}, "is no tool; decorate the function with"),
+        (("[count]", "[len]"), {"sandbox": {"backend": "local"}}, "decorate the functions with @tool"),
     ],
 )
 async def test_what_needs_a_sandbox_is_refused_before_the_first_rollout_where_there_is_none(
@@ -358,12 +358,41 @@ async def test_what_needs_a_sandbox_is_refused_before_the_first_rollout_where_th
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("tools = [count]", "tools = count"), "its tools is Tool("),
+        (("tools = [count]", "tools = None"), "its tools is None; it must be a list of tools"),
+        (("tools = [count]", "tools = [len]"), "its tools holds <built-in function len>; it must hold tools"),
+        (("tools = [count]", "toolsets = ['a']"), "its toolsets is ['a']; it must be a dict"),
+        (("tools = [count]", "toolsets = {'a': ['terminal']}"), "its toolsets['a'] holds 'terminal'"),
+        (("[written]", "written"), "its rewards is <bound method"),
+        (("[written]", "[3]"), "its rewards holds 3; it must hold functions"),
+        (
+            ('backend="local"', "limits={'memory': 1}"),
+            "its sandbox.limits is {'memory': 1}; it must be SandboxLim",
+        ),
+        (('backend="local"', "mounts=['/data']"), "its sandbox.mounts holds '/data'; it must hold Mount("),
+        (('backend="local"', "network='yes'"), "its sandbox: Expected `bool`, got `str`"),
+    ],
+)
+async def test_an_attribute_of_the_wrong_type_is_one_line_before_the_first_rollout(
+    config: Callable[..., EvalConfig], counting_file: Path, change: tuple[str, str], expected: str
+) -> None:
+    rewrite(counting_file, change)
+    async with ScriptedServer(count_write_answer) as server:
+        with pytest.raises(UserError) as error:
+            await evaluate_async(config(server, environment=str(counting_file)))
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 async def test_a_sandbox_that_is_no_spec_is_refused_before_the_first_rollout(
     config: Callable[..., EvalConfig], counting_file: Path
 ) -> None:
     rewrite(counting_file, ('SandboxSpec(backend="local")', '"local"'))
     async with ScriptedServer(count_write_answer) as server:
-        with pytest.raises(UserError, match="its sandbox is a str; it must be a SandboxSpec"):
+        with pytest.raises(UserError, match="its sandbox is 'local'; it must be a SandboxSpec"):
             await evaluate_async(config(server, environment=str(counting_file)))
 
 

@@ -1,0 +1,74 @@
+"""What an environment's attributes must be, looked at before anything is made of them.
+
+Every fault is one `UserError` line that names the environment and the attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from rollway.environments.base import Environment, Reward, environment_name
+from rollway.errors import UserError
+from rollway.tools import Tool
+from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
+
+
+def check_environment(environment: Environment) -> None:
+    """See that ``tools``, ``toolsets`` and ``rewards`` are what they should be.
+
+    Raises:
+        UserError: one is not.
+    """
+    _check_tools(environment, "tools", environment.tools)
+    if not isinstance(environment.toolsets, Mapping):
+        raise _wrong(environment, "toolsets", environment.toolsets, "a dict from names to lists of tools")
+    for name, tools in environment.toolsets.items():
+        _check_tools(environment, f"toolsets[{name!r}]", tools)
+    if not _is_list(environment.rewards):
+        raise _wrong(environment, "rewards", environment.rewards, "a list of functions, or of Reward(...)")
+    for entry in environment.rewards:
+        if not callable(entry.function if isinstance(entry, Reward) else entry):
+            raise _wrong(environment, "rewards", environment.rewards, "functions, or Reward(function)", entry)
+
+
+def check_spec(environment: Environment, spec: Any) -> None:
+    """See that what `sandbox_for` returned is a sandbox's spec.
+
+    Raises:
+        UserError: it is not.
+    """
+    if spec is None:
+        return
+    if not isinstance(spec, SandboxSpec):
+        raise _wrong(environment, "sandbox", spec, "a SandboxSpec, as in SandboxSpec(backend='bubblewrap')")
+    if not isinstance(spec.limits, SandboxLimits):
+        raise _wrong(environment, "sandbox.limits", spec.limits, "SandboxLimits(...)")
+    for mount in spec.mounts if _is_list(spec.mounts) else ():
+        if not isinstance(mount, Mount):
+            raise _wrong(environment, "sandbox.mounts", spec.mounts, "Mount(source, target)", mount)
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), SandboxSpec)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UserError(f"environment {environment_name(environment)!r}: its sandbox: {error}") from None
+
+
+def _check_tools(environment: Environment, name: str, tools: Any) -> None:
+    if not _is_list(tools):
+        raise _wrong(environment, name, tools, "a list of tools")
+    for entry in tools:
+        if not isinstance(entry, Tool):
+            raise _wrong(environment, name, tools, "tools: decorate the functions with @tool", entry)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _wrong(environment: Environment, name: str, value: Any, wanted: str, entry: Any = None) -> UserError:
+    shown = repr(value if entry is None else entry)
+    shown = f"{shown[:80]}..." if len(shown) > 80 else shown
+    what = f"is {shown}; it must be" if entry is None else f"holds {shown}; it must hold"
+    return UserError(f"environment {environment_name(environment)!r}: its {name} {what} {wanted}")
