@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
         f"{count:,} rollouts of {SCRIPT.turns + 1} replies of {SCRIPT.tokens} tokens, "
         f"{options.in_flight} in flight, {options.workers} workers:\n"
         f"{told['wall_s']:,.0f} s, {count / told['wall_s']:,.0f} rollouts/s, {cpu:.2f} ms of CPU each; "
-        f"each of them once on disk with reward 1"
+        f"each of them once on disk with reward 1;\n"
+        f"memory without the pages of Ray's object store, which the processes share:"
     )
     step = max(1, len(samples) // SHOWN)
     shown = samples[::step] + ([samples[-1]] if (len(samples) - 1) % step else [])

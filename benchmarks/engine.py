@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, rss
+from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, own_memory, rss
 from rollway.environments.loading import environment_source
 from rollway.evaluation.backends import Backend, LocalBackend, WorkerHandle
 from rollway.evaluation.config import EvalConfig
@@ -132,7 +132,7 @@ class MeasuredBackend:
 
 
 class Memory:
-    """The memory of driver and workers over a run."""
+    """The memory of driver and workers over a run, without that of Ray's object store."""
 
     def __init__(self, run: RunDirectory, measured: MeasuredBackend, every: int) -> None:
         self.run, self.measured, self.every = run, measured, every
@@ -142,7 +142,8 @@ class Memory:
         while True:
             done = len(self.run.done)
             if done >= self.every * len(self.samples):
-                self.samples.append((done, rss(), [rss(pid) for pid in self.measured.pids]))
+                workers = [own_memory(pid) for pid in self.measured.pids]
+                self.samples.append((done, own_memory(), workers))
             await asyncio.sleep(0.1)
 
 

@@ -86,6 +86,13 @@ async def _watch(folder: Path) -> None:
     async with Lag() as lag:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
-            await asyncio.to_thread((folder / f"{os.getpid()}.json").write_text, json.dumps(list(lag.late)))
+            await asyncio.to_thread(_write, folder / f"{os.getpid()}.json", json.dumps(list(lag.late)))
             if not (folder / "go").exists():
                 del lag.late[:]  # the warm-up
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole, whenever this process is killed."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
