@@ -9,17 +9,26 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.engine import WARM_UP
 from benchmarks.measure import Lag, Stopwatch
-from benchmarks.options import parser
+from benchmarks.options import medians, parser, repeats, table
 from benchmarks.runs import run_program
 from benchmarks.script import Script
 from benchmarks.serving import scripted_server
-from rollway.tools import ToolPool
+from rollway.evaluation.collector import collecting_rarely
+from rollway.tools import CallResult, ToolPool
 
 CALLS = 20_000
 IN_FLIGHT = 256
 SLEEPING = (10_000, 2_048)  # calls, threads; with --full
 QUICK = (1_000, 256)
 SLEEP = 0.5  # seconds
+TOGETHER = 50  # calls made in one round of the loop
+SHOWN = {"wall_s": 2, "us": 0, "lag_max_ms": 0, "lag_p99_ms": 0}  # readings, and their decimals
+TOLD = {
+    "quick": "returns at once, in a thread",
+    "async": "returns at once, on the loop",
+    "slow": "sleeps 1 s, in a thread",
+    "slow async": "sleeps 1 s, on the loop",
+}
 
 
 def trivial() -> int:
@@ -49,49 +58,109 @@ async def trivial_calls() -> None:
     print(f"ratio with a deadline to to_thread {bounded / plain:5.2f}")
 
 
-async def sleeping_calls(calls: int, threads: int) -> None:
-    with ToolPool(threads) as pool:
+async def one_after_another() -> None:
+    """What a call costs when nothing else is in flight: two threads wake each other."""
+    with ToolPool(8) as pool:
+        before = time.process_time()
+        for _ in range(CALLS // 10):
+            await pool.call(trivial, timeout=10.0)
+        spent = (time.process_time() - before) / (CALLS // 10) * 1e6
+    print(f"ToolPool.call, one after another  {spent:6.1f} us CPU a call")
+
+
+async def sleeping_calls(calls: int, threads: int, *, warm: bool, at_once: bool) -> dict[str, float]:
+    """CPU microseconds a call, seconds, and how late the loop was, until the pool is closed.
+
+    Args:
+        warm: all threads have been started before.
+        at_once: all calls are made in one round of the loop, and else `TOGETHER` in each.
+    """
+
+    def call() -> asyncio.Task[CallResult]:
+        return asyncio.create_task(pool.call(time.sleep, SLEEP, timeout=60.0))
+
+    with ToolPool(threads) as pool, collecting_rarely():
+        if warm:
+            await asyncio.gather(*(call() for _ in range(threads)))
         async with Lag() as lag:
             watch = Stopwatch()
-            done = await asyncio.gather(*(pool.call(time.sleep, SLEEP, timeout=60.0) for _ in range(calls)))
+            tasks = []
+            for number in range(calls):
+                tasks.append(call())
+                if not at_once and number % TOGETHER == 0:
+                    await asyncio.sleep(0)
+            done = await asyncio.gather(*tasks)
             told = watch.told()
+            pool.close()
     assert all(result.error is None and not result.timed_out for result in done)
-    late, least = lag.told(), -(-calls // threads) * SLEEP
-    print(
-        f"{calls:,} calls that sleep {SLEEP:g} s on {threads:,} threads:\n"
-        f"  {told['wall_s']:.2f} s (at best {least:.2f}), "
-        f"{told['cpu_s'] / calls * 1e6:.0f} us CPU a call, loop late {late['lag_max_ms']:.0f} ms at worst, "
-        f"{late['lag_p99_ms']:.0f} at the 99th percentile"
-    )
+    return lag.told() | {"us": told["cpu_s"] / calls * 1e6, "wall_s": told["wall_s"]}
 
 
-def sleeping_rollouts(threads: int) -> None:
-    """Rollouts that all begin at once, each with one call that sleeps a second."""
+async def waiting_tasks(tasks: int) -> dict[str, float]:
+    """What as many tasks, made in one round, do to the loop when no pool has a part in it."""
+
+    async def wait() -> None:
+        await asyncio.sleep(SLEEP)
+
+    with collecting_rarely():
+        async with Lag() as lag:
+            watch = Stopwatch()
+            await asyncio.gather(*(asyncio.create_task(wait()) for _ in range(tasks)))
+            told = watch.told()
+    return lag.told() | {"us": told["cpu_s"] / tasks * 1e6, "wall_s": told["wall_s"]}
+
+
+def sleeping_table(calls: int, threads: int, times: int) -> None:
+    least = -(-calls // threads) * SLEEP
+    print(f"{calls:,} calls that sleep {SLEEP:g} s on {threads:,} threads, {least:g} s at best:")
+    rows = []
+    for name, run in {
+        f"threads new, {TOGETHER} calls a round": lambda: sleeping_calls(
+            calls, threads, warm=False, at_once=False
+        ),
+        f"threads there, {TOGETHER} calls a round": lambda: sleeping_calls(
+            calls, threads, warm=True, at_once=False
+        ),
+        "threads new, all calls in one round": lambda: sleeping_calls(
+            calls, threads, warm=False, at_once=True
+        ),
+        "tasks that wait, in one round, no pool": lambda: waiting_tasks(calls),
+    }.items():
+        told = medians([asyncio.run(run()) for _ in range(times)])
+        rows.append([name, *(f"{told[key]:.{digits}f}" for key, digits in SHOWN.items())])
+    table(["", "s", "us CPU a call", "late at worst (ms)", "p99"], rows)
+
+
+def sleeping_rollouts(threads: int, times: int) -> None:
+    """Rollouts that all begin at once, with one call each, in a thread and on the loop itself."""
+    print(f"{threads:,} rollouts at once, a call each:")
+    rows = []
     with scripted_server() as server:
-        runs = {
-            slow: run_program(
-                server,
-                "benchmarks.engine",
-                Script(32, 1),
-                threads,
-                threads,
-                warm_up=WARM_UP,
-                pool=threads,
-                slow=slow,
+        for tool, name in TOLD.items():
+            told = medians(
+                [
+                    run_program(
+                        server,
+                        "benchmarks.engine",
+                        Script(32, 1),
+                        threads,
+                        threads,
+                        warm_up=WARM_UP,
+                        pool=threads,
+                        tool=tool,
+                    )
+                    for _ in range(times)
+                ]
             )
-            for slow in (False, True)
-        }
-    for slow, told in runs.items():
-        print(
-            f"{threads:,} rollouts at once, a call each that {'sleeps 1 s' if slow else 'returns at once'}:\n"
-            f"  {told['wall_s']:.2f} s, {told['cpu_s'] / threads * 1e3:.2f} ms CPU a rollout, loop late "
-            f"{told['lag_max_ms']:.0f} ms at worst, {told['lag_p99_ms']:.0f} at the 99th percentile"
-        )
+            late = (f"{told['lag_max_ms']:.0f}", f"{told['lag_p99_ms']:.0f}")
+            rows.append([name, f"{told['wall_s']:.2f}", f"{told['cpu_s'] / threads * 1e3:.2f}", *late])
+    table(["", "s", "ms CPU a rollout", "late at worst (ms)", "p99"], rows)
 
 
 def main(argv: list[str]) -> None:
     options = parser("pool", __doc__ or "").parse_args(argv)
     calls, threads = SLEEPING if options.full else QUICK
     asyncio.run(trivial_calls())
-    asyncio.run(sleeping_calls(calls, threads))
-    sleeping_rollouts(threads)
+    asyncio.run(one_after_another())
+    sleeping_table(calls, threads, repeats(options))
+    sleeping_rollouts(threads, repeats(options))

@@ -48,7 +48,7 @@ class Asked(msgspec.Struct):
     workers: int = 0  # 0: in this process, without Ray
     max_turns: int = 100
     pool: int = 64
-    slow: bool = False  # each tool call sleeps a second
+    tool: str = "quick"  # one of `environment.TOOLS`
     profile: str | None = None  # a file for cProfile's numbers
     sample_every: int | None = None  # note the memory after so many rollouts
     watch: bool = True  # how late the event loops of Ray's workers are
@@ -155,7 +155,7 @@ def settings(asked: Asked, folder: Path) -> EvalConfig:
             "environment": ENVIRONMENT,
             "environment_args": {
                 "count": asked.rollouts,
-                "slow": asked.slow,
+                "tool": asked.tool,
                 "lag_dir": str(lag_dir) if asked.workers and asked.watch else None,
             },
             "model": {"base_url": asked.address + asked.path, "name": "scripted", "require_token_data": True},

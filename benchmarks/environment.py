@@ -45,6 +45,32 @@ def slow_lookup(part: str, count: int) -> str:
     return f"{part}: {count} in stock"
 
 
+@tool(name="lookup")
+async def async_lookup(part: str, count: int) -> str:
+    """Look a part up in the inventory, on the event loop.
+
+    Args:
+        part: The part's name.
+        count: How many are needed.
+    """
+    return f"{part}: {count} in stock"
+
+
+@tool(name="lookup")
+async def slow_async_lookup(part: str, count: int) -> str:
+    """Look a part up in the inventory, which takes a second, on the event loop.
+
+    Args:
+        part: The part's name.
+        count: How many are needed.
+    """
+    await asyncio.sleep(1.0)
+    return f"{part}: {count} in stock"
+
+
+TOOLS = {"quick": lookup, "slow": slow_lookup, "async": async_lookup, "slow async": slow_async_lookup}
+
+
 def answered(trajectory: Trajectory, task: Task) -> float:
     """1.0 when all went as scripted: a call answered in each turn but the last, and the answer."""
     calls = sum(result.ok for turn in trajectory.turns for result in turn.tool_results)
@@ -58,16 +84,16 @@ class ScriptedEnvironment(Environment):
 
     Args:
         count: tasks.
-        slow: the tool sleeps a second.
+        tool: which of `TOOLS` it is.
         lag_dir: where to write how late the event loop was.
     """
 
     name = "scripted"
     rewards = (answered,)
 
-    def __init__(self, count: int, slow: bool = False, lag_dir: str | None = None) -> None:
+    def __init__(self, count: int, tool: str = "quick", lag_dir: str | None = None) -> None:
         self.count = count
-        self.tools = (slow_lookup if slow else lookup,)
+        self.tools = (TOOLS[tool],)
         self._lag_dir = lag_dir
         self._watch: asyncio.Task[None] | None = None
 
