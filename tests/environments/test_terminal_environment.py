@@ -125,6 +125,21 @@ async def test_a_users_folder_with_a_script_as_its_check_is_run(tmp_path, backen
     assert {task_id: t.reward for task_id, t in found.items()} == {"greet": 1.0, "wave": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def check(): pass\n", "has no check: an async function"),
+        ("import nothing_such\n", "does not load: Module"),
+    ],
+)
+def test_a_check_that_cannot_judge_is_refused_before_the_first_rollout(tmp_path, text, told):
+    for name, content in {"task.toml": "", "instruction.md": "Do it.", "tests/check.py": text}.items():
+        (tmp_path / "greet" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "greet" / name).write_text(content)
+    with pytest.raises(UserError, match=told):
+        TerminalEnvironment(path=str(tmp_path), backend="local", trust_checks=True).tasks("test")
+
+
 async def test_a_task_for_a_container_is_not_run_without_one(tmp_path):
     task = tmp_path / "boxed"
     task.mkdir()

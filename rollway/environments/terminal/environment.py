@@ -17,6 +17,7 @@ import msgspec
 from rollway.environments.base import Environment, Reward, Task
 from rollway.environments.terminal.clean_shell import missing_programs
 from rollway.environments.terminal.folders import TaskFolder
+from rollway.environments.terminal.host_checks import look_at
 from rollway.environments.terminal.judging import check
 from rollway.environments.terminal.preparation import prepare_container, require_programs, set_up
 from rollway.environments.terminal.task_folders import SHIPPED, folders_of, ids_in, read_folders
@@ -130,6 +131,9 @@ class TerminalEnvironment(Environment):
             for folder in folders
         ]
         self._refuse_unknown()
+        for folder in folders:
+            if folder.check == "here" and not self.shipped:
+                look_at(folder.path / "tests" / "check.py")
         self._folders |= {folder.id: folder for folder in folders}
         return [_as_task(folder) for folder in folders]
 

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from rollway.environments.terminal.checking import Box, CheckFailed, load_module
 from rollway.environments.terminal.verdict import Verdict
+from rollway.errors import UserError
 from rollway.tools.sandboxes import Sandbox, SandboxError
 
 PREFIX = "check_"
@@ -39,6 +40,19 @@ async def judge_here(check_file: Path, sandbox: Sandbox, *, timeout: float) -> V
         else:
             failed[name] = reason
     return Verdict(reward=0.0 if failed else 1.0, passed=passed, failed=failed)
+
+
+def look_at(check_file: Path) -> None:
+    """See that a file loads and has checks, before a rollout is spent on it.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        _checks(load_module(check_file), check_file)
+    except Exception as error:
+        told = str(error) if isinstance(error, ValueError) else f"{check_file} does not load: {_told(error)}"
+        raise UserError(" ".join(told.split())) from error
 
 
 async def _ask(check: Check, box: Box, deadline: float) -> str | None:
