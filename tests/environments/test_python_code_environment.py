@@ -180,9 +180,11 @@ def test_a_sandbox_does_not_show_the_files_of_tasks_wherever_they_lie(tmp_path):
 async def test_a_sandbox_that_shows_the_answers_is_refused_before_the_first_turn():
     folder = str(SHIPPED)
     sandbox = await open_sandbox(SandboxSpec(backend=BACKEND, mounts=[Mount(folder, folder)]))
-    with pytest.raises(SandboxError, match="where the answers are"):
-        await PythonCodeEnvironment().prepare_sandbox({}, sandbox)
-    await sandbox.close()
+    try:
+        with pytest.raises(SandboxError, match="where the answers are"):
+            await PythonCodeEnvironment().prepare_sandbox({}, sandbox)
+    finally:
+        await sandbox.close()
 
 
 async def test_the_judge_of_asserts_cannot_be_read_by_the_solution_it_judges():

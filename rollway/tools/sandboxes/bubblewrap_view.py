@@ -121,6 +121,14 @@ def arguments(
     for path in SCRATCH:
         mode = "0700" if path == HOME else "1777"
         found += ["--size", str(max(4096, spec.limits.disk // 4)), "--perms", mode, "--tmpfs", path]
+    memory = (WORKSPACE, *SCRATCH)
+    found += _folders(  # once more: what was made there before lies below the memory file systems
+        [
+            mount.target
+            for mount in spec.mounts
+            if any(Path(mount.target).is_relative_to(top) for top in memory)
+        ]
+    )
     for mount in spec.mounts:
         found += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
     return [*found, "--remount-ro", "/dev", "--remount-ro", "/"]

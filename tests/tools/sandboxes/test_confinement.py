@@ -202,11 +202,15 @@ async def test_a_mount_is_seen_and_read_only_unless_it_says_otherwise(
     mounts = [
         Mount(str(tmp_path / "read"), "/workspace/in"),
         Mount(str(tmp_path / "write"), "/data/out", writable=True),
+        Mount(str(tmp_path / "read"), "/tmp/a/b/in"),
+        Mount(str(tmp_path / "read"), "/workspace/far/down/in"),
     ]
     sandbox = await open_sandbox(SandboxSpec(mounts=mounts))
     try:
         done = await sandbox.exec("cat in/file; echo x > in/file; echo y > /data/out/new")
         assert done.stdout == b"data"
+        done = await sandbox.exec("cat /tmp/a/b/in/file far/down/in/file")
+        assert (done.stdout, done.stderr) == (b"datadata", b"")
     finally:
         await sandbox.close()
     assert (tmp_path / "read" / "file").read_text() == "data"
