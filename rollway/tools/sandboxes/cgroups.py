@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -84,11 +85,19 @@ def _bounds(parent: Parent, memory: int, processes: int) -> Iterator[tuple[str, 
 
 
 def reap(is_dead: Callable[[str], bool]) -> None:
-    """Remove the groups of dead owners, and kill what is in them."""
-    for parent in parents():
-        for folder in parent.folder.glob(f"{PREFIX}*"):
-            if is_dead(folder.name.removeprefix(PREFIX).split(".")[0]):
-                _removed(folder)
+    """Remove the groups of dead owners, and kill what is in them, which takes a moment to go. Blocks for some
+    seconds at most; what is left then is for the next time."""
+    left = [
+        folder
+        for parent in parents()
+        for folder in parent.folder.glob(f"{PREFIX}*")
+        if is_dead(folder.name.removeprefix(PREFIX).split(".")[0])
+    ]
+    for _ in range(REMOVAL_TRIES):
+        left = [folder for folder in left if not _removed(folder)]
+        if not left:
+            return
+        time.sleep(REMOVAL_PAUSE)
 
 
 def _removed(folder: Path) -> bool:
