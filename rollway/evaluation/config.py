@@ -203,7 +203,10 @@ class WandbConfig(_Section):
 
 
 class EvalConfig(_Section):
-    """One run: what is asked (it must stay the same for a run to be gone on with), and how it is done."""
+    """One run: what is asked (it must stay the same for a run to be gone on with), and how it is done.
+
+    Which field is which, `rollway.evaluation.run_directory.same_run` says.
+    """
 
     environment: str  # a shipped one's name, path/to/file.py[:Class], or module:Class
     environment_args: dict[str, Any] = {}  # keyword arguments of the environment's class
@@ -285,40 +288,3 @@ class EvalConfig(_Section):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``config.yaml`` holds them."""
         return self.model_dump(mode="json")
-
-
-HOW_NOT_WHAT = frozenset(
-    {
-        "workers",
-        "concurrency",
-        "pool_size",
-        "stop_after_failures",
-        "ray",
-        "wandb",
-        "out",
-        "sandbox.warm",
-        "sandbox.most",
-        "model.base_url",
-        "model.folder",
-        "model.api_key_env",
-        "model.retry",
-        "model.timeouts",
-    }
-)
-"""Fields that change how a run is done and not what is asked; they may differ when it is gone on with."""
-
-
-def differing_field(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:
-    """The dotted name of the first field in which two resolved configs ask for different things."""
-    for name in [*new, *(name for name in old if name not in new)]:
-        dotted = f"{prefix}{name}"
-        if dotted in HOW_NOT_WHAT:
-            continue
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict) and name != "environment_args":
-            found = differing_field(before, after, f"{dotted}.")
-            if found:
-                return found
-        elif before != after:
-            return dotted
-    return None

@@ -8,9 +8,7 @@ it changes nothing.
 
 from __future__ import annotations
 
-import msgspec
-
-from rollway.evaluation.run_directory import Ending, RunDirectory, is_failed, part_files
+from rollway.evaluation.run_directory import RunDirectory, decode_ending, is_failed, part_files
 from rollway.evaluation.tasks import Key
 from rollway.statistics import group_advantages
 from rollway.trajectory import decode_trajectory, encode_trajectory
@@ -34,11 +32,10 @@ def fill_advantages(run: RunDirectory, *, samples: int) -> None:
 def _rewards(run: RunDirectory) -> dict[str, dict[int, float | None]]:
     """Task to sample to reward; ``None`` where the rollout failed."""
     rewards: dict[str, dict[int, float | None]] = {}
-    decoder = msgspec.json.Decoder(Ending)
     for part in part_files(run.path):
         with part.open("rb") as file:
             for line in file:
-                ending = decoder.decode(line)
+                ending = decode_ending(line)
                 reward = None if is_failed(ending) else ending.reward
                 rewards.setdefault(ending.task_id, {})[ending.sample_index] = reward
     return rewards

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rollway.errors import UserError
-from rollway.evaluation.config import EvalConfig, differing_field
+from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.config_files import list_configs, load_config, parse_overrides
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 
@@ -169,12 +169,6 @@ def test_no_key_is_ever_part_of_a_config() -> None:
         for name in EvalConfig(environment="x").as_dict()["model"]
         if "key" in name.replace("_key_env", "")
     ]
-
-
-def test_fields_that_one_side_lacks_differ() -> None:
-    assert differing_field({"a": 1}, {"a": 1, "b": {"c": 2}}) == "b"
-    assert differing_field({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b"
-    assert differing_field({"workers": 1}, {"workers": 2}) is None
 
 
 @pytest.mark.parametrize(

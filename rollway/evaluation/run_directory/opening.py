@@ -1,0 +1,135 @@
+"""Whose a folder is: opening it for a run, and refusing what is another's.
+
+The invariant: nothing is written into a folder that holds something else, or a run of another
+configuration, and one driver at a time has a run open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from rollway.errors import UserError
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory.parts import part_files
+from rollway.evaluation.run_directory.same_run import difference
+from rollway.evaluation.run_directory.writing import RunDirectory
+from rollway.evaluation.yaml_text import parse_yaml, write_yaml
+
+_log = logging.getLogger(__name__)
+
+
+def default_path(name: str, now: str) -> Path:
+    """``runs/<name>-<now>`` under the current folder, with a number behind it where that is taken."""
+    first = Path("runs") / f"{name}-{now}"
+    path, number = first, 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return path
+
+
+def open_run(path: Path, config: EvalConfig) -> RunDirectory:
+    """Create the run directory, or open it to go on with the same run.
+
+    Raises:
+        UserError: it belongs to a run of another configuration, another driver is at work in it, it is no
+            run directory, or it cannot be written.
+    """
+    refuse_other_run(path, config)
+    try:
+        (path / "trajectories").mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(path, _lock(path))
+    except OSError as error:
+        raise UserError(f"cannot write to the run directory {path}: {error.strerror or error}") from None
+    refuse_other_run(path, config)  # whoever held the lock until now may have written it
+    _write_whole(path / "config.yaml", write_yaml(config.as_dict()))
+    return run
+
+
+def discard_empty(path: Path) -> None:
+    """Take away the directory of a run in which nothing was recorded. Its lock must be ours."""
+    if part_files(path) or (path / "set_aside.jsonl").exists():
+        return
+    for name in ("config.yaml", "log.txt", "lock"):
+        (path / name).unlink(missing_ok=True)
+    for folder in (path / "trajectories", path):
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # what is left there is not ours
+
+
+def holds_run(path: Path) -> bool:
+    """Is there a run in ``path``?"""
+    return (path / "config.yaml").exists()
+
+
+def refuse_other_run(path: Path, config: EvalConfig) -> None:
+    """Look, without writing anything, whether ``config`` may be run in ``path``.
+
+    Raises:
+        UserError: it may not, and why.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; give a folder for the run")
+    if not holds_run(path):
+        left = [
+            entry.name for entry in path.iterdir() if entry.name not in ("lock", "log.txt", "trajectories")
+        ]
+        if left or part_files(path):
+            raise UserError(f"{path} is not empty and no run directory (it has no config.yaml); give another")
+        return
+    other = difference(read_config(path), config)
+    if other is not None:
+        raise UserError(
+            f"{path} holds a run of another configuration: {other}; give another --out, or go on with: "
+            f"rollway eval --resume {path}"
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The plain values of a run's ``config.yaml``.
+
+    Raises:
+        UserError: there is none, or it is no config.
+    """
+    file = path / "config.yaml"
+    try:
+        values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    except OSError:
+        raise UserError(f"{path} is no run directory: it has no config.yaml that can be read") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{file} is no config")
+    return values
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold the run's lock. The system lets go of it when the process ends, however it ends."""
+    file = (path / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise UserError(f"another driver is at work in {path} (process {holder}); wait for it") from None
+    except OSError as error:
+        _log.warning("this file system has no locks (%s); see to it that one driver runs at a time", error)
+    file.truncate(0)
+    file.write(f"{os.getpid()} on {os.uname().nodename}\n")
+    file.flush()
+    return file
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

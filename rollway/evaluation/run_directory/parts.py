@@ -1,0 +1,81 @@
+"""The parts: the files that a run's trajectories lie in, one line of JSON each.
+
+The invariant: nothing that was on record is lost when a part is written anew: the new file is on the disk,
+whole, before it takes the old one's place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from rollway.errors import UserError
+from rollway.trajectory import Trajectory, decode_trajectory
+
+
+def part_files(path: Path) -> list[Path]:
+    """The files with a run's trajectories, in the order in which they were written."""
+    return sorted((path / "trajectories").glob("part-*.jsonl"))
+
+
+def next_part(path: Path) -> Path:
+    """The part after the last one. It is not there yet."""
+    parts = part_files(path)
+    number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
+    return path / "trajectories" / f"part-{number:05d}.jsonl"
+
+
+def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
+    """The trajectories of a run directory, one at a time. A torn last line is left out.
+
+    Raises:
+        UserError: another line is no trajectory.
+    """
+    for part in part_files(Path(path)):
+        with part.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield decode_trajectory(line)
+                except msgspec.DecodeError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
+
+
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """Write to a file without a buffer, which may take less than it is given."""
+    while data:
+        data = data[file.write(data) :]
+
+
+def rewrite_part(part: Path, change: Callable[[bytes], bytes | None]) -> None:
+    """Write the part anew from its first changed line on, and put it in the old one's place."""
+    temporary = part.with_name(f".{part.name}.new")
+    new: IO[bytes] | None = None
+    same = 0  # bytes before the first change
+    with part.open("rb") as old:
+        for line in old:
+            kept = change(line)
+            if new is None and kept != line:
+                new = temporary.open("wb")
+                _copy(part, new, same)
+            if new is None:
+                same += len(line)
+            elif kept is not None:
+                new.write(kept)
+    if new is not None:
+        new.flush()
+        os.fsync(new.fileno())
+        new.close()
+        temporary.replace(part)
+
+
+def _copy(source: Path, target: IO[bytes], count: int) -> None:
+    with source.open("rb") as file:
+        while count > 0 and (block := file.read(min(count, 1 << 20))):
+            target.write(block)
+            count -= len(block)

@@ -1,0 +1,106 @@
+"""An open run, written to: each rollout that ends is entered once, in a whole line.
+
+The invariant: a line is in its file, whole, when `RunDirectory.append` returns; no line of a key that is on
+record is written, and nothing is ever glued to half a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from rollway.evaluation.keys import KeySet
+from rollway.evaluation.run_directory.endings import reason_to_set_aside
+from rollway.evaluation.run_directory.parts import next_part, part_files, rewrite_part, write_all
+from rollway.evaluation.tasks import Key
+
+PART_BYTES = 256 * 2**20
+"""A part that has grown beyond this is closed and the next begun."""
+
+_log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """An open run: locked, cleaned, and ready to be appended to. Close it, or use it as a context manager.
+
+    ``done`` are the keys that are on record for good.
+    """
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        self.path = path
+        self.done = KeySet()
+        self._lock = lock
+        self._part: IO[bytes] | None = None
+        self._aside: IO[bytes] | None = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Bring everything to the disk and let the next driver in."""
+        self._close_part()
+        if self._aside is not None:
+            self._aside.close()
+            self._aside = None
+        self._lock.close()
+
+    def append(self, key: Key, line: bytes) -> None:
+        """Write one rollout that ended. It is in the file, whole, when this returns.
+
+        Raises:
+            ValueError: this key is on record already.
+        """
+        if key in self.done:
+            raise ValueError(f"rollout {key} is on record already")
+        if self._part is not None and self._part.tell() >= PART_BYTES:
+            self._close_part()
+        if self._part is None:
+            self._part = next_part(self.path).open("xb", buffering=0)
+        try:
+            write_all(self._part, line + b"\n")
+        except OSError:
+            self._part.close()  # nothing may follow half a line
+            self._part = None
+            raise
+        self.done.add(key)
+
+    def set_aside(self, line: bytes) -> None:
+        """Keep a line that does not count."""
+        if self._aside is None:
+            self._aside = (self.path / "set_aside.jsonl").open("ab")
+        self._aside.write(line.rstrip(b"\n") + b"\n")
+        self._aside.flush()
+
+    def rewrite(self, change: Callable[[bytes], bytes | None]) -> None:
+        """Put every stored line through ``change``; ``None`` takes it out. A part is replaced in one step,
+        or, when no line of it changed, left alone."""
+        self._close_part()
+        for part in part_files(self.path):
+            rewrite_part(part, change)
+
+    def _close_part(self) -> None:
+        if self._part is not None:
+            os.fsync(self._part.fileno())
+            self._part.close()
+            self._part = None
+
+    def take_stock(self, is_asked: Callable[[Key], bool]) -> None:
+        """Read what is there: `done` are the keys that count, everything else is set aside."""
+        seen = KeySet()
+
+        def keep(line: bytes) -> bytes | None:
+            reason = reason_to_set_aside(line, seen, is_asked)
+            if reason is None:
+                return line if line.endswith(b"\n") else line + b"\n"
+            _log.warning("%s", reason)
+            self.set_aside(line)
+            return None
+
+        self.rewrite(keep)
+        self.done = seen

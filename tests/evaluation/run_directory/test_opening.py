@@ -1,0 +1,58 @@
+"""Whose a folder is: one driver, one configuration, and nothing of anybody else's is touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from stored_runs import CONFIG, opened
+
+from rollway.errors import UserError
+from rollway.evaluation.config_files import load_stored_config
+from rollway.evaluation.run_directory import default_path, open_run
+
+
+def test_a_second_driver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(UserError, match=r"another driver is at work .*process \d+ on"):
+        open_run(tmp_path, CONFIG)
+
+
+def test_the_lock_of_a_killed_driver_does_not_hold(tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory import open_run
+run = open_run(pathlib.Path({str(tmp_path)!r}), EvalConfig.model_validate({CONFIG.as_dict()!r}))
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    opened(tmp_path).close()
+
+
+def test_the_stored_config_is_the_config(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    stored = load_stored_config(tmp_path)
+    assert stored.model_copy(update={"out": None}) == CONFIG
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["samples"] == 2
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not empty and no run directory"):
+        open_run(tmp_path, CONFIG)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to the run directory"):
+        open_run(tmp_path / "file" / "run", CONFIG)
+
+
+def test_two_runs_of_one_second_get_two_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = default_path("calculator", "20260101-120000")
+    first.mkdir(parents=True)
+    assert str(default_path("calculator", "20260101-120000")) == f"{first}-2"

@@ -1,0 +1,55 @@
+"""A run is gone on with when it asks for the same; how it is done may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from stored_runs import CONFIG, opened
+
+from rollway.errors import UserError
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory import open_run
+from rollway.evaluation.run_directory.same_run import differing_field
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"samples": 3}, "samples was 2 and is now 3"),
+        ({"sampling": {"temperature": 0.5}}, "sampling.temperature was None and is now 0.5"),
+        ({"limits": {"max_turns": 4}}, "limits.max_turns was 30 and is now 4"),
+        ({"environment_args": {"a": 1}}, "environment_args was {} and is now {'a': 1}"),
+        ({"model": {"policy": "calculator-weak"}}, "model.policy"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
+    ],
+)
+def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(
+    tmp_path: Path, changes: dict[str, object], field: str
+) -> None:
+    opened(tmp_path).close()
+    other = EvalConfig.model_validate({"environment": "calculator", "split": "test", "samples": 2, **changes})
+    with pytest.raises(UserError, match="run of another configuration") as error:
+        open_run(tmp_path, other)
+    assert field in str(error.value)
+
+
+def test_how_a_run_is_done_may_change(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    changed = {"workers": 7, "concurrency": 3, "wandb": {"enabled": True}, "out": "elsewhere"}
+    open_run(tmp_path, EvalConfig.model_validate(CONFIG.as_dict() | changed)).close()
+
+
+def test_a_field_that_came_later_has_its_default_in_an_older_run(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del stored["reasoning_parser"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
+    opened(tmp_path).close()
+
+
+def test_fields_that_one_side_lacks_differ() -> None:
+    assert differing_field({"a": 1}, {"a": 1, "b": {"c": 2}}) == "b"
+    assert differing_field({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b"
+    assert differing_field({"workers": 1}, {"workers": 2}) is None

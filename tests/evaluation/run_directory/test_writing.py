@@ -1,0 +1,48 @@
+"""An open run: each key once, in a whole line, whatever a write ends in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stored_runs import keys, line, opened
+
+from rollway.evaluation.run_directory import part_files, writing
+
+
+def test_what_was_appended_is_there_when_the_run_is_opened_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+        run.append(("a", 1), line(("a", 1)))
+    with opened(tmp_path) as run:
+        assert run.done == {("a", 0), ("a", 1)}
+        run.append(("b", 0), line(("b", 0)))
+    assert keys(tmp_path) == [("a", 0), ("a", 1), ("b", 0)]
+
+
+def test_a_key_cannot_be_written_twice(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+        with pytest.raises(ValueError, match="on record already"):
+            run.append(("a", 0), line(("a", 0)))
+
+
+def test_parts_are_closed_when_they_have_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "PART_BYTES", 10)
+    with opened(tmp_path) as run:
+        for sample in range(3):
+            run.append(("a", sample), line(("a", sample)))
+    assert [part.name for part in part_files(tmp_path)] == [f"part-0000{n}.jsonl" for n in range(3)]
+    assert keys(tmp_path) == [("a", 0), ("a", 1), ("a", 2)]
+
+
+def test_after_a_failed_write_nothing_is_glued_to_half_a_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as run, Path("/dev/full").open("wb", buffering=0) as full:
+        run.append(("a", 0), line(("a", 0)))
+        assert run._part is not None
+        run._part.close()
+        run._part = full
+        with pytest.raises(OSError, match="No space left"):
+            run.append(("a", 1), line(("a", 1)))
+        run.append(("b", 0), line(("b", 0)))
+    assert keys(tmp_path) == [("a", 0), ("b", 0)]

@@ -1,0 +1,43 @@
+"""Records as a run directory holds them, for tests of what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.run_directory import RunDirectory, open_run, read_trajectories
+from rollway.evaluation.tasks import Key
+from rollway.trajectory import StopReason, Trajectory, encode_trajectory
+
+CONFIG = EvalConfig(environment="calculator", split="test", samples=2)
+
+
+def line(
+    key: Key, *, reward: float | None = 1.0, stop: StopReason = StopReason.COMPLETED, **more: object
+) -> bytes:
+    """A rollout that ended, as it is written, without the line's end."""
+    task_id, sample = key
+    return encode_trajectory(
+        Trajectory(
+            id=f"{task_id}-{sample}",
+            messages=[{"role": "user", "content": "hé"}],
+            task_id=task_id,
+            sample_index=sample,
+            reward=reward,
+            stop_reason=stop,
+            **more,
+        )
+    )
+
+
+def opened(path: Path, asked: Callable[[Key], bool] = lambda key: True) -> RunDirectory:
+    """A run of `CONFIG`, open and cleaned."""
+    run = open_run(path, CONFIG)
+    run.take_stock(asked)
+    return run
+
+
+def keys(path: Path) -> list[Key]:
+    """The keys on record, in their order."""
+    return [(t.task_id, t.sample_index) for t in read_trajectories(path)]
