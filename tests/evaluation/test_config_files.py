@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from rollway.errors import UserError
-from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.config_files import list_configs, load_config, parse_overrides
-from rollway.evaluation.yaml_text import parse_yaml, write_yaml
+from rollway.evaluation.yaml_text import write_yaml
 
 
 def complaint(values: dict[str, Any] | str, tmp_path: Path) -> str:
@@ -26,13 +25,6 @@ def complaint(values: dict[str, Any] | str, tmp_path: Path) -> str:
 def test_every_shipped_config_is_valid(name: str) -> None:
     assert name in list_configs()
     assert load_config(name).environment == "calculator"
-
-
-def test_a_config_survives_its_own_file(tmp_path: Path) -> None:
-    config = load_config("calculator").resolved(split="test")
-    file = tmp_path / "config.yaml"
-    file.write_text(write_yaml(config.as_dict()))
-    assert load_config(str(file)) == config
 
 
 @pytest.mark.parametrize(
@@ -146,33 +138,3 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 def test_a_missing_config_file_says_so() -> None:
     with pytest.raises(UserError, match=r"no config file nowhere\.yaml"):
         load_config("nowhere.yaml")
-
-
-def test_a_server_of_ones_own_leaves_the_embedded_policy_out() -> None:
-    config = load_config("calculator", {"model.base_url": "http://127.0.0.1:1"})
-    assert config.model.policy is None
-
-
-def test_a_resolved_config_means_the_same_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    config = EvalConfig(environment="env.py:Mine", groups=True, out="here").resolved()
-    assert config.environment == f"{tmp_path}/env.py:Mine"
-    assert config.out == f"{tmp_path}/here"
-    assert config.split == "train"
-
-
-def test_no_key_is_ever_part_of_a_config() -> None:
-    assert not [
-        name
-        for name in EvalConfig(environment="x").as_dict()["model"]
-        if "key" in name.replace("_key_env", "")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("1e-3", 1e-3), ("5", 5), ("0.5", 0.5), ("1E5", 1e5), ("'1e-3'", "1e-3")]
-)
-def test_numbers_are_numbers(text: str, value: object) -> None:
-    assert parse_yaml(text, "x") == value

@@ -1,0 +1,36 @@
+"""A whole config: complete, without a secret, and the same from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config_files import load_config
+from rollway.evaluation.yaml_text import write_yaml
+
+
+def test_a_config_survives_its_own_file(tmp_path: Path) -> None:
+    config = load_config("calculator").resolved(split="test")
+    file = tmp_path / "config.yaml"
+    file.write_text(write_yaml(config.as_dict()))
+    assert load_config(str(file)) == config
+
+
+def test_a_resolved_config_means_the_same_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = EvalConfig(environment="env.py:Mine", groups=True, out="here").resolved()
+    assert config.environment == f"{tmp_path}/env.py:Mine"
+    assert config.out == f"{tmp_path}/here"
+    assert config.split == "train"
+
+
+def test_no_key_is_ever_part_of_a_config() -> None:
+    assert not [
+        name
+        for name in EvalConfig(environment="x").as_dict()["model"]
+        if "key" in name.replace("_key_env", "")
+    ]
