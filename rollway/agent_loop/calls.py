@@ -1,0 +1,176 @@
+"""The calls of a turn: run at the same time, answered in their order.
+
+The invariant: each call gets exactly one result and one tool message, also where it may not run, or the
+rollout ends while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterable, Sequence
+
+from rollway.limits import Limits
+from rollway.replies import repair_request
+from rollway.tool_parsers import ParseError
+from rollway.tools import (
+    ApprovalPolicy,
+    CallExecutor,
+    ExecutedCall,
+    RolloutContext,
+    ToolPool,
+    ToolRegistry,
+    answer_without_running,
+    execute_call,
+)
+from rollway.tools.budgets import fitted, shares_of
+from rollway.trajectory import ToolCall, ToolError, ToolErrorKind, Trajectory, Turn
+
+
+class TurnCalls:
+    """Runs the calls of a rollout's turns and enters what came of them into its record."""
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        context: RolloutContext,
+        *,
+        tools: ToolRegistry,
+        pool: ToolPool,
+        limits: Limits,
+        approval: ApprovalPolicy | None,
+        keep_results: bool,
+        execute: CallExecutor | None,
+    ) -> None:
+        self.trajectory = trajectory
+        self.context = context
+        self.limits = limits
+        self.keep_results = keep_results
+        self.count = sum(len(turn.tool_calls) for turn in trajectory.turns)  # of the whole rollout
+        self._around = execute
+        self._execute = functools.partial(
+            execute_call,
+            registry=tools,
+            pool=pool,
+            timeout=limits.tool_timeout,
+            max_result_chars=limits.max_result_chars,
+            context=context,
+            approval=approval,
+        )
+
+    async def run(self, calls: Sequence[ToolCall], turn: Turn) -> bool:
+        """Run a turn's calls at the same time. True when one of them ends the rollout."""
+        before, self.count = self.count, self.count + len(calls)
+        tasks = [
+            asyncio.ensure_future(self._run_one(call, turn, position=position))
+            for position, call in enumerate(calls, before)
+        ]
+        notes: dict[str, str] = {}
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+            if self.keep_results:
+                notes = await self._keep(_outcomes(tasks, calls, turn))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            executed = self._fitted(_outcomes(tasks, calls, turn), notes)
+            self._answer(zip(calls, executed, strict=True), turn)
+        return any(one.stop for one in executed)
+
+    def answer_cut_off(self, calls: Sequence[ToolCall], turn: Turn) -> None:
+        """Answer calls of a reply that is not whole, without running them."""
+        self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
+
+    def ask_again(self, errors: Sequence[ParseError], turn: Turn) -> None:
+        """Tell the model, and the record, which of its calls could not be read."""
+        told = repair_request(errors)
+        self.trajectory.messages.append(told)
+        for error in errors:
+            self.trajectory.tool_errors.append(
+                ToolError(
+                    turn=turn.index + 1,
+                    tool_name=error.name,
+                    arguments=error.raw,
+                    kind=ToolErrorKind.PARSE,
+                    error=f"{error.kind.value} at character {error.position}: {error.message}",
+                    tool_result=told["content"],
+                )
+            )
+
+    async def _run_one(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
+        """Run the rollout's call number ``position`` (0-based), or say why it may not run."""
+        limit = self.limits.max_tool_calls
+        if limit is not None and position >= limit:
+            return answer_without_running(
+                call,
+                turn=turn.index + 1,
+                kind=ToolErrorKind.NOT_ALLOWED,
+                error=f"the rollout's limit of {limit} tool calls is used up",
+                told="Not run: no tool calls are left. Answer with what you know.",
+            )
+        if self._around is None:
+            return await self._execute(call, turn=turn.index + 1)
+        run = functools.partial(self._execute, call, turn=turn.index + 1)
+        return await self._around(call, turn=turn.index + 1, context=self.context, run=run)
+
+    async def _keep(self, executed: Sequence[ExecutedCall]) -> dict[str, str]:
+        from rollway.tools.kept_results import keep_whole
+
+        assert self.context.sandbox is not None  # `AgentLoop.run` saw to it
+        return await keep_whole(executed, self._shares(executed), self.context.sandbox)
+
+    def _fitted(self, executed: Sequence[ExecutedCall], notes: dict[str, str]) -> Sequence[ExecutedCall]:
+        """The results cut to what a turn may show. Each is within its own bound already."""
+        if self.limits.max_turn_result_chars is None and not notes:
+            return executed
+        return fitted(executed, self._shares(executed), notes)
+
+    def _shares(self, executed: Sequence[ExecutedCall]) -> list[int]:
+        return shares_of(executed, self.limits.max_result_chars, self.limits.max_turn_result_chars)
+
+    def _answer(self, answers: Iterable[tuple[ToolCall, ExecutedCall]], turn: Turn) -> None:
+        for call, executed in answers:
+            turn.tool_results.append(executed.result)
+            if executed.error is not None:
+                self.trajectory.tool_errors.append(executed.error)
+            self.trajectory.messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": call.id,
+                    "name": call.name,
+                    "content": executed.result.content,
+                }
+            )
+
+
+def _cut_off(call: ToolCall, turn: Turn) -> ExecutedCall:
+    return answer_without_running(
+        call,
+        turn=turn.index + 1,
+        kind=ToolErrorKind.CANCELLED,
+        error=f"the reply ended with {turn.finish_reason!r}, so the call may not be whole",
+        told="Not run: the reply was cut off.",
+    )
+
+
+def _outcome(task: asyncio.Future[ExecutedCall], call: ToolCall, turn: Turn) -> ExecutedCall:
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return task.result()
+    if task.done() and not task.cancelled():
+        task.result()  # a programming error of the engine's: raise it
+    return answer_without_running(
+        call,
+        turn=turn.index + 1,
+        kind=ToolErrorKind.CANCELLED,
+        error="the rollout ended while the tool ran",
+        told="Not finished: the rollout ended.",
+    )
+
+
+def _outcomes(
+    tasks: Sequence[asyncio.Future[ExecutedCall]], calls: Sequence[ToolCall], turn: Turn
+) -> list[ExecutedCall]:
+    return [_outcome(task, call, turn) for task, call in zip(tasks, calls, strict=True)]

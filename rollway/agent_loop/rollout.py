@@ -1,0 +1,201 @@
+"""One rollout, turn by turn: ask the model, keep what it replied, act on it, until there is a reason to stop.
+
+The invariant: a reply is entered into the record whole, as the model is shown it again, before anything is
+done about it; the tokens and calls of all turns count towards the limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rollway.agent_loop.calls import TurnCalls
+from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
+from rollway.inference.errors import ContextOverflow, InferenceError
+from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
+from rollway.replies import Reply, history_message, read_reply
+from rollway.sequences import PromptChain, untrainable_reason
+from rollway.tools import RolloutContext
+from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
+
+if TYPE_CHECKING:
+    from rollway.agent_loop.loop import AgentLoop
+
+Done = Callable[[Trajectory], bool]
+
+
+class Rollout:
+    """One run of the loop: the record, and what is needed to go on with it.
+
+    ``covered`` is how many of the record's messages stand in its turns already; ``done`` as for
+    `AgentLoop.run`.
+    """
+
+    def __init__(
+        self,
+        loop: AgentLoop,
+        trajectory: Trajectory,
+        done: Done | None,
+        covered: int,
+        context: RolloutContext,
+    ) -> None:
+        self.loop = loop
+        self.limits = loop.limits
+        self.trajectory = trajectory
+        self.done = done
+        self.definitions = [tool.shared_definition() for tool in loop.tools]
+        self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
+        turns = trajectory.turns
+        self.completion_tokens = sum(_sampled(turn) for turn in turns)
+        self.call_ids = {call.id for turn in turns for call in turn.tool_calls}
+        self.chain = PromptChain(loop.decode)
+        self.chain.go_on(turns)
+        self.covered = covered  # messages that the chain's ids stand for
+        self.calls = TurnCalls(
+            trajectory,
+            context,
+            tools=loop.tools,
+            pool=loop.pool,
+            limits=loop.limits,
+            approval=loop.approval,
+            keep_results=loop.keep_results,
+            execute=loop.execute,
+        )
+
+    async def run(self) -> StopReason:
+        """Take turns until there is a reason to stop."""
+        while True:
+            reason = self._limit() or await self._turn()
+            if reason is not None:
+                return reason
+
+    def _limit(self) -> StopReason | None:
+        turns = len(self.trajectory.turns)
+        return reached_limit(self.limits, turns=turns, tokens_left=self._tokens_left())
+
+    async def _turn(self) -> StopReason | None:
+        started = time.monotonic()
+        try:
+            completion = await self.loop.client.generate(self._request())
+        except ContextOverflow as error:
+            self.trajectory.metadata["context_overflow"] = str(error)
+            return StopReason.CONTEXT_OVERFLOW
+        except InferenceError as error:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                return StopReason.TIMEOUT  # the client has the same deadline, and noticed it first
+            self.trajectory.error = ErrorRecord(
+                kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
+            )
+            return StopReason.MODEL_ERROR
+        reply = read_reply(
+            completion,
+            parser=self.loop.parser if self.definitions else None,
+            reasoning_format=self.loop.reasoning_parser,
+            tools=self.definitions,
+            used_ids=self.call_ids,
+            turn=len(self.trajectory.turns),
+        )
+        turn = self._keep(completion, reply, time.monotonic() - started)
+        return await self._act(turn, reply)
+
+    def _request(self) -> CompletionRequest:
+        index = len(self.trajectory.turns)
+        changes: dict[str, int] = {}
+        budget = self._tokens_left()
+        if budget is not None:
+            own = self.loop.sampling.max_tokens
+            changes["max_tokens"] = budget if own is None else min(budget, own)
+        if self.trajectory.seed is not None:
+            changes["seed"] = turn_seed(self.trajectory.seed, index)
+        sampling = self.loop.sampling
+        return CompletionRequest(
+            messages=self.trajectory.messages,
+            prefix=self._prefix(),
+            tools=self.definitions,
+            sampling=_with(sampling, changes) if changes else sampling,
+            request_id=f"{self.trajectory.id}-{index}",
+            deadline=self.deadline,
+        )
+
+    def _prefix(self) -> PromptPrefix | None:
+        chain = self.chain
+        if chain.sampled is None:
+            return None
+        return PromptPrefix(chain.token_ids, chain.sampled, self.covered)
+
+    def _tokens_left(self) -> int | None:
+        budget = self.limits.max_completion_tokens
+        return None if budget is None else budget - self.completion_tokens
+
+    def _keep(self, completion: Completion, reply: Reply, total: float) -> Turn:
+        """Enter the reply into the record, in the shape in which the model is shown it again."""
+        if completion.dropped_stop:
+            self.chain.drop_stop(self.trajectory.turns[-1])
+        turn = Turn(
+            index=len(self.trajectory.turns),
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            reasoning=reply.reasoning,
+            content=reply.content,
+            tool_calls=reply.calls,
+            parsed_by=reply.parsed_by,
+            finish_reason=completion.finish_reason,
+            usage=completion.usage,
+            server=completion.server,
+            weight_version=completion.weight_version,
+            weight_versions=completion.weight_versions,
+            resumes=completion.resumes,
+            attempts=completion.attempts,
+            timing=TurnTiming(
+                queued=completion.timing.queued, first_token=completion.timing.first_token, total=total
+            ),
+        )
+        self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
+        turn.untrainable = untrainable_reason(turn)
+        self.completion_tokens += _sampled(turn)
+        self.trajectory.model = completion.model or self.trajectory.model
+        self.trajectory.turns.append(turn)
+        self.trajectory.messages.append(history_message(reply))
+        self.covered = len(self.trajectory.messages)
+        return turn
+
+    async def _act(self, turn: Turn, reply: Reply) -> StopReason | None:
+        reason = reason_to_stop(turn, reply, self._tokens_left())
+        if reason is not None:
+            if reason is StopReason.MODEL_ERROR:
+                self.trajectory.error = server_gave_up(turn)
+            self.calls.answer_cut_off(reply.calls, turn)
+            return reason
+        started = time.monotonic()
+        stopped = await self.calls.run(reply.calls, turn)
+        if reply.errors:
+            self.calls.ask_again(reply.errors, turn)
+        _set_tool_time(turn, time.monotonic() - started)
+        if stopped:
+            return StopReason.TOOL_STOPPED
+        if self.done is not None and self.done(self.trajectory):
+            return StopReason.ENVIRONMENT_DONE
+        return None
+
+
+def turn_seed(seed: int, turn: int) -> int:
+    """The sampling seed of one turn: fixed by the rollout's seed, different for each turn, below 2**31."""
+    return (seed * 1_000_003 + turn * 7_919) % 2**31
+
+
+def _sampled(turn: Turn) -> int:
+    """What a turn takes of the budget: its ids where they are known, else what the server counted."""
+    return len(turn.token_ids) if turn.token_ids is not None else turn.usage.completion_tokens
+
+
+def _with(sampling: Sampling, changes: dict[str, int]) -> Sampling:
+    fields = {name: getattr(sampling, name) for name in Sampling.__struct_fields__}
+    return Sampling(**(fields | changes))
+
+
+def _set_tool_time(turn: Turn, seconds: float) -> None:
+    timing = turn.timing
+    turn.timing = TurnTiming(
+        queued=timing.queued, first_token=timing.first_token, total=timing.total, tools=seconds
+    )
