@@ -99,7 +99,8 @@ async def test_nothing_that_the_rollout_started_runs_while_it_is_checked():
 @pytest.mark.parametrize(("kept", "solved"), [(True, True), (False, False)])
 async def test_a_service_runs_while_it_is_checked_where_the_task_asks_for_one(tmp_path, kept, solved):
     (tmp_path / "tests").mkdir()
-    body = 'echo ask > ask; timeout 2 bash -c "until [ -s told ]; do :; done"'
+    patience = 20 if kept else 1  # seconds; nobody answers one that was ended
+    body = f'echo ask > ask; timeout {patience} bash -c "until [ -s told ]; do :; done"'
     (tmp_path / "tests" / "test.sh").write_text(
         SCRIPT + body + " && echo 1 > $LOGS_DIR/verifier/reward.txt\n"
     )

@@ -137,6 +137,11 @@ def kill_command(
     return [engine, "exec", container_name(sandbox_id), *script]
 
 
+def make_room_command(engine: str, sandbox_id: str) -> list[str]:
+    """Have the container's first process end all others. That takes no process in the container."""
+    return [engine, "kill", "--signal", "USR1", container_name(sandbox_id)]
+
+
 def remove_command(engine: str, names: Sequence[str]) -> list[str]:
     """Kill and remove containers, with the volumes that were made for them alone."""
     at_once = ["--time", "0"] if engine == "podman" else []  # docker kills at once

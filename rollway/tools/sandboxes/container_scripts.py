@@ -1,8 +1,8 @@
 """The shell scripts that run inside a container: plain POSIX sh, nothing else needs to be in the image.
 
 Every command runs under `RUN` with a mark of its own in its environment. `KILL` ends what bears the mark and
-all that came of it, with shell builtins alone, so that it works where the command used up every process. It
-looks until nothing is left, which takes a while on a busy machine; whoever waits for it has a deadline.
+all that came of it, with shell builtins alone, so that it starts nothing where places are short. It looks
+until nothing is left, which takes a while on a busy machine; whoever waits for it has a deadline.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ NO_DIRECTORY = 256
 """No command's exit code: the folder to start in is missing."""
 
 # What keeps a container there: as its first process it cannot be killed from inside, and it reaps what the
-# commands leave. The mark on it and its child is none of a command's.
+# commands leave. The mark on it and its child is none of a command's. Where a command has used up every
+# process, the engine itself cannot bring another in, not even `KILL`: then a signal has this one end the others.
 IDLE = r"""
+trap 'kill -KILL -1' USR1
 while :; do
   sleep 2147483647 &
   wait $!

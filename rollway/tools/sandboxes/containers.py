@@ -23,6 +23,7 @@ from rollway.tools.sandboxes.container_commands import (
     container_name,
     exec_command,
     kill_command,
+    make_room_command,
     remove_command,
     run_command,
     running_command,
@@ -262,14 +263,19 @@ class ContainerSandbox:
     async def _kill(
         self, mark: str, *, spare_first: bool = False, started_after: float | None = None
     ) -> None:
-        """Kill what a command started. A container in which that cannot be done is closed."""
+        """Kill what a command started, and all else too where it left no room for the engine to come in.
+        A container in which that cannot be done is closed."""
         if self._closed:
             return
         words = kill_command(
             self._engine, self.id, mark, spare_first=spare_first, started_after=started_after
         )
         try:
-            await ask_engine(words)
+            try:
+                await ask_engine(words)
+            except SandboxError:
+                await ask_engine(make_room_command(self._engine, self.id))
+                await ask_engine(words)
         except (SandboxError, UserError) as error:
             await self.close()
             raise SandboxError(f"its command could not be killed, so it was closed: {error}") from error

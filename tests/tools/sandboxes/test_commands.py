@@ -84,7 +84,7 @@ async def test_a_background_process_holds_nothing_up_and_goes_on(sandbox: Sandbo
     done = await sandbox.exec(
         "(for i in $(seq 1000); do sleep 0.02; echo $i >> beat; echo $i; done) & echo on"
     )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # of twenty, at least, that it goes on
     assert done.stdout.startswith(b"on\n")
     count = "wc -l < beat"
     first = int((await sandbox.exec("until [ -s beat ]; do sleep 0.01; done; " + count, timeout=10)).stdout)
@@ -139,10 +139,11 @@ async def test_only_what_was_started_lately_is_killed(sandbox: Sandbox) -> None:
     process = await sandbox.start(["bash"])
     await process.write(b"(setsid sleep 301 &); echo old\n")
     assert await process.read() == b"old\n"
-    await asyncio.sleep(0.5)
+    seen = time.monotonic()
+    await asyncio.sleep(1.0)
     await process.write(b"(setsid sleep 302 &); echo new\n")
     assert await process.read() == b"new\n"
-    await process.kill(children_only=True, started_after=0.3)
+    await process.kill(children_only=True, started_after=time.monotonic() - seen - 0.05)
     assert await _running(sandbox, "sleep 30[1]") == 1
     assert await _running(sandbox, "sleep 30[2]") == 0
 

