@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import msgspec
 import pytest
-from container_image import PLAIN, WITH_BASH, NoPodman, podman_with_images
+from container_image import PLAIN, WITH_BASH
 
 from rollway.environments.terminal.environment import TerminalEnvironment
 from rollway.environments.terminal.judging import check
@@ -41,20 +38,6 @@ FORMS = {
         "tests/expected": "42\n",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = dict(os.environ)
-    try:
-        with podman_with_images(tmp_path_factory.mktemp("podman")) as variables:
-            os.environ.update(variables)
-            yield
-    except NoPodman as reason:
-        pytest.skip(str(reason))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 PREPARED = [

@@ -17,8 +17,8 @@ NO_DIRECTORY = 256
 """No command's exit code: the folder to start in is missing."""
 
 # What keeps a container there: as its first process it cannot be killed from inside, and it reaps what the
-# commands leave. The mark on it and its child is none of a command's. Where a command has used up every
-# process, the engine itself cannot bring another in, not even `KILL`: then a signal has this one end the others.
+# commands leave. The mark on it and its child is none of a command's. Where a command has used up all
+# processes, the engine itself cannot bring in one more, not even `KILL`: a signal has this end the others.
 IDLE = r"""
 trap 'kill -KILL -1' USR1
 while :; do

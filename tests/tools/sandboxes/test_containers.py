@@ -8,11 +8,11 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from container_image import PLAIN, WITH_BASH, NoPodman, podman_with_images
+from container_image import PLAIN, WITH_BASH
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import (
@@ -29,20 +29,6 @@ from rollway.tools.sandboxes.container_orphans import is_dead, owner_of_this_pro
 from rollway.tools.sandboxes.containers import open_container
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = dict(os.environ)
-    try:
-        with podman_with_images(tmp_path_factory.mktemp("podman")) as variables:
-            os.environ.update(variables)
-            yield
-    except NoPodman as reason:
-        pytest.skip(str(reason))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def spec(image: str = PLAIN, **fields: object) -> SandboxSpec:

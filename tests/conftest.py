@@ -1,0 +1,25 @@
+"""What tests of several folders share: a container engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from container_image import NoPodman, podman_with_images
+
+
+@pytest.fixture(scope="session")
+def podman_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Under these environment variables podman has the images of `container_image`, which are made once."""
+    try:
+        with podman_with_images(tmp_path_factory.mktemp("podman")) as variables:
+            yield variables
+    except NoPodman as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def engine(podman_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers can be run in this test; where they cannot, it is skipped with the reason."""
+    for name, value in podman_variables.items():
+        monkeypatch.setenv(name, value)
