@@ -30,7 +30,7 @@ def next_part(path: Path) -> Path:
 
 
 def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
-    """The trajectories of a run directory, one at a time. A torn last line is left out.
+    """The trajectories of a run directory, one at a time. A torn last line of a part is left out.
 
     Raises:
         UserError: another line is no trajectory.
@@ -40,9 +40,9 @@ def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
             for number, line in enumerate(file, 1):
                 try:
                     yield decode_trajectory(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     if not line.endswith(b"\n"):
-                        return
+                        break  # the driver that was writing it went on, if at all, with the next part
                     raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
 
 

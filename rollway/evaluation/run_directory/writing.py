@@ -55,6 +55,7 @@ class RunDirectory:
 
         Raises:
             ValueError: this key is on record already.
+            OSError: it could not be written; what was written of it has been cut off again.
         """
         if key in self.done:
             raise ValueError(f"rollout {key} is on record already")
@@ -62,11 +63,11 @@ class RunDirectory:
             self._close_part()
         if self._part is None:
             self._part = next_part(self.path).open("xb", buffering=0)
+        began = self._part.tell()
         try:
             write_all(self._part, line + b"\n")
-        except OSError:
-            self._part.close()  # nothing may follow half a line
-            self._part = None
+        except BaseException:
+            self._cut_off(began)
             raise
         self.done.add(key)
 
@@ -83,6 +84,17 @@ class RunDirectory:
         self._close_part()
         for part in part_files(self.path):
             rewrite_part(part, change)
+
+    def _cut_off(self, end: int) -> None:
+        """Take half a line off the part again. Where even that fails, nothing may follow it in its part."""
+        part = self._part
+        assert part is not None
+        try:
+            part.truncate(end)
+            part.seek(end)
+        except OSError:
+            self._part = None
+            part.close()
 
     def _close_part(self) -> None:
         if self._part is not None:

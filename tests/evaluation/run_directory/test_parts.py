@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_runs import keys, line, opened
 
+from rollway.errors import UserError
 from rollway.evaluation.run_directory import part_files
 
 
@@ -43,3 +44,21 @@ def test_a_part_that_needs_no_change_is_left_alone(tmp_path: Path) -> None:
     before = part.stat().st_ino
     opened(tmp_path).close()
     assert part.stat().st_ino == before
+
+
+def test_reading_goes_on_in_the_next_part_after_a_torn_last_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+    first = part_files(tmp_path)[0]
+    first.write_bytes(first.read_bytes() + line(("a", 1))[:40])
+    first.with_name("part-00001.jsonl").write_bytes(line(("b", 0)) + b"\n")
+    assert keys(tmp_path) == [("a", 0), ("b", 0)]
+
+
+@pytest.mark.parametrize("torn", [line(("a", 1))[:40], line(("a", 1)).replace("é".encode(), b"\xc3")])
+def test_a_torn_line_that_others_follow_is_refused(torn: bytes, tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    part = tmp_path / "trajectories" / "part-00000.jsonl"
+    part.write_bytes(b"\n".join([line(("a", 0)), torn, line(("b", 0)), b""]))
+    with pytest.raises(UserError, match=r"part-00000.jsonl, line 2: no trajectory"):
+        keys(tmp_path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +39,32 @@ def test_parts_are_closed_when_they_have_grown(tmp_path: Path, monkeypatch: pyte
     assert keys(tmp_path) == [("a", 0), ("a", 1), ("a", 2)]
 
 
-def test_after_a_failed_write_nothing_is_glued_to_half_a_line(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def _files_no_larger_than(size: int) -> Iterator[None]:
+    """A write beyond it is cut short and the next one fails, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_half_a_line_is_cut_off_again_and_the_part_goes_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+        size = part_files(tmp_path)[0].stat().st_size
+        with _files_no_larger_than(size + 20), pytest.raises(OSError, match="File too large"):
+            run.append(("a", 1), line(("a", 1)))
+        assert part_files(tmp_path)[0].stat().st_size == size
+        assert keys(tmp_path) == [("a", 0)]
+        run.append(("b", 0), line(("b", 0)))
+        run.append(("a", 1), line(("a", 1)))
+    assert len(part_files(tmp_path)) == 1
+    assert keys(tmp_path) == [("a", 0), ("b", 0), ("a", 1)]
+
+
+def test_nothing_is_glued_to_half_a_line_that_cannot_be_cut_off(tmp_path: Path) -> None:
     with opened(tmp_path) as run, Path("/dev/full").open("wb", buffering=0) as full:
         run.append(("a", 0), line(("a", 0)))
         assert run._part is not None
@@ -45,4 +73,5 @@ def test_after_a_failed_write_nothing_is_glued_to_half_a_line(tmp_path: Path) ->
         with pytest.raises(OSError, match="No space left"):
             run.append(("a", 1), line(("a", 1)))
         run.append(("b", 0), line(("b", 0)))
+    assert len(part_files(tmp_path)) == 2
     assert keys(tmp_path) == [("a", 0), ("b", 0)]
