@@ -8,18 +8,23 @@ it changes nothing.
 
 from __future__ import annotations
 
-from rollway.evaluation.run_directory import RunDirectory, decode_ending, is_failed, part_files
+from rollway.evaluation.run_directory import TORN, RunDirectory, decode_ending, is_failed, part_files
 from rollway.evaluation.tasks import Key
 from rollway.statistics import group_advantages
 from rollway.trajectory import decode_trajectory, encode_trajectory
 
-
 def fill_advantages(run: RunDirectory, *, samples: int) -> None:
-    """Enter the advantages of all complete groups of ``samples`` rollouts, and take away stale ones."""
+    """Enter the advantages of all complete groups of ``samples`` rollouts, and take away stale ones.
+
+    A torn line stays as it is, for the next driver to set aside.
+    """
     advantages = _advantages(_rewards(run), samples)
 
     def enter(line: bytes) -> bytes:
-        trajectory = decode_trajectory(line)
+        try:
+            trajectory = decode_trajectory(line)
+        except TORN:
+            return line
         advantage = advantages.get((trajectory.task_id, trajectory.sample_index))
         if trajectory.advantage == advantage:
             return line
@@ -35,7 +40,10 @@ def _rewards(run: RunDirectory) -> dict[str, dict[int, float | None]]:
     for part in part_files(run.path):
         with part.open("rb") as file:
             for line in file:
-                ending = decode_ending(line)
+                try:
+                    ending = decode_ending(line)
+                except TORN:
+                    continue
                 reward = None if is_failed(ending) else ending.reward
                 rewards.setdefault(ending.task_id, {})[ending.sample_index] = reward
     return rewards

@@ -42,3 +42,18 @@ def test_advantages_are_of_complete_groups_over_their_scored_samples(tmp_path: P
         ("c", 0): None,
         ("c", 2): None,
     }
+
+
+def test_a_torn_line_is_passed_over_and_stays_for_the_next_driver(tmp_path: Path) -> None:
+    torn = line(("b", 0))[:50]
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0), reward=1.0))
+        run.append(("a", 1), line(("a", 1), reward=0.0))
+        part = part_files(tmp_path)[0]
+        part.write_bytes(part.read_bytes() + torn)
+        fill_advantages(run, samples=2)
+    assert [t.advantage for t in read_trajectories(tmp_path)] == [0.5, -0.5]
+    assert part.read_bytes().endswith(b"\n" + torn)
+    with opened(tmp_path) as run:
+        assert run.done == {("a", 0), ("a", 1)}
+    assert (tmp_path / "set_aside.jsonl").read_bytes() == torn + b"\n"

@@ -10,7 +10,7 @@ driver at a time: the second is refused.
     log.txt, summary.json, report.html, lock
 """
 
-from rollway.evaluation.run_directory.endings import decode_ending, is_failed
+from rollway.evaluation.run_directory.endings import TORN, decode_ending, is_failed
 from rollway.evaluation.run_directory.opening import (
     default_path,
     discard_empty,
@@ -23,6 +23,7 @@ from rollway.evaluation.run_directory.parts import part_files, read_trajectories
 from rollway.evaluation.run_directory.writing import RunDirectory
 
 __all__ = [
+    "TORN",
     "RunDirectory",
     "decode_ending",
     "default_path",

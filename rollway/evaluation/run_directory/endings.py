@@ -26,6 +26,9 @@ class Ending(msgspec.Struct):
     error: ErrorRecord | None = None
 
 
+TORN = (msgspec.DecodeError, UnicodeDecodeError)
+"""What decoding a torn line raises."""
+
 _DECODER = msgspec.json.Decoder(Ending)
 
 
@@ -48,7 +51,7 @@ def reason_to_set_aside(line: bytes, seen: KeySet, is_asked: Callable[[Key], boo
     """Why a stored line does not count; a line that does is added to ``seen``."""
     try:
         ending = decode_ending(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except TORN:
         return f"a torn line of {len(line)} bytes is set aside; its rollout is done again"
     key = (ending.task_id, ending.sample_index)
     if key in seen:

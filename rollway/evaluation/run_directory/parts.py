@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from rollway.errors import UserError
+from rollway.evaluation.run_directory.endings import TORN
 from rollway.trajectory import Trajectory, decode_trajectory
 
 
@@ -40,7 +39,7 @@ def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
             for number, line in enumerate(file, 1):
                 try:
                     yield decode_trajectory(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except TORN as error:
                     if not line.endswith(b"\n"):
                         break  # the driver that was writing it went on, if at all, with the next part
                     raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
