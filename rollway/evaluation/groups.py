@@ -13,6 +13,7 @@ from rollway.evaluation.tasks import Key
 from rollway.statistics import group_advantages
 from rollway.trajectory import decode_trajectory, encode_trajectory
 
+
 def fill_advantages(run: RunDirectory, *, samples: int) -> None:
     """Enter the advantages of all complete groups of ``samples`` rollouts, and take away stale ones.
 
