@@ -80,7 +80,8 @@ class AgentLoop:
         A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
         whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
         short) is gone on with: ``messages`` begin with its own, and its calls and tokens count towards the
-        limits. ``done`` is asked after each turn's tool results. ``context`` goes to the tools that ask for
+        limits. ``done`` is asked after each turn's tool results; one that raises ends the rollout as an
+        environment error. ``context`` goes to the tools that ask for
         it; ``None`` is a new one, its random numbers seeded by the trajectory's seed.
 
         Raises:
@@ -100,11 +101,14 @@ class AgentLoop:
         trajectory.messages = [dict(message) for message in messages]
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
         rollout = Rollout(self, trajectory, done, covered, context)
+        clock = asyncio.timeout(self.limits.timeout)
         started, wall = time.time(), time.monotonic()
         try:
-            async with asyncio.timeout(self.limits.timeout):
+            async with clock:
                 trajectory.stop_reason = await rollout.run()
         except TimeoutError:
+            if not clock.expired():
+                raise  # somebody else's
             trajectory.stop_reason = StopReason.TIMEOUT
         except asyncio.CancelledError:
             trajectory.stop_reason = StopReason.CANCELLED

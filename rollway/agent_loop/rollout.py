@@ -7,6 +7,7 @@ done about it; the tokens and calls of all turns count towards the limits.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
 Done = Callable[[Trajectory], bool]
+
+MOST_TRACEBACK = 8_000
+"""Characters of a traceback that are kept, from its end."""
 
 
 class Rollout:
@@ -174,9 +178,20 @@ class Rollout:
         _set_tool_time(turn, time.monotonic() - started)
         if stopped:
             return StopReason.TOOL_STOPPED
-        if self.done is not None and self.done(self.trajectory):
-            return StopReason.ENVIRONMENT_DONE
-        return None
+        return None if self.done is None else self._asked(self.done)
+
+    def _asked(self, done: Done) -> StopReason | None:
+        """What the environment says. A fault of its own ends in the record."""
+        try:
+            return StopReason.ENVIRONMENT_DONE if done(self.trajectory) else None
+        except Exception as error:
+            self.trajectory.error = ErrorRecord(
+                kind=type(error).__name__,
+                message=str(error),
+                where="environment",
+                traceback="".join(traceback.format_exception(error))[-MOST_TRACEBACK:],
+            )
+            return StopReason.ENVIRONMENT_ERROR
 
 
 def turn_seed(seed: int, turn: int) -> int:

@@ -14,6 +14,7 @@ from loop_bench import QUESTION, Bench, add, assert_valid, bench, kinds, rolled_
 from scripted_server import hang, reply
 
 from rollway.agent_loop import AgentLoop
+from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.limits import Limits
 from rollway.tools import tool
 from rollway.trajectory import PromptFit, StopReason, ToolErrorKind, Trajectory
@@ -64,6 +65,20 @@ async def test_running_out_of_time_is_never_taken_for_a_fault_of_the_server() ->
         trajectories = await asyncio.gather(*(loop.run(QUESTION) for _ in range(100)))
     assert {trajectory.stop_reason for trajectory in trajectories} == {StopReason.TIMEOUT}
     assert all(trajectory.error is None for trajectory in trajectories)
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_only_its_own_clock_ends_a_rollout_as_timeout(timeout: float | None) -> None:
+    class Impatient:
+        async def generate(self, request: CompletionRequest) -> Completion:
+            raise TimeoutError("of the client's own, which it should have made an InferenceError")
+
+        async def close(self) -> None: ...
+
+    trajectory = Trajectory(id="t", messages=[])
+    with pytest.raises(TimeoutError, match="client's own"):
+        await AgentLoop(Impatient(), limits=Limits(timeout=timeout)).run(QUESTION, trajectory=trajectory)
+    assert trajectory.stop_reason is None
 
 
 async def cancelled_when(

@@ -9,7 +9,7 @@ from scripted_server import error, reply
 from rollway.agent_loop.stopping import reached_limit
 from rollway.inference import Sampling
 from rollway.limits import Limits
-from rollway.trajectory import StopReason, ToolErrorKind
+from rollway.trajectory import StopReason, ToolErrorKind, Trajectory
 
 
 async def test_an_empty_reply_is_no_answer() -> None:
@@ -58,6 +58,21 @@ async def test_the_environment_can_end_the_rollout_after_a_turns_tools() -> None
             QUESTION, done=lambda so_far: so_far.messages[-1].get("content") == "5"
         )
     assert trajectory.stop_reason is StopReason.ENVIRONMENT_DONE
+
+
+@pytest.mark.parametrize("fault", [TimeoutError("the board did not answer"), KeyError("board")])
+async def test_a_done_that_raises_is_an_environment_error_and_nothing_else(fault: Exception) -> None:
+    def done(so_far: Trajectory) -> bool:
+        raise fault
+
+    async with bench([reply(tool_calls=[("add", {"a": 2, "b": 3})])]) as it:
+        trajectory = await it.loop().run(QUESTION, done=done)
+    assert trajectory.stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert trajectory.error is not None
+    assert (trajectory.error.kind, trajectory.error.message) == (type(fault).__name__, str(fault))
+    assert trajectory.error.where == "environment"
+    assert "in done" in (trajectory.error.traceback or "")
+    assert told(trajectory) == ["5"]
 
 
 async def test_the_last_tool_results_are_kept_when_max_turns_is_reached() -> None:
