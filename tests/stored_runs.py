@@ -1,8 +1,10 @@
-"""Records as a run directory holds them, for tests of what it promises."""
+"""Records as a run directory holds them, and a disk that is full, for tests of what it promises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rollway.evaluation.config import EvalConfig
@@ -41,3 +43,14 @@ def opened(path: Path, asked: Callable[[Key], bool] = lambda key: True) -> RunDi
 def keys(path: Path) -> list[Key]:
     """The keys on record, in their order."""
     return [(t.task_id, t.sample_index) for t in read_trajectories(path)]
+
+
+@contextlib.contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """A write beyond it is cut short and the next one fails, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

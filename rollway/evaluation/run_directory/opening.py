@@ -41,12 +41,16 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     refuse_other_run(path, config)
     try:
         (path / "trajectories").mkdir(parents=True, exist_ok=True)
-        run = RunDirectory(path, _lock(path))
+        lock = _lock(path)
     except OSError as error:
-        raise UserError(f"cannot write to the run directory {path}: {error.strerror or error}") from None
-    refuse_other_run(path, config)  # whoever held the lock until now may have written it
-    _write_whole(path / "config.yaml", write_yaml(config.as_dict()))
-    return run
+        raise _cannot_write(path, error) from None
+    try:
+        refuse_other_run(path, config)  # whoever held the lock until now may have written it
+        _write_heads(path, lock, config)
+    except BaseException:
+        lock.close()
+        raise
+    return RunDirectory(path, lock)
 
 
 def discard_empty(path: Path) -> None:
@@ -120,16 +124,34 @@ def _lock(path: Path) -> IO[str]:
         raise UserError(f"another driver is at work in {path} (process {holder}); wait for it") from None
     except OSError as error:
         _log.warning("this file system has no locks (%s); see to it that one driver runs at a time", error)
-    file.truncate(0)
-    file.write(f"{os.getpid()} on {os.uname().nodename}\n")
-    file.flush()
     return file
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to the run directory {path}: {error.strerror or error}")
+
+
+def _write_heads(path: Path, lock: IO[str], config: EvalConfig) -> None:
+    """Say who holds the lock, and what is asked. Where that fails, a new run's folder is taken away again."""
+    is_new = not holds_run(path)
+    try:
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), f"{os.getpid()} on {os.uname().nodename}\n".encode())
+        _write_whole(path / "config.yaml", write_yaml(config.as_dict()))
+    except OSError as error:
+        if is_new:
+            discard_empty(path)
+        raise _cannot_write(path, error) from None
 
 
 def _write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stored_runs import CONFIG, opened
+from stored_runs import CONFIG, files_no_larger_than, line, opened
 
 from rollway.errors import UserError
 from rollway.evaluation.config_files import load_stored_config
@@ -49,6 +49,25 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to the run directory"):
         open_run(tmp_path / "file" / "run", CONFIG)
+
+
+@pytest.mark.parametrize("room", [0, 3, 200])  # for nothing, half the lock's text, half the config
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_of_a_new_run(room: int, tmp_path: Path) -> None:
+    with files_no_larger_than(room), pytest.raises(UserError, match="cannot write to the run directory"):
+        open_run(tmp_path / "run", CONFIG)
+    assert not (tmp_path / "run").exists()
+    opened(tmp_path / "run").close()
+
+
+def test_a_full_disk_leaves_an_older_run_as_it_was(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with files_no_larger_than(200), pytest.raises(UserError, match="cannot write to the run directory"):
+        open_run(tmp_path, CONFIG)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    with opened(tmp_path) as run:
+        assert run.done == {("a", 0)}
 
 
 def test_two_runs_of_one_second_get_two_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

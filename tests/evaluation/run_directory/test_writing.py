@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stored_runs import keys, line, opened
+from stored_runs import files_no_larger_than, keys, line, opened
 
 from rollway.evaluation.run_directory import part_files, writing
 
@@ -39,22 +36,11 @@ def test_parts_are_closed_when_they_have_grown(tmp_path: Path, monkeypatch: pyte
     assert keys(tmp_path) == [("a", 0), ("a", 1), ("a", 2)]
 
 
-@contextlib.contextmanager
-def _files_no_larger_than(size: int) -> Iterator[None]:
-    """A write beyond it is cut short and the next one fails, as on a disk that fills up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_half_a_line_is_cut_off_again_and_the_part_goes_on(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         run.append(("a", 0), line(("a", 0)))
         size = part_files(tmp_path)[0].stat().st_size
-        with _files_no_larger_than(size + 20), pytest.raises(OSError, match="File too large"):
+        with files_no_larger_than(size + 20), pytest.raises(OSError, match="File too large"):
             run.append(("a", 1), line(("a", 1)))
         assert part_files(tmp_path)[0].stat().st_size == size
         assert keys(tmp_path) == [("a", 0)]
