@@ -24,6 +24,7 @@ from rollway.evaluation.run_directory import (
     read_config,
     read_trajectories,
     refuse_other_run,
+    stored_config,
 )
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
@@ -85,7 +86,7 @@ def prepare(config: EvalConfig) -> Plan:
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
     refuse_other_run(path, config)
     if holds_run(path) and config.model.name is None:
-        config = named_model(config, read_config(path)["model"]["name"])
+        config = named_model(config, stored_config(path).model.name)
     recordings = _recordings(config, environment, tasks)
     return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings)
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.config_files import validate
+from rollway.evaluation.config import EvalConfig, validate
 from rollway.evaluation.yaml_text import parse_yaml
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,5 +7,6 @@ are named by the environment variable that holds them.
 from rollway.evaluation.config.eval_config import EvalConfig
 from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.tools import ApprovalConfig, SandboxConfig, ToolsConfig
+from rollway.evaluation.config.validation import validate
 
-__all__ = ["ApprovalConfig", "EvalConfig", "ModelConfig", "SandboxConfig", "ToolsConfig"]
+__all__ = ["ApprovalConfig", "EvalConfig", "ModelConfig", "SandboxConfig", "ToolsConfig", "validate"]

@@ -18,6 +18,7 @@ from rollway.evaluation.run_directory.opening import (
     open_run,
     read_config,
     refuse_other_run,
+    stored_config,
 )
 from rollway.evaluation.run_directory.parts import part_files, read_trajectories
 from rollway.evaluation.run_directory.writing import RunDirectory
@@ -35,4 +36,5 @@ __all__ = [
     "read_config",
     "read_trajectories",
     "refuse_other_run",
+    "stored_config",
 ]

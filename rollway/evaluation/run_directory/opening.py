@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rollway.errors import UserError
-from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config import EvalConfig, validate
 from rollway.evaluation.run_directory.parts import part_files
 from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
@@ -88,7 +88,7 @@ def refuse_other_run(path: Path, config: EvalConfig) -> None:
         if left or part_files(path):
             raise UserError(f"{path} is not empty and no run directory (it has no config.yaml); give another")
         return
-    other = difference(read_config(path), config)
+    other = difference(stored_config(path), config)
     if other is not None:
         raise UserError(
             f"{path} holds a run of another configuration: {other}; give another --out, or go on with: "
@@ -107,9 +107,20 @@ def read_config(path: Path) -> dict[str, Any]:
         values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     except OSError:
         raise UserError(f"{path} is no run directory: it has no config.yaml that can be read") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no config: it is no UTF-8 text ({error.reason})") from None
     if not isinstance(values, dict):
         raise UserError(f"{file} is no config")
     return values
+
+
+def stored_config(path: Path) -> EvalConfig:
+    """A run's ``config.yaml``, with defaults for fields that its version did not have yet.
+
+    Raises:
+        UserError: there is none, or it is no config of this version.
+    """
+    return validate(read_config(path), str(path / "config.yaml"))
 
 
 def _lock(path: Path) -> IO[str]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from rollway.evaluation.config import EvalConfig
 
 HOW_NOT_WHAT = frozenset(
@@ -32,12 +30,12 @@ HOW_NOT_WHAT = frozenset(
 """Fields that change how a run is done and not what is asked; they may differ when it is gone on with."""
 
 
-def difference(stored: dict[str, Any], config: EvalConfig) -> str | None:
+def difference(stored: EvalConfig, config: EvalConfig) -> str | None:
     """In which field ``config`` asks for something else than the ``stored`` one, and what was and is asked
     there; ``None``: it is the same run. A model that ``config`` leaves unnamed is the stored one's."""
-    old, new = _completed(stored), config.as_dict()
+    old, new = stored.as_dict(), config.as_dict()
     if new["model"]["name"] is None:
-        new["model"]["name"] = old.get("model", {}).get("name")
+        new["model"]["name"] = old["model"]["name"]
     field = differing_field(old, new)
     return None if field is None else f"{field} was {_at(old, field)!r} and is now {_at(new, field)!r}"
 
@@ -56,14 +54,6 @@ def differing_field(old: dict[str, Any], new: dict[str, Any], prefix: str = "") 
         elif before != after:
             return dotted
     return None
-
-
-def _completed(values: dict[str, Any]) -> dict[str, Any]:
-    """A stored config with defaults for fields that its version did not have yet."""
-    try:
-        return EvalConfig.model_validate(values).as_dict()
-    except ValidationError:
-        return values
 
 
 def _at(values: dict[str, Any], dotted: str) -> Any:

@@ -49,6 +49,36 @@ def test_a_field_that_came_later_has_its_default_in_an_older_run(tmp_path: Path)
     opened(tmp_path).close()
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"model": None}, "model: should be a section of fields"),
+        ({"model": 3}, "model: should be a section of fields"),
+        ({"limits": []}, "limits: "),
+        ({"samples": "two"}, "samples: should be a valid integer, not 'two'"),
+        ({"no_such_field": 1}, "no_such_field: unknown field"),
+        ({"environment": None}, "environment: "),
+    ],
+)
+def test_a_stored_config_that_is_none_is_told_by_its_file_and_field(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    opened(tmp_path).close()
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
+    with pytest.raises(UserError) as error:
+        open_run(tmp_path, CONFIG)
+    assert str(error.value).startswith(f"{file}: {complaint}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[1, 2]", b"", b"a: [", b"a: \0"])
+def test_a_stored_config_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config.yaml[^\n]*$"):
+        open_run(tmp_path, CONFIG)
+
+
 def test_fields_that_one_side_lacks_differ() -> None:
     assert differing_field({"a": 1}, {"a": 1, "b": {"c": 2}}) == "b"
     assert differing_field({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b"
