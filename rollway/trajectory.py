@@ -123,7 +123,7 @@ class ToolError(msgspec.Struct, frozen=True, omit_defaults=True):
     arguments: str  # as the model wrote them
     kind: ToolErrorKind
     error: str  # what happened, for people
-    tool_result: str  # what the model was told
+    tool_result: str  # what the model was told; "" when the rollout ended with the reply
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -80,14 +80,20 @@ class TurnCalls:
             self._answer(zip(calls, executed, strict=True), turn)
         return any(one.stop for one in executed)
 
-    def answer_cut_off(self, calls: Sequence[ToolCall], turn: Turn) -> None:
-        """Answer calls of a reply that is not whole, without running them."""
+    def answer_cut_off(self, calls: Sequence[ToolCall], errors: Sequence[ParseError], turn: Turn) -> None:
+        """Answer calls of a reply that is not whole, without running them. Of those that could not be read
+        the model is told nothing: it is not asked again."""
         self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
+        if errors:
+            self._enter_unread(errors, turn, told="", why=f"; the reply ended with {turn.finish_reason!r}")
 
     def ask_again(self, errors: Sequence[ParseError], turn: Turn) -> None:
         """Tell the model, and the record, which of its calls could not be read."""
         told = repair_request(errors)
         self.trajectory.messages.append(told)
+        self._enter_unread(errors, turn, told=told["content"])
+
+    def _enter_unread(self, errors: Sequence[ParseError], turn: Turn, *, told: str, why: str = "") -> None:
         for error in errors:
             self.trajectory.tool_errors.append(
                 ToolError(
@@ -95,8 +101,8 @@ class TurnCalls:
                     tool_name=error.name,
                     arguments=error.raw,
                     kind=ToolErrorKind.PARSE,
-                    error=f"{error.kind.value} at character {error.position}: {error.message}",
-                    tool_result=told["content"],
+                    error=f"{error.kind.value} at character {error.position}: {error.message}{why}",
+                    tool_result=told,
                 )
             )
 

@@ -169,7 +169,7 @@ class Rollout:
         if reason is not None:
             if reason is StopReason.MODEL_ERROR:
                 self.trajectory.error = server_gave_up(turn)
-            self.calls.answer_cut_off(reply.calls, turn)
+            self.calls.answer_cut_off(reply.calls, reply.errors, turn)
             return reason
         started = time.monotonic()
         stopped = await self.calls.run(reply.calls, turn)

@@ -40,6 +40,21 @@ async def test_a_call_cut_at_its_length_is_not_run_though_its_json_parses(parsed
     assert "submitted" not in told(trajectory)[0]
 
 
+@pytest.mark.parametrize("finish_reason", ["length", "abort"])
+async def test_a_call_that_was_cut_in_two_is_recorded_and_not_asked_for_again(finish_reason: str) -> None:
+    whole = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+    cut = reply(whole + '<tool_call>\n{"name": "add", "argum', finish_reason=finish_reason)
+    trajectory = await rolled_out([cut])
+    assert kinds(trajectory) == [ToolErrorKind.CANCELLED, ToolErrorKind.PARSE]
+    unread = trajectory.tool_errors[1]
+    assert unread.turn == 1
+    assert unread.arguments == '<tool_call>\n{"name": "add", "argum'
+    assert unread.error.startswith("unclosed at character")
+    assert unread.error.endswith(f"the reply ended with {finish_reason!r}")
+    assert unread.tool_result == ""
+    assert [message["role"] for message in trajectory.messages] == ["user", "assistant", "tool"]
+
+
 async def test_a_reply_that_the_server_aborted_is_no_completion() -> None:
     trajectory = await rolled_out([reply("half an ans", finish_reason="abort")])
     assert trajectory.stop_reason is StopReason.MODEL_ERROR
