@@ -27,6 +27,7 @@ from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, own_memory, 
 from rollway.environments.loading import environment_source
 from rollway.evaluation.backends import Backend, LocalBackend, WorkerHandle
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.event_loop import new_event_loop
 from rollway.evaluation.plan import named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_directory import RunDirectory, open_run, part_files
@@ -270,7 +271,8 @@ def main() -> None:
     asked = msgspec.convert(json.loads(sys.argv[1]), Asked)
     folder = Path(tempfile.mkdtemp(prefix="rollway-bench-"))
     try:
-        print(json.dumps(asyncio.run(run(asked, folder))))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            print(json.dumps(runner.run(run(asked, folder))))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

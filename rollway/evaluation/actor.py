@@ -11,17 +11,23 @@ import asyncio
 import logging
 import os
 import pickle
+import threading
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import msgspec
 
 from rollway.errors import UserError
-from rollway.evaluation.collector import collect_rarely
+from rollway.evaluation.collector import collecting_rarely
+from rollway.evaluation.event_loop import new_event_loop
 from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
 
-FETCH_SECONDS = 0.025
+Result = TypeVar("Result")
+
+FETCH_SECONDS = 0.1
 """Between two fetches, while rollouts are in flight that may end meanwhile: an outcome waits no longer."""
 
 FETCH_BYTES = 4 * 2**20
@@ -128,14 +134,15 @@ class Notes(logging.Handler):
         return kept
 
 
-class RolloutActor:
-    """The methods that the driver calls. `fetch` is called again as soon as it has returned."""
+class Exchange:
+    """What the driver asks of a worker, on the worker's event loop."""
 
     def __init__(self) -> None:
         self._notes = Notes()
         logging.getLogger("rollway").addHandler(self._notes)
         self._worker: RolloutWorker | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held = ExitStack()
 
     async def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
         """A name for the log, and what the user has to mend, if anything."""
@@ -146,7 +153,7 @@ class RolloutActor:
         except UserError as error:
             return name, str(error)
         self._outbox = Outbox()
-        collect_rarely()
+        self._held.enter_context(collecting_rarely())
         return name, None
 
     async def hand(self, jobs: Sequence[SentJob]) -> None:
@@ -171,6 +178,7 @@ class RolloutActor:
         """Let go of all that outlives a process that is killed."""
         if self._worker is not None:
             await self._worker.close()
+        self._held.close()
 
     async def _do(self, number: int, job: bytes) -> None:
         assert self._worker is not None, "open the worker first"
@@ -179,3 +187,36 @@ class RolloutActor:
         except BaseException:  # whatever it was, the driver must hear of it
             ended = Ended(number, None, traceback.format_exc())
         self._outbox.put(ended)
+
+
+class RolloutActor:
+    """The process, as Ray sees it: calls wait in threads of Ray's, and the work is done on a loop of ours, on
+    which nothing of Ray's runs. `fetch` is called again as soon as it has returned."""
+
+    def __init__(self) -> None:
+        self._loop = new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="rollway-worker", daemon=True).start()
+        self._exchange = Exchange()
+
+    def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
+        """As `Exchange.open`."""
+        return self._done(self._exchange.open(spec))
+
+    def hand(self, jobs: Sequence[SentJob]) -> None:
+        """As `Exchange.hand`."""
+        self._done(self._exchange.hand(jobs))
+
+    def fetch(self, jobs: Sequence[SentJob]) -> tuple[list[Ended], list[Note]]:
+        """As `Exchange.fetch`."""
+        return self._done(self._exchange.fetch(jobs))
+
+    def stop(self) -> None:
+        """As `Exchange.stop`."""
+        self._done(self._exchange.stop())
+
+    def close(self) -> None:
+        """As `Exchange.close`."""
+        self._done(self._exchange.close())
+
+    def _done(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

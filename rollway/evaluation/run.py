@@ -20,6 +20,7 @@ from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.event_loop import new_event_loop
 from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
@@ -45,7 +46,8 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
         RunFailed: it began, and was given up, or no rollout was scored.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
-    return asyncio.run(evaluate_async(config, console=console))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(evaluate_async(config, console=console))
 
 
 async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:

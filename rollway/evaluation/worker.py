@@ -22,6 +22,7 @@ from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import Recorded, RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job
 from rollway.inference.protocol import Client
+from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
 from rollway.tools.replay import decode_recording
 from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
@@ -64,6 +65,7 @@ class RolloutWorker:
         )
         self._running: set[asyncio.Task[Trajectory]] = set()
         self._stopped = False
+        self._turnstile = Turnstile()
         self._client: Client | None = None
         self._pool: ToolPool | None = None
         self._sandboxes: RunSandboxes | None = None
@@ -83,6 +85,7 @@ class RolloutWorker:
 
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
+        await self._turnstile.passed()  # a run begins with thousands of them
         record = new_trajectory(
             self._environment,
             job.task,

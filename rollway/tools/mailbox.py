@@ -1,7 +1,7 @@
 """Word from worker threads to an event loop. One wake of the loop carries everything that came before it.
 
-It is read in slices, one in each round of the loop: whoever an item wakes runs in the next round, and
-thousands of them in one would hold up everything else. How many fit is learned from how long the rounds take.
+It is read in slices, one in each round of the loop (`rollway.rounds`): whoever an item wakes runs in the next
+round, and thousands of them in one would hold up everything else.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Item = TypeVar("Item")
+from rollway.rounds import FIRST_SLICE, fitting
 
-FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 32, 8, 256  # items of one round of the loop
-ROUND = 0.005  # seconds that a round should take at most
+Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
@@ -64,12 +63,3 @@ class Mailbox(Generic[Item]):
                 self._woken = True
                 self._began = now
                 asyncio.get_running_loop().call_soon(self._drain)
-
-
-def fitting(items: int, seconds: float) -> int:
-    """How many items the next round may have, when the last one had so many and took so long."""
-    if seconds > ROUND:
-        return max(SMALLEST_SLICE, items // 2)
-    if seconds < ROUND / 2:
-        return min(LARGEST_SLICE, items * 2)
-    return items

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import random
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from rollway.evaluation import actor as actor_module
 from rollway.evaluation import ray_backend
-from rollway.evaluation.actor import FETCH_BYTES, Ended, Outbox, RolloutActor
+from rollway.evaluation.actor import FETCH_BYTES, Ended, Exchange, Outbox, RolloutActor
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
 from rollway.evaluation.ray_backend import JobFault, RayWorker
@@ -70,7 +73,7 @@ class Process:
     """An actor's process, as Ray shows it to the driver: calls fail when it dies, and nothing leaves it."""
 
     def __init__(self, act: Act) -> None:
-        self.actor = RolloutActor()
+        self.actor = Exchange()
         self.calls: Counter[str] = Counter()
         self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.worker = Worker(act)
@@ -78,7 +81,7 @@ class Process:
     async def started(self, monkeypatch: pytest.MonkeyPatch) -> RayWorker:
         with monkeypatch.context() as patch:
             patch.setattr(actor_module, "RolloutWorker", lambda spec: self.worker)
-            patch.setattr(actor_module, "collect_rarely", lambda: None)
+            patch.setattr(actor_module, "collecting_rarely", nullcontext)
             await self.actor.open(None)  # type: ignore[arg-type]
         return RayWorker(self, "process 1 on a machine")
 
@@ -422,3 +425,26 @@ async def test_warnings_of_the_worker_come_with_its_outcomes(
     await worker.close()
     for number in range(3):
         assert f"(process 1 on a machine) task {number} was odd" in caplog.text
+
+
+def test_the_work_of_a_process_goes_on_while_no_call_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    went_on = threading.Event()
+
+    async def act(job: Job) -> Outcome:
+        await asyncio.sleep(0)
+        went_on.set()
+        return outcome(job.task_id.encode())
+
+    monkeypatch.setattr(actor_module, "RolloutWorker", lambda spec: Worker(act))
+    monkeypatch.setattr(actor_module, "collecting_rarely", nullcontext)
+    actor = RolloutActor()
+    name, fault = actor.open(None)  # type: ignore[arg-type]
+    assert name.startswith("process ")
+    assert fault is None
+    actor.hand([(1, pickle.dumps(job(1)))])
+    assert went_on.wait(20)
+    arrived, _ = actor.fetch([(2, pickle.dumps(job(2)))])
+    while len(arrived) < 2:
+        arrived += actor.fetch([])[0]
+    assert {found.number: found.outcome.line for found in arrived if found.outcome} == {1: b"1", 2: b"2"}
+    actor.close()

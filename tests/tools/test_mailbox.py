@@ -7,7 +7,8 @@ import itertools
 import threading
 from typing import Any
 
-from rollway.tools.mailbox import FIRST_SLICE, LARGEST_SLICE, ROUND, SMALLEST_SLICE, Mailbox, fitting
+from rollway.rounds import FIRST_SLICE, LARGEST_SLICE
+from rollway.tools.mailbox import Mailbox
 
 
 async def test_everything_posted_from_many_threads_is_read_once_and_in_order() -> None:
@@ -64,14 +65,6 @@ async def test_a_burst_is_read_in_slices_with_a_round_of_the_loop_for_all_others
     assert slices[0] == FIRST_SLICE
     assert max(slices) <= LARGEST_SLICE
     assert read == list(range(1000))
-
-
-def test_a_slice_shrinks_while_rounds_are_slow_and_grows_while_they_are_quick() -> None:
-    assert fitting(32, ROUND * 2) == 16
-    assert fitting(32, ROUND * 0.75) == 32
-    assert fitting(32, 0.0) == 64
-    assert fitting(SMALLEST_SLICE, 1.0) == SMALLEST_SLICE
-    assert fitting(LARGEST_SLICE, 0.0) == LARGEST_SLICE
 
 
 def test_posting_to_a_closed_loop_is_refused_and_leaves_nothing_behind() -> None:

@@ -1,0 +1,85 @@
+"""The event loop of a run: one that gets to its timers, however many replies come in the same moment.
+
+The loops of asyncio take in all sockets that are ready before anything else gets its turn. With 4,096
+rollouts in flight and a server that answers them together, that is a second in which no time limit is looked
+at, no tool begins and nothing is shown. This one takes a slice of them in each round. None is passed over:
+the system hands out ready sockets in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import selectors
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rollway.rounds import FIRST_SLICE, fitting
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """For `asyncio.Runner`. Where the system has no epoll, asyncio's own."""
+    if not hasattr(select, "epoll"):
+        return asyncio.new_event_loop()
+    return asyncio.SelectorEventLoop(SlicingSelector())
+
+
+class SlicingSelector(selectors.BaseSelector):
+    """epoll that reports a slice of what is ready. Files are kept track of by the library's own selector."""
+
+    def __init__(self) -> None:
+        self._registered = selectors.EpollSelector()
+        self._epoll = select.epoll.fromfd(os.dup(self._registered.fileno()))
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._slice = FIRST_SLICE
+        self._began: float | None = None  # when the last slice was reported, if it was full
+
+    def register(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = self._registered.register(fileobj, events, data)
+        self._keys[key.fd] = key
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        key = self._registered.unregister(fileobj)
+        del self._keys[key.fd]
+        return key
+
+    def modify(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = self._registered.modify(fileobj, events, data)
+        self._keys[key.fd] = key
+        return key
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._began is not None:
+            self._slice = fitting(self._slice, time.monotonic() - self._began)
+        try:
+            found = self._epoll.poll(None if timeout is None else max(0.0, timeout), self._slice)
+        except InterruptedError:
+            found = []
+        self._began = time.monotonic() if len(found) == self._slice else None
+        ready = []
+        for file, events in found:
+            key = self._keys.get(file)
+            if key is not None:
+                ready.append((key, _asked(events) & key.events))
+        return ready
+
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
+        return self._registered.get_map()
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._registered.close()
+        self._keys.clear()
+
+
+def _asked(events: int) -> int:
+    """In the words of `selectors`. An error wakes whoever reads and whoever writes."""
+    reads = selectors.EVENT_READ if events & ~select.EPOLLOUT else 0
+    writes = selectors.EVENT_WRITE if events & ~select.EPOLLIN else 0
+    return reads | writes
