@@ -26,6 +26,9 @@ from rollway.tools import (
 from rollway.tools.budgets import fitted, shares_of
 from rollway.trajectory import ToolCall, ToolError, ToolErrorKind, Trajectory, Turn
 
+UNWIND_SECONDS = 2.0
+"""How long a rollout that is ended waits for its calls to clean up. An async tool has half of it."""
+
 
 class TurnCalls:
     """Runs the calls of a rollout's turns and enters what came of them into its record."""
@@ -69,15 +72,16 @@ class TurnCalls:
         try:
             if tasks:
                 await asyncio.wait(tasks)
+            executed: Sequence[ExecutedCall] = _results(tasks, calls, turn)
             if self.keep_results:
-                notes = await self._keep(_outcomes(tasks, calls, turn))
+                notes = await self._keep(executed)
         except BaseException:
-            for task in tasks:
-                task.cancel()
+            try:
+                await _unwound(tasks)
+            finally:
+                self._enter(calls, _salvaged(tasks, calls, turn), {}, turn)
             raise
-        finally:
-            executed = self._fitted(_outcomes(tasks, calls, turn), notes)
-            self._answer(zip(calls, executed, strict=True), turn)
+        executed = self._enter(calls, executed, notes, turn)
         return any(one.stop for one in executed)
 
     def answer_cut_off(self, calls: Sequence[ToolCall], errors: Sequence[ParseError], turn: Turn) -> None:
@@ -137,6 +141,13 @@ class TurnCalls:
     def _shares(self, executed: Sequence[ExecutedCall]) -> list[int]:
         return shares_of(executed, self.limits.max_result_chars, self.limits.max_turn_result_chars)
 
+    def _enter(
+        self, calls: Sequence[ToolCall], executed: Sequence[ExecutedCall], notes: dict[str, str], turn: Turn
+    ) -> Sequence[ExecutedCall]:
+        shown = self._fitted(executed, notes)
+        self._answer(zip(calls, shown, strict=True), turn)
+        return shown
+
     def _answer(self, answers: Iterable[tuple[ToolCall, ExecutedCall]], turn: Turn) -> None:
         for call, executed in answers:
             turn.tool_results.append(executed.result)
@@ -162,11 +173,37 @@ def _cut_off(call: ToolCall, turn: Turn) -> ExecutedCall:
     )
 
 
-def _outcome(task: asyncio.Future[ExecutedCall], call: ToolCall, turn: Turn) -> ExecutedCall:
-    if task.done() and not task.cancelled() and task.exception() is None:
-        return task.result()
-    if task.done() and not task.cancelled():
-        task.result()  # a programming error of the engine's: raise it
+async def _unwound(tasks: Sequence[asyncio.Future[ExecutedCall]]) -> None:
+    """Cancel the calls and let them clean up, so that nothing is taken down around a tool that still runs."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=UNWIND_SECONDS)
+
+
+def _results(
+    tasks: Sequence[asyncio.Future[ExecutedCall]], calls: Sequence[ToolCall], turn: Turn
+) -> list[ExecutedCall]:
+    """What came of calls that have all ended. A programming error of the engine's is raised."""
+    return [
+        _unfinished(call, turn) if task.cancelled() else task.result()
+        for task, call in zip(tasks, calls, strict=True)
+    ]
+
+
+def _salvaged(
+    tasks: Sequence[asyncio.Future[ExecutedCall]], calls: Sequence[ToolCall], turn: Turn
+) -> list[ExecutedCall]:
+    """The results of the calls that had ended when the rollout did, and an answer for each other one."""
+    return [
+        task.result()
+        if task.done() and not task.cancelled() and task.exception() is None
+        else _unfinished(call, turn)
+        for task, call in zip(tasks, calls, strict=True)
+    ]
+
+
+def _unfinished(call: ToolCall, turn: Turn) -> ExecutedCall:
     return answer_without_running(
         call,
         turn=turn.index + 1,
@@ -174,9 +211,3 @@ def _outcome(task: asyncio.Future[ExecutedCall], call: ToolCall, turn: Turn) -> 
         error="the rollout ended while the tool ran",
         told="Not finished: the rollout ended.",
     )
-
-
-def _outcomes(
-    tasks: Sequence[asyncio.Future[ExecutedCall]], calls: Sequence[ToolCall], turn: Turn
-) -> list[ExecutedCall]:
-    return [_outcome(task, call, turn) for task, call in zip(tasks, calls, strict=True)]
