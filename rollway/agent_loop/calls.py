@@ -88,8 +88,11 @@ class TurnCalls:
         """Answer calls of a reply that is not whole, without running them. Of those that could not be read
         the model is told nothing: it is not asked again."""
         self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
-        if errors:
-            self._enter_unread(errors, turn, told="", why=f"; the reply ended with {turn.finish_reason!r}")
+        self.leave_unread(errors, turn, why=f"the reply ended with {turn.finish_reason!r}")
+
+    def leave_unread(self, errors: Sequence[ParseError], turn: Turn, *, why: str) -> None:
+        """Tell the record alone which calls could not be read, and why the model is not asked again."""
+        self._enter_unread(errors, turn, told="", why=f"; {why}")
 
     def ask_again(self, errors: Sequence[ParseError], turn: Turn) -> None:
         """Tell the model, and the record, which of its calls could not be read."""

@@ -172,7 +172,11 @@ class Rollout:
             self.calls.answer_cut_off(reply.calls, reply.errors, turn)
             return reason
         started = time.monotonic()
-        stopped = await self.calls.run(reply.calls, turn)
+        try:
+            stopped = await self.calls.run(reply.calls, turn)
+        except BaseException:
+            self.calls.leave_unread(reply.errors, turn, why="the rollout ended while other calls ran")
+            raise
         if reply.errors:
             self.calls.ask_again(reply.errors, turn)
         _set_tool_time(turn, time.monotonic() - started)

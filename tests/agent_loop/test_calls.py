@@ -78,6 +78,21 @@ async def test_a_hung_tool_is_answered_at_its_deadline() -> None:
     assert trajectory.stop_reason is StopReason.COMPLETED
 
 
+async def test_a_bad_call_is_recorded_though_the_rollout_ends_while_its_neighbour_runs() -> None:
+    @tool
+    async def wait() -> str:
+        """Never return."""
+        await asyncio.Event().wait()
+        return "late"
+
+    text = '<tool_call>\n{"name": "wait", "arguments": {}}\n</tool_call>\n<tool_call>\n{"name":\n</tool_call>'
+    trajectory = await rolled_out([reply(text)], wait, limits=Limits(timeout=0.2))
+    assert trajectory.stop_reason is StopReason.TIMEOUT
+    assert kinds(trajectory) == [ToolErrorKind.CANCELLED, ToolErrorKind.PARSE]
+    assert trajectory.tool_errors[1].error.endswith("; the rollout ended while other calls ran")
+    assert trajectory.messages[-1]["role"] == "tool"
+
+
 async def test_calls_beyond_the_limit_are_answered_not_run() -> None:
     script = [reply(tool_calls=[("add", {"a": i, "b": 0}) for i in range(3)]), reply("so be it")]
     trajectory = await rolled_out(script, limits=Limits(max_tool_calls=2))
