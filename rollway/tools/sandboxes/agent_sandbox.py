@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rollway.tools.sandboxes import transfers
+from rollway.tools.sandboxes.agent.archives import CONTENT
 from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.agent_process import AgentProcess
+from rollway.tools.sandboxes.archives import Bounds
 from rollway.tools.sandboxes.link import Link
+from rollway.tools.sandboxes.packing import pack
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, SandboxError, SandboxFileError
+from rollway.tools.sandboxes.unpacking import unpack
 
 GRACE = 5.0  # seconds past a command's deadline before the sandbox itself is given up
 
@@ -123,19 +127,24 @@ class AgentSandbox:
             raise
 
     async def upload(self, source: Path, path: str) -> None:
-        async with self._transfer("unpack", path=path, mode="r|", clear=False) as transfer:
-            async for piece in transfers.packed(source):
-                await transfer.write(piece)
+        with tempfile.TemporaryFile() as archive:
+            await asyncio.to_thread(pack, source, archive, CONTENT)
+            async with self._transfer("unpack", path=path, mode="r|", clear=False) as transfer:
+                while piece := archive.read(PIECE):
+                    await transfer.write(piece)
 
     async def download(self, path: str, target: Path) -> None:
         await self._link.ask("kind", path=path)  # a clear refusal, before anything is made
-        async with self._transfer("pack", path=path, mode="w|") as transfer:
-            await transfers.unpack(_pieces(transfer), target)
+        with tempfile.TemporaryFile() as archive:
+            async with self._transfer("pack", path=path, mode="w|") as transfer:
+                async for piece in _pieces(transfer, path):
+                    archive.write(piece)
+            await asyncio.to_thread(unpack, archive, target, CONTENT)
 
     async def snapshot(self) -> bytes:
         archive = bytearray()
         async with self._transfer("pack", path=".", mode="w|gz") as transfer:
-            async for piece in _pieces(transfer):
+            async for piece in _pieces(transfer, "."):
                 archive += piece
         return bytes(archive)
 
@@ -151,7 +160,7 @@ class AgentSandbox:
             try:
                 yield transfer
                 await transfer.end_input()
-            except (SandboxError, transfers.Truncated):
+            except SandboxError:
                 if self._link.fault is not None:
                     raise
             code = await transfer.wait()
@@ -170,6 +179,11 @@ class AgentSandbox:
         await asyncio.shield(self._closing)
 
 
-async def _pieces(transfer: AgentProcess) -> AsyncIterator[bytes]:
+async def _pieces(transfer: AgentProcess, path: str) -> AsyncIterator[bytes]:
+    """An archive on its way out, if it is not more than may come at once."""
+    size, most = 0, Bounds().bytes
     while piece := await transfer.read():
+        size += len(piece)
+        if size > most:
+            raise SandboxFileError(f"{path}: more than {most} bytes would come out of the sandbox")
         yield piece

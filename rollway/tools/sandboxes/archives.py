@@ -1,184 +1,207 @@
-"""Tar archives of folders, read without trust: nothing is written outside of the target."""
+"""What comes out of a sandbox, read as a stranger's: the rules of tar archives, for every kind of sandbox.
+
+An archive is looked at whole before anything is written. It is refused where it is damaged, where a name
+leads out or stands for two things, where it is more than `Bounds` allow, and where a file is sparse (a few
+bytes that become any number). Devices, pipes and sockets are left out. `unpacking` writes it to our disk.
+
+The agent inside a sandbox has rules of its own (`agent/archives.py`), and so they stay: it must stand alone,
+what it reads comes from us, and what it writes to can change under it at every step.
+"""
 
 from __future__ import annotations
 
-import io
 import os
-import posixpath
-import shutil
+import struct
 import tarfile
-import zlib
-from pathlib import Path
-from typing import IO, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from rollway.tools.sandboxes.protocol import SandboxFileError
 
-CONTENT = "content"
-"""What a snapshot's folder is called, in every backend."""
+MOST_HEADER = 1 << 20
+"""Bytes of one header, all of which `tarfile` holds in memory."""
+
+MOST_PATH = 4095
+"""Bytes of a name or of a link's text, for the system itself."""
 
 
-def pack(folder: Path, archive: IO[bytes]) -> None:
-    """Write the files, folders and symbolic links in ``folder``, links as links."""
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        tar.add(folder, arcname=".", filter=_without_owner)
+class Damaged(SandboxFileError):
+    """It is no archive, or not a whole one. Whoever wrote it may know why."""
 
 
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-        return None
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
+@dataclass(frozen=True)
+class Bounds:
+    """What may come out of a sandbox at once."""
+
+    entries: int = 1_000_000  # files, folders, links, and what is left out
+    bytes: int = 16 << 30  # of the archive, and of the files that it becomes
 
 
-def repack(
-    source: IO[bytes], target: IO[bytes], top: str, mode: Literal["w:", "w:gz"], *, opened: bool = False
-) -> list[tarfile.TarInfo]:
-    """Write an archive of a workspace once more, with ``top`` as the name of its folder.
+@dataclass(frozen=True, slots=True)
+class Folder:
+    mode: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    mode: int
+    mtime: int
+    offset: int  # of its content in the archive
+    size: int
+    same_as: str | None  # the file of the archive that it is a hard link to
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link."""
+
+    text: str
+    mtime: int
+
+
+@dataclass(slots=True)
+class Tree:
+    """What an archive holds, by paths below its top, which is ``""``."""
+
+    folders: dict[str, Folder | None] = field(default_factory=dict)  # None: known by what is in it alone
+    files: dict[str, File] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.folders or path in self.files or path in self.links
+
+
+def read_tree(archive: IO[bytes], top: str, bounds: Bounds) -> Tree:
+    """What a tar archive holds.
 
     Args:
-        opened: give every folder the right to be written to by its owner. A program that is run as root
-            without root's rights locks itself out of the others before it has filled them.
-
-    Returns:
-        The folders whose rights were changed so, as they were; `write_folders` sets them right.
+        archive: a file that can be sought in.
+        top: the name of the file or folder that was packed: one part; or ``"."``, where a single file is
+            called as it likes.
 
     Raises:
-        SandboxFileError: it is no such archive.
+        Damaged: it is no whole tar archive.
+        SandboxFileError: it breaks another rule; the message names the entry.
     """
-    shut = []
-    try:
-        with (
-            tarfile.open(fileobj=source, mode="r:*") as old,
-            tarfile.open(fileobj=target, mode=mode, format=tarfile.GNU_FORMAT) as new,
-        ):
-            for member in old:
-                renamed = member.replace(name=_under(member.name, top), uid=0, gid=0, uname="", gname="")
-                if member.isdir():
-                    if opened and member.mode & 0o700 != 0o700:
-                        shut.append(renamed)
-                        renamed = renamed.replace(mode=member.mode | 0o700)
-                    new.addfile(renamed)
-                elif member.isreg():
-                    new.addfile(renamed, old.extractfile(member))
-                elif member.issym():
-                    new.addfile(renamed)
-                elif member.islnk():
-                    new.addfile(renamed.replace(linkname=_under(member.linkname, top)))
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise SandboxFileError(f"this is no snapshot: {error}") from error
-    return shut
+    tree, count, size = Tree(), 0, 0
+    length = archive.seek(0, os.SEEK_END)
+    with _opened(archive) as tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # else it keeps them all
+            name, count = shown(member.name), count + 1
+            if count > bounds.entries:
+                raise SandboxFileError(f"{name}: more than {bounds.entries} files and folders")
+            if member.issparse():
+                raise SandboxFileError(f"{name}: a sparse file")
+            if member.size < 0 or (member.isreg() and member.offset_data + member.size > length):
+                raise Damaged(f"{name}: not all of it came")
+            size += _add(member, _path_of(member.name, top), top, tree)
+            if size > bounds.bytes:
+                raise SandboxFileError(f"{name}: more than {bounds.bytes} bytes with this file")
+        archive.seek(tar.offset)
+        if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise Damaged("it has no end")
+    if "" in tree.links or not (tree.folders or tree.files or tree.links):
+        raise SandboxFileError("it holds no file and no folder")
+    if top == "." and len(tree.files) == 1 and not tree.folders and not tree.links:
+        tree.files = {"": next(iter(tree.files.values()))}
+    _add_folders_between(tree)
+    return tree
 
 
-def write_folders(folders: list[tarfile.TarInfo], target: IO[bytes]) -> None:
-    """Write an archive of folders alone, innermost first."""
-    with tarfile.open(fileobj=target, mode="w:", format=tarfile.GNU_FORMAT) as tar:
-        for folder in reversed(folders):
-            tar.addfile(folder)
-
-
-def _under(name: str, top: str) -> str:
-    """A member's name below another top; its own top is ``.`` or that of the other backends."""
-    parts = name.split("/")
-    if parts[0] not in (".", CONTENT) or ".." in parts:
-        raise SandboxFileError(f"this is no snapshot: it has a member {name!r}")
-    return "/".join([top, *parts[1:]])
-
-
-def unpack(archive: bytes, target: Path) -> None:
-    """Write an archive's folder to ``target``, or the one file that it holds.
-
-    Symbolic links are kept where they stay in the copy for certain, and left out otherwise with those that
-    lead through them. Devices and sockets are left out as well.
-
-    Raises:
-        SandboxFileError: it is no tar archive, or a file of it cannot be written.
-    """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            members = [(member, _parts(member.name)) for member in tar]
-            if len(members) == 1 and members[0][0].isreg():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write_file(tar, members[0][0], target)
-                return
-            target.mkdir(parents=True, exist_ok=True)
-            for member, parts in members:
-                if parts is not None:
-                    _write(tar, member, target, parts)
-            _drop_links_through([target.joinpath(*parts) for member, parts in members if parts], target)
-    except tarfile.TarError as error:
-        raise SandboxFileError(f"{target}: no tar archive came ({error})") from error
-    except OSError as error:
-        raise SandboxFileError(f"{target}: {error.strerror}") from error
-
-
-def _parts(name: str) -> list[str] | None:
-    """The parts of a member's name; ``None`` for one that would lead out of the target."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    return None if name.startswith("/") or ".." in parts else parts
-
-
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, parts: list[str]) -> None:
-    place = target.joinpath(*parts)
-    if any(target.joinpath(*parts[:i]).is_symlink() for i in range(1, len(parts))):
-        return  # never through a link
-    if parts and place.is_symlink():
-        place.unlink()
+def _add(member: tarfile.TarInfo, path: str, top: str, tree: Tree) -> int:
+    """Add an entry; how many bytes it takes where it is written."""
+    if not (member.isdir() or member.isreg() or member.islnk() or member.issym()):
+        return 0
+    if path in tree:
+        raise SandboxFileError(f"{shown(path)}: the name stands for two things")
+    mode, mtime = member.mode & 0o7777, min(max(0, int(member.mtime)), 1 << 40)
     if member.isdir():
-        place.mkdir(parents=True, exist_ok=True)
-        place.chmod(member.mode & 0o777 | 0o700)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
+        tree.folders[path] = Folder(mode, mtime)
+        return 0
     if member.issym():
-        if stays_inside(member.linkname, depth=len(parts) - 1):
-            _clear(place)
-            place.symlink_to(member.linkname)
-    elif member.isreg() or member.islnk():
-        _write_file(tar, member, place)
+        _check_name(member.linkname)
+        tree.links[path] = Link(member.linkname, mtime)
+        return 0
+    if member.islnk():
+        same_as = _path_of(member.linkname, top)
+        if same_as not in tree.files:
+            raise SandboxFileError(
+                f"{shown(path)}: a hard link to {shown(same_as)}, which is no file before it"
+            )
+        origin = tree.files[same_as]
+        tree.files[path] = File(mode, mtime, origin.offset, origin.size, same_as)
+        return origin.size
+    tree.files[path] = File(mode, mtime, member.offset_data, member.size, None)
+    return member.size
 
 
-def _drop_links_through(places: list[Path], target: Path) -> None:
-    """Take away the links that lead through one that was left out."""
-    kept = {place for place in places if place.is_symlink()}
-    missing = {place for place in places if not os.path.lexists(place)}
-    while through := {link for link in kept if missing & _ways(link)}:
-        for link in through:
-            link.unlink()
-        kept -= through
-        missing |= through
+def _path_of(name: str, top: str) -> str:
+    """The path of an entry below the top."""
+    _check_name(name)
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    inside = not name.startswith("/") and ".." not in parts
+    if top != ".":
+        inside = inside and parts[:1] == [top]
+        parts = parts[1:]
+    if not inside:
+        raise SandboxFileError(f"{shown(name)}: a name that leads out of the copy")
+    return "/".join(parts)
 
 
-def _ways(link: Path) -> set[Path]:
-    """The places that a link's text leads through, and to."""
-    end = Path(os.path.normpath(link.parent / link.readlink()))
-    return {end, *end.parents}
+def _check_name(name: str) -> None:
+    try:
+        encoded = os.fsencode(name)
+        possible = len(encoded) <= MOST_PATH and b"\0" not in encoded
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise SandboxFileError(f"{shown(name)}: no file can have this name")
 
 
-def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
-    source = tar.extractfile(member)  # of a hard link: the content of the file that it names
-    if source is None:
-        return
-    _clear(place)
-    with place.open("xb") as file:
-        shutil.copyfileobj(source, file)
-    place.chmod(member.mode & 0o777 | 0o600)
+def _add_folders_between(tree: Tree) -> None:
+    for path in [*tree.folders, *tree.files, *tree.links]:
+        above = path
+        while above:
+            above = above.rpartition("/")[0]
+            if above in tree.folders:
+                break  # and so are those that it lies in, or they will be
+            if above in tree:
+                raise SandboxFileError(f"{shown(path)}: it lies in {shown(above)}, which is no folder")
+            tree.folders[above] = None
 
 
-def _clear(place: Path) -> None:
-    if place.is_symlink() or place.is_file():
-        place.unlink()
+def shown(name: str) -> str:
+    """A stranger's name in a message of one line."""
+    short = name if len(name) <= 200 else f"{name[:100]}...{name[-100:]}"
+    return short if short.isprintable() and short else repr(short)
 
 
-def stays_inside(link: str, *, depth: int) -> bool:
-    """Does a link, ``depth`` folders below the top, stay under the top for certain?
+@contextmanager
+def _opened(archive: IO[bytes]) -> Iterator[Any]:
+    """An archive by `tarfile`. Whatever that stumbles over, the archive is `Damaged`."""
+    archive.seek(0)
+    careful: Any = _Careful(archive)
+    try:
+        with tarfile.open(fileobj=careful, mode="r:") as tar:
+            yield tar
+    except (
+        *(tarfile.TarError, EOFError, ValueError, ArithmeticError, LookupError),
+        *(RecursionError, struct.error),
+    ) as error:
+        raise Damaged(f"it is no tar archive ({error})") from error
 
-    One that climbs only at its beginning, and no further than the top, does: the folders it climbs are real
-    ones, and the links that it may meet afterwards are held to the same.
-    """
-    if link.startswith("/"):
-        return False
-    parts = [part for part in posixpath.join(link, "").split("/") if part not in ("", ".")]
-    climbs = 0
-    while climbs < len(parts) and parts[climbs] == "..":
-        climbs += 1
-    return climbs <= depth and ".." not in parts[climbs:]
+
+class _Careful:
+    """A file for `tarfile`, which reads nothing but headers here, and at once what a header asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._read(size)

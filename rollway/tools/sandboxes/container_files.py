@@ -6,7 +6,6 @@ Paths are checked twice: here without touching a disk, and inside the container 
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import posixpath
 import tempfile
@@ -15,18 +14,27 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from rollway.tools.sandboxes import container_scripts as scripts
-from rollway.tools.sandboxes.archives import CONTENT, pack, repack, unpack, write_folders
+from rollway.tools.sandboxes.archives import Bounds
 from rollway.tools.sandboxes.container_commands import WORKSPACE
+from rollway.tools.sandboxes.container_snapshots import snapshot_of, workspace_of, write_folders
+from rollway.tools.sandboxes.packing import pack, source_of
 from rollway.tools.sandboxes.protocol import ExecResult, SandboxError, SandboxFileError
+from rollway.tools.sandboxes.unpacking import unpack
 
 TIMEOUT = 600.0  # seconds for one file operation
 
 
 class Runner(Protocol):
-    """Runs a command in the container and keeps all its output."""
+    """Runs a command in the container and keeps all its output, or writes it to a file."""
 
     async def run(
-        self, command: Sequence[str], *, timeout: float | None, stdin: IO[bytes] | None
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float | None,
+        stdin: IO[bytes] | None,
+        most: int | None,
+        stdout: IO[bytes] | None,
     ) -> ExecResult: ...
 
 
@@ -42,40 +50,35 @@ async def write(container: Runner, path: str, source: IO[bytes], executable: boo
 
 
 async def upload(container: Runner, source: Path, path: str) -> None:
+    source = await asyncio.to_thread(source_of, source)
     if await asyncio.to_thread(source.is_file):
-        with await asyncio.to_thread(source.open, "rb") as content:
+        with await asyncio.to_thread(_readable, source) as content:
             executable = bool(os.fstat(content.fileno()).st_mode & 0o100)
             return await write(container, path, content, executable)
-    if not await asyncio.to_thread(source.is_dir):
-        raise SandboxFileError(f"there is no file or folder {source} to upload")
     with tempfile.TemporaryFile() as archive:
-        await asyncio.to_thread(pack, source, archive)
-        archive.seek(0)
+        await asyncio.to_thread(pack, source, archive, ".")
         await _run(container, scripts.UNPACK, path, checked(path), "add", stdin=archive)
     return None
 
 
 async def download(container: Runner, path: str, target: Path) -> None:
-    packed = await _run(container, scripts.PACK, path, checked(path))
-    await asyncio.to_thread(unpack, packed.stdout, target)
+    with tempfile.TemporaryFile() as archive:
+        await _run(container, scripts.PACK, path, checked(path), stdout=archive)
+        await asyncio.to_thread(unpack, archive, target, ".")
 
 
 async def snapshot(container: Runner) -> bytes:
-    packed = await _run(container, scripts.PACK, ".", ".")
     with tempfile.TemporaryFile() as archive:
-        await asyncio.to_thread(repack, io.BytesIO(packed.stdout), archive, CONTENT, "w:gz")
-        archive.seek(0)
-        return archive.read()
+        await _run(container, scripts.PACK, ".", ".", stdout=archive)
+        return await asyncio.to_thread(snapshot_of, archive)
 
 
 async def restore(container: Runner, archive: bytes) -> None:
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as folders:
-        shut = await asyncio.to_thread(repack, io.BytesIO(archive), source, ".", "w:", opened=True)
-        source.seek(0)
+        shut = await asyncio.to_thread(workspace_of, archive, source)
         await _run(container, scripts.UNPACK, ".", ".", "empty", stdin=source)
         if shut:
             write_folders(shut, folders)
-            folders.seek(0)
             await _run(container, scripts.UNPACK, ".", ".", "add", stdin=folders)
 
 
@@ -98,10 +101,23 @@ def checked(path: str) -> str:
 
 
 async def _run(
-    container: Runner, script: str, path: str, inside: str, *arguments: str, stdin: IO[bytes] | None = None
+    container: Runner,
+    script: str,
+    path: str,
+    inside: str,
+    *arguments: str,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
 ) -> ExecResult:
+    """Run a script. What it writes to a file, ``stdout``, is as much as may come out of a sandbox at once."""
     command = ["sh", "-c", script, "rollway", WORKSPACE, inside, *arguments]
-    done = await container.run(command, timeout=TIMEOUT, stdin=stdin)
+    most = None if stdout is None else Bounds().bytes
+    try:
+        done = await container.run(command, timeout=TIMEOUT, stdin=stdin, most=most, stdout=stdout)
+    except OSError as error:
+        raise SandboxFileError(f"{path}: what comes out of the sandbox: {error.strerror}") from error
+    if done.output_exceeded:
+        raise SandboxFileError(f"{path}: more than {most} bytes would come out of the sandbox")
     if done.timed_out:
         raise SandboxError(f"{path}: the sandbox did not finish with this file in {TIMEOUT:g} s")
     words = " ".join(done.stderr.decode(errors="replace").split())[-300:]
@@ -109,6 +125,13 @@ async def _run(
     if done.exit_code != 0 and not changed:
         raise _error(done.exit_code, path, words)
     return done
+
+
+def _readable(source: Path) -> IO[bytes]:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise SandboxFileError(f"{source}: {error.strerror}") from error
 
 
 def _error(code: int, path: str, words: str) -> Exception:

@@ -6,6 +6,7 @@ What comes after that line was written by something the command left behind, and
 from __future__ import annotations
 
 import re
+from typing import IO
 
 NONCE_LENGTH = 32  # characters
 
@@ -51,9 +52,12 @@ def _any_beginning(nonce: str) -> bytes:
 class CommandOutput:
     """One output of one command, fed as it comes. Holds at most about twice ``keep`` bytes."""
 
-    def __init__(self, nonce: str, keep: int | None) -> None:
-        """Args: ``keep`` bytes are kept, half of the beginning and half of the end; ``None`` keeps all."""
+    def __init__(self, nonce: str, keep: int | None, file: IO[bytes] | None = None) -> None:
+        """Args: ``keep`` bytes are kept, half of the beginning and half of the end; ``None`` keeps all. A
+        ``file`` gets it all instead."""
         self._line = EndLine(nonce)
+        self._file = file
+        self._fault: OSError | None = None  # of the file
         self._head_room = None if keep is None else keep - keep // 2
         self._tail_room = 0 if keep is None else keep // 2
         self._head = bytearray()
@@ -69,14 +73,28 @@ class CommandOutput:
         self._keep(self._line.feed(data))
 
     def finish(self) -> tuple[bytes, int]:
-        """What was kept, and how many bytes are missing from its middle."""
+        """What was kept, and how many bytes are missing from its middle.
+
+        Raises:
+            OSError: the file could not be written.
+        """
         self._keep(self._line.rest())
+        if self._fault is not None:
+            raise self._fault
+        if self._file is not None:
+            return b"", 0
         del self._tail[: max(0, len(self._tail) - self._tail_room)]
         kept = bytes(self._head + self._tail)
         return kept, self.total - len(kept)
 
     def _keep(self, data: bytes) -> None:
         self.total += len(data)
+        if self._file is not None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._fault = error
+            return
         room = len(data) if self._head_room is None else self._head_room - len(self._head)
         self._head += data[:room]
         self._tail += data[room:]

@@ -17,11 +17,17 @@ class Running:
     """One command that is at work, and what is known of it. Its client is at work once this is made."""
 
     def __init__(
-        self, words: list[str], stdin: IO[bytes] | None, nonce: str, keep: int | None, most: int | None
+        self,
+        words: list[str],
+        stdin: IO[bytes] | None,
+        nonce: str,
+        keep: int | None,
+        most: int | None,
+        stdout: IO[bytes] | None = None,
     ) -> None:
         self.words = words
         self.began = time.monotonic()
-        self.stdout, self.stderr = CommandOutput(nonce, keep), CommandOutput(nonce, keep)
+        self.stdout, self.stderr = CommandOutput(nonce, keep, stdout), CommandOutput(nonce, keep)
         self.client = start_client(words, stdin=stdin or subprocess.DEVNULL)
         self.timed_out = self.exceeded = self.killed = False
         self._most = most

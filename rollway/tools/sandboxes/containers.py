@@ -131,8 +131,14 @@ class ContainerSandbox:
         environment: Mapping[str, str] | None = None,
         keep: int | None = None,
         most: int | None = None,
+        stdout: IO[bytes] | None = None,
     ) -> ExecResult:
-        """As `exec`, with a file for stdin; ``None`` keeps all output, and allows any amount of it."""
+        """As `exec`, with a file for stdin, and perhaps one for stdout, which is not kept then.
+
+        Args:
+            keep: bytes of each output; ``None`` is all.
+            most: bytes of both together, past which the command is killed; ``None`` is any number.
+        """
         self._check_open()
         mark, nonce = uuid.uuid4().hex, uuid.uuid4().hex
         words = exec_command(
@@ -145,7 +151,7 @@ class ContainerSandbox:
             directory=directory,
             environment=environment,
         )
-        running = Running(words, stdin, nonce, keep, most)
+        running = Running(words, stdin, nonce, keep, most, stdout)
         self._clients.add(running.client)
         try:
             try:

@@ -133,12 +133,20 @@ class Sandbox(Protocol):
         ...
 
     async def upload(self, source: Path, path: str) -> None:
-        """Copy a file or a folder of ours to ``path``."""
+        """Copy a file or a folder of ours to ``path``.
+
+        Raises:
+            SandboxFileError: it is missing or cannot be read, or the path leads out of the workspace.
+        """
         ...
 
     async def download(self, path: str, target: Path) -> None:
         """Copy a file or a folder to ours at ``target``. Symbolic links are copied as links, never followed,
-        and left out where they would lead out of the copy."""
+        and left out where they could lead out of the copy.
+
+        Raises:
+            SandboxFileError: it is missing, ``target`` cannot be written, or what comes is refused.
+        """
         ...
 
     async def snapshot(self) -> bytes:
@@ -146,7 +154,11 @@ class Sandbox(Protocol):
         ...
 
     async def restore(self, snapshot: bytes) -> None:
-        """Make the workspace what it was at `snapshot`."""
+        """Make the workspace what it was at `snapshot`, of this or another kind of sandbox.
+
+        Raises:
+            SandboxFileError: it is no snapshot.
+        """
         ...
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import cache
 
 import pytest
+from container_image import PLAIN
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import Sandbox, SandboxLimits, SandboxSpec, check_backend, open_sandbox
@@ -40,7 +41,9 @@ async def opened() -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
 
         async def open_one(backend: str = "bubblewrap", network: bool = False, **limits: int) -> Sandbox:
-            spec = SandboxSpec(backend=backend, network=network, limits=SandboxLimits(**limits))  # type: ignore[arg-type]
+            image = PLAIN if backend == "podman" else None
+            bounds = SandboxLimits(**limits)
+            spec = SandboxSpec(backend=backend, image=image, network=network, limits=bounds)  # type: ignore[arg-type]
             sandbox = await open_sandbox(spec)
             stack.push_async_callback(sandbox.close)
             return sandbox
@@ -54,6 +57,21 @@ async def sandbox(request: pytest.FixtureRequest, opened: Opener) -> Sandbox:
     if request.param == "bubblewrap":
         request.getfixturevalue("bubblewrap")
     return await opened(request.param, output=4 * MIB, file_size=8 * MIB)
+
+
+@pytest.fixture(params=["local", "bubblewrap", "podman"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """A kind of sandbox that can be opened here."""
+    needs = {"bubblewrap": "bubblewrap", "podman": "engine"}
+    if request.param in needs:
+        request.getfixturevalue(needs[request.param])
+    return str(request.param)
+
+
+@pytest.fixture
+async def any_sandbox(kind: str, opened: Opener) -> Sandbox:
+    """A sandbox of every kind, in which a command is one of a plain `sh`."""
+    return await opened(kind, disk=32 * MIB, file_size=8 * MIB)
 
 
 @pytest.fixture

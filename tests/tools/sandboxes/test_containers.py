@@ -22,7 +22,6 @@ from rollway.tools.sandboxes import (
     SandboxFileError,
     SandboxLimits,
     SandboxSpec,
-    open_sandbox,
 )
 from rollway.tools.sandboxes.container_engine import check_container_backend
 from rollway.tools.sandboxes.container_orphans import is_dead, owner_of_this_process, reap_containers
@@ -294,51 +293,6 @@ async def test_what_is_no_file_is_refused(sandbox: Sandbox) -> None:
     await sandbox.write("half", bytes(MIB))
     with pytest.raises(SandboxFileError, match="space"):
         await sandbox.write("two", bytes(2 * MIB))
-
-
-async def test_folders_are_copied_in_and_out(sandbox: Sandbox, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "sub").mkdir(parents=True)
-    (source / "sub" / "program").write_bytes(b"#!/bin/sh\necho ran\n")
-    (source / "sub" / "program").chmod(0o755)
-    (source / "link").symlink_to("sub/program")
-    await sandbox.upload(source, "copy")
-    assert (await sandbox.exec("copy/link")).stdout == b"ran\n"
-    await sandbox.exec("cd copy; ln -s /etc away; ln -s away/passwd through")
-    await sandbox.exec("cd copy/sub; ln -s ../../.. up; ln -s ../link back")
-    await sandbox.download("copy", tmp_path / "back")
-    assert sorted(p.name for p in (tmp_path / "back").rglob("*")) == ["back", "link", "program", "sub"]
-    assert (tmp_path / "back" / "sub" / "program").stat().st_mode & 0o100
-    await sandbox.upload(source / "sub" / "program", "one")
-    await sandbox.download("one", tmp_path / "one")
-    assert (tmp_path / "one").read_bytes() == b"#!/bin/sh\necho ran\n"
-    with pytest.raises(SandboxFileError, match="no such"):
-        await sandbox.download("nowhere", tmp_path / "none")
-
-
-async def test_a_snapshot_gives_the_same_files_in_a_new_sandbox(engine: None, sandbox: Sandbox) -> None:
-    await sandbox.exec("mkdir -p a/b; echo 1 > a/b/file; echo 2 > .hid; ln -s /etc/passwd away")
-    await sandbox.exec("chmod 550 a/b; chmod 750 a")
-    listing = "find . | sort; stat -c '%a %F' a a/b a/b/file; readlink away; cat a/b/file .hid"
-    before = (await sandbox.exec(listing)).stdout
-    snapshot = await sandbox.snapshot()
-    other = await open_container(spec())
-    try:
-        await other.exec("mkdir -p old/er; touch .old ..older")
-        await other.restore(snapshot)
-        assert (await other.exec(listing)).stdout == before
-        with pytest.raises(SandboxFileError, match="no snapshot"):
-            await other.restore(b"something")
-        local = await open_sandbox(SandboxSpec(backend="local"))  # snapshots are the same everywhere
-        try:
-            await local.restore(snapshot)
-            assert await local.read("a/b/file") == b"1\n"
-            await other.restore(await local.snapshot())
-            assert (await other.exec(listing)).stdout == before
-        finally:
-            await local.close()
-    finally:
-        await other.close()
 
 
 async def test_a_folder_of_the_host_is_seen_and_not_written(engine: None, tmp_path: Path) -> None:

@@ -117,54 +117,15 @@ async def test_a_write_that_is_cancelled_leaves_nothing_behind(sandbox: Sandbox)
     assert (await sandbox.exec("ls -A")).stdout in (b"", b"big\n")
 
 
-async def test_folders_travel_both_ways(sandbox: Sandbox, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "deep").mkdir(parents=True)
-    (source / "deep" / "big").write_bytes(os.urandom(2_500_000))
-    (source / "run").write_text("#!/bin/sh\n")
-    (source / "run").chmod(0o755)
-    (source / "link").symlink_to("deep/big")
-    await sandbox.upload(source, "in/here")
-    assert (await sandbox.exec("test -x in/here/run && readlink in/here/link")).stdout == b"deep/big\n"
-    await sandbox.download("in/here", tmp_path / "back")
-    assert (tmp_path / "back/deep/big").read_bytes() == (source / "deep/big").read_bytes()
-    assert (tmp_path / "back/link").readlink() == Path("deep/big")
-    assert os.access(tmp_path / "back/run", os.X_OK)
-    await sandbox.download("in/here/run", tmp_path / "one")
-    assert (tmp_path / "one").read_text() == "#!/bin/sh\n"
-    with pytest.raises(SandboxFileError, match="nothing"):
-        await sandbox.download("nothing", tmp_path / "none")
-    with pytest.raises(SandboxFileError, match="nowhere"):
-        await sandbox.upload(tmp_path / "nowhere", "x")
-
-
-async def test_no_link_of_a_copy_leads_out_of_it(sandbox: Sandbox, tmp_path: Path) -> None:
-    await sandbox.exec(
-        "mkdir d; cd d; ln -s . a; ln -s a/../x sly; ln -s /etc abs; ln -s ../.. up; echo x > x"
-    )
-    await sandbox.exec("cd d; ln -s x good; ln -s abs/passwd chained; mkfifo pipe")
-    await sandbox.download("d", tmp_path / "copy")
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a", "good", "x"]
-
-
-async def test_a_snapshot_restored_gives_the_same_files(sandbox: Sandbox) -> None:
-    look = "find . -printf '%P %y %m %l %Ts\\n' | sort; find . -type f | sort | xargs md5sum"
-    make = "mkdir -p a/b; head -c 100000 /dev/urandom > a/b/f; chmod 600 a/b/f; ln -s a/b in; ln -s /etc out"
-    await sandbox.exec(
-        make + "; echo x > 'odd name\n'; mkdir shut; echo y > shut/f; chmod 555 shut; : > empty"
-    )
+async def test_a_snapshot_keeps_every_time(sandbox: Sandbox) -> None:
+    await sandbox.exec("mkdir -p a/b; : > a/b/f; ln -s f a/b/l; touch -hd @1000000000 a/b/l a/b/f a/b a")
+    look = "find a -printf '%P %Ts\\n' | sort"
     before = (await sandbox.exec(look)).stdout
+    assert before.count(b" 1000000000\n") == 4
     snapshot = await sandbox.snapshot()
-    await sandbox.exec("chmod 755 shut; rm -rf a shut; ln -s /etc a; echo new > new")
+    await sandbox.exec("rm -r a")
     await sandbox.restore(snapshot)
-    after = (await sandbox.exec(look)).stdout
-    assert after == before
-
-
-async def test_what_is_no_snapshot_is_refused(sandbox: Sandbox) -> None:
-    with pytest.raises(SandboxFileError):
-        await sandbox.restore(b"no archive at all")
-    assert (await sandbox.exec("echo on")).stdout == b"on\n"
+    assert (await sandbox.exec(look)).stdout == before
 
 
 @settings(max_examples=40, deadline=None)
