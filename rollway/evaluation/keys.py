@@ -8,10 +8,13 @@ from rollway.evaluation.tasks import Key
 
 
 class KeySet(Set[Key]):
-    """Keys that can be added, and asked for. Sample indices are not negative."""
+    """Keys that can be added, and asked for. Sample indices are not negative.
 
-    def __init__(self, keys: Iterable[Key] = ()) -> None:
-        self._samples: dict[str, int] = {}  # of each task; bit n stands for sample n
+    Room for the keys of ``tasks`` is made at once.
+    """
+
+    def __init__(self, keys: Iterable[Key] = (), *, tasks: Iterable[str] = ()) -> None:
+        self._samples: dict[str, int] = dict.fromkeys(tasks, 0)  # of each task; bit n stands for sample n
         self._count = 0
         for key in keys:
             self.add(key)

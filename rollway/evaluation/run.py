@@ -81,7 +81,7 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
     """The run directory, its log attached and its records counted."""
     with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
         ids = frozenset(plan.tasks.ids)
-        run.take_stock(lambda key: key[0] in ids and 0 <= key[1] < plan.config.samples)
+        run.take_stock(lambda key: key[0] in ids and 0 <= key[1] < plan.config.samples, plan.tasks.ids)
         _log.info("%d of %d rollouts are on record", len(run.done), plan.asked)
         yield run
 

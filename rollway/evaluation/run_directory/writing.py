@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +35,8 @@ class RunDirectory:
         self.done = KeySet()
         self._lock = lock
         self._part: IO[bytes] | None = None
+        self._syncer = ThreadPoolExecutor(1, "rollway-sync")  # its thread begins with the first full part
+        self._syncing: Future[None] | None = None
         self._aside: IO[bytes] | None = None
 
     def __enter__(self) -> RunDirectory:
@@ -43,24 +46,32 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Bring everything to the disk and let the next driver in."""
-        self._close_part()
-        if self._aside is not None:
-            self._aside.close()
-            self._aside = None
-        self._lock.close()
+        """Bring everything to the disk and let the next driver in.
+
+        Raises:
+            OSError: not all of it is on the disk.
+        """
+        try:
+            self._close_part()
+        finally:
+            self._syncer.shutdown()
+            if self._aside is not None:
+                self._aside.close()
+                self._aside = None
+            self._lock.close()
 
     def append(self, key: Key, line: bytes) -> None:
         """Write one rollout that ended. It is in the file, whole, when this returns.
 
         Raises:
             ValueError: this key is on record already.
-            OSError: it could not be written; what was written of it has been cut off again.
+            OSError: it could not be written, and what was written of it has been cut off again; or the part
+                before could not be brought to the disk.
         """
         if key in self.done:
             raise ValueError(f"rollout {key} is on record already")
         if self._part is not None and self._part.tell() >= PART_BYTES:
-            self._close_part()
+            self._leave_part()
         if self._part is None:
             self._part = next_part(self.path).open("xb", buffering=0)
         began = self._part.tell()
@@ -96,15 +107,34 @@ class RunDirectory:
             self._part = None
             part.close()
 
-    def _close_part(self) -> None:
-        if self._part is not None:
-            os.fsync(self._part.fileno())
-            self._part.close()
-            self._part = None
+    def _leave_part(self) -> None:
+        """Bring the full part to the disk while the next one is written: that takes a tenth of a second, and
+        the caller may be an event loop. No more than one part at a time is on its way."""
+        self._wait_for_sync()
+        part, self._part = self._part, None
+        assert part is not None
+        self._syncing = self._syncer.submit(_sync, part)
 
-    def take_stock(self, is_asked: Callable[[Key], bool]) -> None:
-        """Read what is there: `done` are the keys that count, everything else is set aside."""
-        seen = KeySet()
+    def _close_part(self) -> None:
+        """Bring all parts to the disk."""
+        part, self._part = self._part, None
+        try:
+            if part is not None:
+                _sync(part)
+        finally:
+            self._wait_for_sync()
+
+    def _wait_for_sync(self) -> None:
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
+
+    def take_stock(self, is_asked: Callable[[Key], bool], tasks: Iterable[str] = ()) -> None:
+        """Read what is there: `done` are the keys that count, everything else is set aside.
+
+        Room is made for the keys of ``tasks``, so that `done` does not grow while they are done.
+        """
+        seen = KeySet(tasks=tasks)
 
         def keep(line: bytes) -> bytes | None:
             reason = reason_to_set_aside(line, seen, is_asked)
@@ -116,3 +146,8 @@ class RunDirectory:
 
         self.rewrite(keep)
         self.done = seen
+
+
+def _sync(part: IO[bytes]) -> None:
+    with part:
+        os.fsync(part.fileno())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,45 @@ def test_parts_are_closed_when_they_have_grown(tmp_path: Path, monkeypatch: pyte
         for sample in range(3):
             run.append(("a", sample), line(("a", sample)))
     assert [part.name for part in part_files(tmp_path)] == [f"part-0000{n}.jsonl" for n in range(3)]
+    assert keys(tmp_path) == [("a", 0), ("a", 1), ("a", 2)]
+
+
+def test_a_full_part_goes_to_the_disk_while_the_next_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, synced = threading.Event(), []
+
+    def fsync(file: int) -> None:
+        assert threading.current_thread() is threading.main_thread() or slow.wait(20)
+        synced.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+
+    monkeypatch.setattr(writing, "PART_BYTES", 10)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with opened(tmp_path) as run:
+        del synced[:]  # of the config
+        run.append(("a", 0), line(("a", 0)))
+        run.append(("a", 1), line(("a", 1)))
+        assert keys(tmp_path) == [("a", 0), ("a", 1)]
+        assert synced == []
+        slow.set()
+    assert sorted(synced) == ["part-00000.jsonl", "part-00001.jsonl"]
+
+
+def test_a_part_that_does_not_reach_the_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = opened(tmp_path)
+
+    def fsync(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith("part-00000.jsonl"):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(writing, "PART_BYTES", 10)
+    monkeypatch.setattr(os, "fsync", fsync)
+    run.append(("a", 0), line(("a", 0)))
+    run.append(("a", 1), line(("a", 1)))
+    with pytest.raises(OSError, match="Input/output"):
+        run.append(("a", 2), line(("a", 2)))
+    run.append(("a", 2), line(("a", 2)))
+    run.close()
     assert keys(tmp_path) == [("a", 0), ("a", 1), ("a", 2)]
 
 
