@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,6 +22,8 @@ from rollway.evaluation.tracking import Tracker
 
 MOST_TOLD = 1_000
 """Characters of what one rollout failed with, where a run ends; log.txt and the trajectory have the whole."""
+
+_log = logging.getLogger(__name__)
 
 
 class RunFailed(Exception):
@@ -42,18 +47,35 @@ class RunInterrupted(Exception):
 def conclude(
     plan: Plan, run: RunDirectory, ending: Ending, console: Console, tracker: Tracker | None
 ) -> RunSummary:
-    """Everything that is made from the records: advantages, summary, report, table, and the verdict."""
-    if plan.config.groups:
-        fill_advantages(run, samples=plan.config.samples)
+    """Everything that is made from the records: advantages, summary, report, table, and the verdict.
+
+    What cannot be written is a problem of the run; the rest is done all the same.
+    """
+    problems = [] if ending.problem is None else [ending.problem]
+    with _written(run.path, problems):
+        run.sync()
+        if plan.config.groups:
+            fill_advantages(run, samples=plan.config.samples)
     summary, samples = _summed_up(plan, ending.seconds)
-    write_summary(run.path / "summary.json", summary)
-    write_report(run.path / "report.html", summary, samples, title=run.path.name)
+    with _written(run.path, problems):
+        write_summary(run.path / "summary.json", summary)
+        write_report(run.path / "report.html", summary, samples, title=run.path.name)
     if tracker is not None:
         tracker.finish(summary, samples)
     print_table(summary, console)
     console.print(f"run: {run.path}", highlight=False, soft_wrap=True)
-    _judge(summary, ending, run.path)
+    _judge(summary, ending, problems, run.path)
     return summary
+
+
+@contextmanager
+def _written(path: Path, problems: list[str]) -> Iterator[None]:
+    """An ``OSError`` in the block is one of the problems."""
+    try:
+        yield
+    except OSError as error:
+        _log.error("cannot write to %s", path, exc_info=error)
+        problems.append(f"cannot write to {path}: {error.strerror or error}")
 
 
 def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Sample]]:
@@ -66,14 +88,14 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
     return summary, chooser.chosen()
 
 
-def _judge(summary: RunSummary, ending: Ending, path: Path) -> None:
+def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path) -> None:
     """Raise unless the run did what it was asked."""
     done = f"{summary.finished} of {summary.asked} rollouts are on record"
     go_on = f"{done}; go on with: rollway eval --resume {path}"
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
-    if ending.problem is not None:
-        raise RunFailed(f"{_one_line(ending.problem)}; {go_on}", path, summary)
+    if problems:
+        raise RunFailed(f"{_one_line(problems[0])}; {go_on}", path, summary)
     unscored = summary.failures.keys() - {"not_scored"}
     if summary.scored == 0 and unscored:
         kinds = ", ".join(f"{kind} ({n})" for kind, n in summary.failures.items())

@@ -6,7 +6,6 @@ page forbids scripts besides.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +13,13 @@ from rollway.evaluation.charts import columns, rows
 from rollway.evaluation.conversations import conversation
 from rollway.evaluation.samples import Sample
 from rollway.evaluation.summary import RunSummary
+from rollway.evaluation.whole_files import write_whole
 
 
 def write_report(path: Path, summary: RunSummary, samples: Sequence[Sample], *, title: str) -> None:
     """Write the report of a run. An earlier one is replaced in one step."""
     html = render_report(summary, samples, title=title)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(html, encoding="utf-8", errors="replace")  # half a surrogate pair cannot be written
-    os.replace(partial, path)
+    write_whole(path, html.encode("utf-8", "replace"))  # half a surrogate pair cannot be written
 
 
 def render_report(summary: RunSummary, samples: Sequence[Sample], *, title: str) -> str:

@@ -7,7 +7,6 @@ percentiles; no trajectory is held.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rollway.evaluation.tallies import Bin, Numbers, Spread, TaskScores, capped, largest_first
+from rollway.evaluation.whole_files import write_whole
 from rollway.statistics import Estimate, PassRate, clustered_mean_of_sums, pass_rates, powers_up_to
 from rollway.trajectory import FAILURES, StopReason, Trajectory, Turn
 
@@ -255,9 +255,7 @@ def summarize(
 
 def write_summary(path: Path, summary: RunSummary) -> None:
     """Write ``summary.json``: the old file or the new one is there at every moment, never half of one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-    os.replace(partial, path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
 
 
 def read_summary(path: Path) -> RunSummary:

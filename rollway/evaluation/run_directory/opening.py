@@ -17,6 +17,7 @@ from rollway.evaluation.config import EvalConfig, validate
 from rollway.evaluation.run_directory.parts import part_files
 from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
+from rollway.evaluation.whole_files import write_whole
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 
 _log = logging.getLogger(__name__)
@@ -148,21 +149,8 @@ def _write_heads(path: Path, lock: IO[str], config: EvalConfig) -> None:
     try:
         os.ftruncate(lock.fileno(), 0)
         os.write(lock.fileno(), f"{os.getpid()} on {os.uname().nodename}\n".encode())
-        _write_whole(path / "config.yaml", write_yaml(config.as_dict()))
+        write_whole(path / "config.yaml", write_yaml(config.as_dict()).encode())
     except OSError as error:
         if is_new:
             discard_empty(path)
         raise _cannot_write(path, error) from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -6,13 +6,13 @@ whole, before it takes the old one's place.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from rollway.errors import UserError
 from rollway.evaluation.run_directory.endings import TORN
+from rollway.evaluation.whole_files import taking_the_place_of
 from rollway.trajectory import Trajectory, decode_trajectory
 
 
@@ -53,24 +53,20 @@ def write_all(file: IO[bytes], data: bytes) -> None:
 
 def rewrite_part(part: Path, change: Callable[[bytes], bytes | None]) -> None:
     """Write the part anew from its first changed line on, and put it in the old one's place."""
-    temporary = part.with_name(f".{part.name}.new")
-    new: IO[bytes] | None = None
     same = 0  # bytes before the first change
     with part.open("rb") as old:
         for line in old:
             kept = change(line)
-            if new is None and kept != line:
-                new = temporary.open("wb")
-                _copy(part, new, same)
-            if new is None:
-                same += len(line)
-            elif kept is not None:
-                new.write(kept)
-    if new is not None:
-        new.flush()
-        os.fsync(new.fileno())
-        new.close()
-        temporary.replace(part)
+            if kept != line:
+                break
+            same += len(line)
+        else:
+            return
+        with taking_the_place_of(part) as new:
+            _copy(part, new, same)
+            new.write(kept or b"")
+            for line in old:
+                new.write(change(line) or b"")
 
 
 def _copy(source: Path, target: IO[bytes], count: int) -> None:

@@ -52,7 +52,7 @@ class RunDirectory:
             OSError: not all of it is on the disk.
         """
         try:
-            self._close_part()
+            self.sync()
         finally:
             self._syncer.shutdown()
             if self._aside is not None:
@@ -85,14 +85,13 @@ class RunDirectory:
     def set_aside(self, line: bytes) -> None:
         """Keep a line that does not count."""
         if self._aside is None:
-            self._aside = (self.path / "set_aside.jsonl").open("ab")
-        self._aside.write(line.rstrip(b"\n") + b"\n")
-        self._aside.flush()
+            self._aside = (self.path / "set_aside.jsonl").open("ab", buffering=0)
+        write_all(self._aside, line.rstrip(b"\n") + b"\n")
 
     def rewrite(self, change: Callable[[bytes], bytes | None]) -> None:
         """Put every stored line through ``change``; ``None`` takes it out. A part is replaced in one step,
         or, when no line of it changed, left alone."""
-        self._close_part()
+        self.sync()
         for part in part_files(self.path):
             rewrite_part(part, change)
 
@@ -115,8 +114,12 @@ class RunDirectory:
         assert part is not None
         self._syncing = self._syncer.submit(_sync, part)
 
-    def _close_part(self) -> None:
-        """Bring all parts to the disk."""
+    def sync(self) -> None:
+        """Bring all parts to the disk.
+
+        Raises:
+            OSError: not all of them are there.
+        """
         part, self._part = self._part, None
         try:
             if part is not None:
