@@ -64,13 +64,22 @@ async def drive(
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
+
+    def keep(job: Job, outcome: Outcome) -> None:
+        _keep(run, shelf, counts, job, outcome, driver.interrupted)
+
     driver = Driver(
-        plan.tasks.jobs(config, run.done, _record_of(plan)),
+        plan.tasks.jobs(
+            config,
+            run.done,
+            _record_of(plan),
+            lost=lambda job, why: keep(job, _given_up(plan, job, why, where="environment")),
+        ),
         backend,
         places=max(1, config.workers),
         concurrency=config.concurrency,
-        keep=lambda job, outcome: _keep(run, shelf, counts, job, outcome, driver.interrupted),
-        give_up=lambda job, why: _given_up(plan, job, why),
+        keep=keep,
+        give_up=lambda job, why: _given_up(plan, job, why, where="worker"),
         stop_after_failures=config.stop_after_failures,
     )
     done = f", {len(run.done)} of them on record" if run.done else ""
@@ -127,7 +136,8 @@ def _keep(
         _log.warning("rollout %s failed (%s): %s", job.key, outcome.stop_reason, outcome.error)
 
 
-def _given_up(plan: Plan, job: Job, why: BaseException) -> Outcome:
+def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcome:
+    """The outcome of a job that cannot be done."""
     record = new_trajectory(
         plan.environment,
         job.task,
@@ -136,7 +146,7 @@ def _given_up(plan: Plan, job: Job, why: BaseException) -> Outcome:
         group_id=job.task_id if plan.config.groups else None,
         model=plan.config.model.name or "",
     )
-    record_fault(record, why, where="worker")
+    record_fault(record, why, where=where)
     return outcome_of(record)
 
 

@@ -38,7 +38,8 @@ class Job(msgspec.Struct, frozen=True):
 class TaskSet:
     """The tasks of a run. Rows of a dataset are read when a job needs them, not before."""
 
-    def __init__(self, rows: Any, positions: Mapping[str, int]) -> None:
+    def __init__(self, rows: Any, positions: Mapping[str, int], where: str) -> None:
+        self._where = where  # for complaints
         self._rows = rows
         self._positions = positions
         self.ids: Sequence[str] = list(positions)
@@ -47,22 +48,49 @@ class TaskSet:
         return len(self.ids)
 
     def __getitem__(self, task_id: str) -> Task:
+        """The task of this id.
+
+        Raises:
+            UserError: its row cannot be read.
+        """
+        try:
+            return self._read(task_id)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            raise UserError(f"{self._where}: task {task_id!r} cannot be read: {told}") from error
+
+    def _read(self, task_id: str) -> Task:
         row: Task = self._rows[self._positions[task_id]]
         return row
 
     def jobs(
-        self, config: EvalConfig, done: Container[Key], record: Callable[[Key], Recorded] | None = None
+        self,
+        config: EvalConfig,
+        done: Container[Key],
+        record: Callable[[Key], Recorded] | None = None,
+        *,
+        lost: Callable[[Job, Exception], None] | None = None,
     ) -> Iterator[Job]:
         """What is not ``done``, the samples of a task one after the other.
 
-        ``record`` gives what a rollout's calls are answered from.
+        ``record`` gives what a rollout's calls are answered from. A job whose task or record cannot be read
+        goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost`` what
+        was raised ends them.
         """
         for task_id in self.ids:
             for sample in range(config.samples):
-                if (task_id, sample) not in done:
-                    seed = rollout_seed(config.seed, task_id, sample)
+                if (task_id, sample) in done:
+                    continue
+                seed = rollout_seed(config.seed, task_id, sample)
+                try:
                     replay = record((task_id, sample)) if record is not None else None
-                    yield Job(self[task_id], task_id, sample, seed, replay)
+                    job = Job(self._read(task_id), task_id, sample, seed, replay)
+                except Exception as error:
+                    if lost is None:
+                        raise
+                    lost(Job({"task_id": task_id}, task_id, sample, seed), error)
+                    continue
+                yield job
 
 
 def rollout_seed(seed: int | None, task_id: str, sample_index: int) -> int | None:
@@ -86,14 +114,15 @@ def load_tasks(environment: Environment, config: EvalConfig) -> TaskSet:
         rows = environment.tasks(split)
         if not (hasattr(rows, "__getitem__") and hasattr(rows, "__len__")) or isinstance(rows, Mapping):
             rows = list(islice(rows, limit))
-        positions = _positions(rows, limit, f"environment {name!r}, split {split!r}")
+        where = f"environment {name!r}, split {split!r}"
+        positions = _positions(rows, limit, where)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"environment {name!r} has no tasks for split {split!r}: {_told(error)}") from error
     if not positions:
         raise UserError(f"environment {name!r} has no tasks in split {split!r}")
-    return TaskSet(rows, _chosen(positions, config, name, split))
+    return TaskSet(rows, _chosen(positions, config, name, split), where)
 
 
 def _told(error: Exception) -> str:
