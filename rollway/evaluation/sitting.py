@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 from rich.console import Console
 
+from rollway.errors import UserError
 from rollway.evaluation.backends import Backend
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
@@ -59,7 +60,11 @@ async def drive(
     tracker: Tracker | None,
     seconds_before: float | None,
 ) -> Ending:
-    """Do what is missing."""
+    """Do what is missing.
+
+    Raises:
+        UserError: the workers could not begin, and nothing is on record.
+    """
     (plan.path / "summary.json").unlink(missing_ok=True)  # it is about to be out of date
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
@@ -99,6 +104,10 @@ async def drive(
             await driver.run()
         except DriverStopped as stopped:
             problem = str(stopped)
+        except UserError as error:  # what is on record is summed up all the same
+            if not run.done:
+                raise
+            problem = str(error)
         finally:
             ticker.cancel()
             if shelf is not None:

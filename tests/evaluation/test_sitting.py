@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from rollway.errors import UserError
-from rollway.evaluation import evaluate_async
+from rollway.evaluation import RunFailed, evaluate_async
+from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
+from rollway.evaluation.run_directory import part_files
+from rollway.evaluation.summary import read_summary
+from rollway.evaluation.tasks import Job
+from rollway.evaluation.worker import Outcome, WorkerSpec
 from rollway.trajectory import StopReason
 
 Config = Callable[..., Any]
@@ -52,6 +57,69 @@ async def test_a_task_that_cannot_be_read_fails_its_own_rollouts_alone(
     assert lost.stop_reason is StopReason.ENVIRONMENT_ERROR
     assert lost.error is not None
     assert lost.error.message == "cannot identify image file"
+
+
+async def test_a_run_that_cannot_be_gone_on_with_ends_in_its_summary(
+    policy, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoWorkers:
+        def __init__(self, spec: WorkerSpec) -> None: ...
+
+        async def start_worker(self, number: int) -> WorkerHandle:
+            raise UserError("tools.mcp: the server is not there any more")
+
+    await evaluate_async(config(policy))
+    run = tmp_path / "run"
+    part = part_files(run)[0]
+    part.write_bytes(part.read_bytes()[:-20])
+    monkeypatch.setattr("rollway.evaluation.run.LocalBackend", NoWorkers)
+    with pytest.raises(
+        RunFailed, match=r"^tools.mcp: the server is not there any more; 5 of 6 rollouts are on"
+    ):
+        await evaluate_async(config(policy))
+    summary = read_summary(run / "summary.json")
+    assert (summary.scored, summary.missing) == (5, 1)
+    assert summary.wall_seconds is not None
+
+
+async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
+    policy, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mortal:
+        """Does two jobs."""
+
+        name = "mortal"
+
+        def __init__(self, worker: WorkerHandle) -> None:
+            self.worker, self.done = worker, 0
+
+        async def run(self, job: Job) -> Outcome:
+            self.done += 1
+            if self.done > 2:
+                raise WorkerDied("out of memory")
+            return await self.worker.run(job)
+
+        async def stop(self) -> None:
+            await self.worker.stop()
+
+        async def close(self) -> None:
+            await self.worker.close()
+
+    class OneWorker(LocalBackend):
+        begun = False
+
+        async def start_worker(self, number: int) -> WorkerHandle:
+            if self.begun:
+                raise UserError("the environment's file is gone")
+            self.begun = True
+            return Mortal(await super().start_worker(number))
+
+    monkeypatch.setattr("rollway.evaluation.run.LocalBackend", OneWorker)
+    with pytest.raises(
+        RunFailed, match=r"^the environment's file is gone; 2 of 6 rollouts are on record; go on"
+    ):
+        await evaluate_async(config(policy, concurrency=1))
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 2
 
 
 async def test_a_first_task_that_cannot_be_read_is_told_before_anything_starts(
