@@ -129,12 +129,11 @@ def _configure(
 
 
 def _run(config: EvalConfig) -> int:
-    from rich.console import Console
-
+    from rollway.cli.console import RunConsole
     from rollway.evaluation import RunFailed, RunInterrupted, evaluate
 
     try:
-        evaluate(config, console=Console())
+        evaluate(config, console=RunConsole())
     except RunInterrupted as error:
         print(f"rollway: {error}", file=sys.stderr)
         return INTERRUPTED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 
 from rollway.cli import main
 from rollway.evaluation import read_trajectories
+from rollway.evaluation.summary import read_summary
 
 
 def run(*arguments: str) -> int:
@@ -49,6 +52,23 @@ def test_a_run_is_gone_on_with_by_its_directory_alone(
     capsys.readouterr()
     assert main(["eval", "--resume", str(tmp_path / "run")]) == 0
     assert "3 scored" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(
+    environment_file: str, server_url: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "rollway.cli", "eval", environment_file, "--base-url", server_url]
+    process = subprocess.Popen(
+        [*command, "--workers", "0", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (0, b"")
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 3
 
 
 def test_the_embedded_policy_is_served_where_no_server_is_named(capsys, tmp_path: Path, monkeypatch) -> None:
