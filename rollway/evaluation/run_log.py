@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rollway.errors import UserError
 
 
 @contextmanager
 def logging_to(file: Path) -> Iterator[None]:
-    """Append what the ``rollway`` loggers say, from INFO on, to ``file``."""
+    """Append what the ``rollway`` loggers say, from INFO on, to ``file``.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
     logger = logging.getLogger("rollway")
-    handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    try:
+        handler = _RunLog(file, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(f"cannot write to {file}: {error.strerror or error}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level = logger.level
     logger.addHandler(handler)
@@ -22,4 +32,16 @@ def logging_to(file: Path) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # it has been told of
+            handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """Tells once, in one line, that it cannot write, and not with a traceback at each record."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not self.told:
+            self.told = True
+            print(f"rollway: cannot write to {self.baseFilename}: {sys.exception()}", file=sys.stderr)

@@ -1,0 +1,25 @@
+"""A run's log, and a disk that does not take it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from stored_runs import files_no_larger_than
+
+from rollway.errors import UserError
+from rollway.evaluation.run_log import logging_to
+
+
+def test_a_log_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write to .*: Is a directory"), logging_to(tmp_path):
+        pass
+
+
+def test_a_log_on_a_full_disk_is_told_of_once_and_ends_nothing(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "log.txt"
+    with files_no_larger_than(10), logging_to(file):
+        for _ in range(3):
+            logging.getLogger("rollway.part").warning("something that does not fit")
+    assert capsys.readouterr().err == f"rollway: cannot write to {file}: [Errno 27] File too large\n"
