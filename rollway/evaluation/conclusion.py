@@ -109,10 +109,11 @@ def _one_line(text: str) -> str:
 
 
 def seconds_before(path: Path) -> float | None:
-    """How long the run has taken in earlier sittings; ``None`` when one of them left no summary."""
+    """How long the run has taken in earlier sittings; ``None`` when one of them left no summary that can be
+    read."""
     if not part_files(path):
         return 0.0
     try:
         return read_summary(path / "summary.json").wall_seconds
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -263,6 +263,6 @@ def read_summary(path: Path) -> RunSummary:
 
     Raises:
         FileNotFoundError: there is none.
-        msgspec.DecodeError: it is no summary of this version.
+        msgspec.DecodeError, UnicodeDecodeError: it is no summary of this version.
     """
     return msgspec.json.decode(path.read_bytes(), type=RunSummary)

@@ -12,6 +12,8 @@ from rich.console import Console
 from stored_runs import files_no_larger_than
 
 from rollway.evaluation import RunFailed, evaluate_async
+from rollway.evaluation.conclusion import seconds_before
+from rollway.evaluation.run_directory import part_files
 
 Config = Callable[..., Any]
 
@@ -42,3 +44,19 @@ async def test_a_full_disk_at_the_end_is_told_in_one_line_beside_the_numbers(
         if file.name not in ("log.txt", "lock") and file.is_file()
     }
     assert after == before
+
+
+async def test_the_seconds_of_earlier_sittings_are_unknown_where_their_summary_cannot_be_read(
+    policy, config: Config, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    summary = await evaluate_async(config(policy))
+    assert seconds_before(run) == summary.wall_seconds
+    file = run / "summary.json"
+    for broken in (file.read_bytes().replace(b"completed", b"\xff"), b"{", b""):
+        file.write_bytes(broken)
+        assert seconds_before(run) is None
+    file.unlink()
+    assert seconds_before(run) is None
+    part_files(run)[0].unlink()
+    assert seconds_before(run) == 0.0
