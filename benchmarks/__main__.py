@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import sys
+import time
 
 from benchmarks.report import machine, write_report
 
@@ -56,10 +57,12 @@ def main(argv: list[str]) -> int:
     print("\n".join(machine()))
     for name in names or BENCHMARKS:
         print(f"\n== {name} ==", flush=True)
+        began = time.monotonic()
         with contextlib.redirect_stdout(Tee(sys.stdout)) as kept:  # type: ignore[arg-type]
             importlib.import_module(f"benchmarks.bench_{name}").main(options if BENCHMARKS[name] else [])
         if write and not write_report(name, kept.getvalue()):
             print(f"(docs/performance.md has no place for {name})", file=sys.stderr)
+        print(f"({time.monotonic() - began:,.0f} s)", flush=True)
     return 0
 
 

@@ -29,8 +29,8 @@ KNOCK_SECONDS = 10.0
 """How long the head of a cluster may take to answer."""
 
 CALLS_AT_A_TIME = 4
-"""That one actor works on, each in a thread of Ray's: `fetch`, and what is asked beside it. More threads would
-only spread the process's memory."""
+"""That one actor works on, each in a thread of Ray's: `fetch`, and what is asked beside it. More threads
+would only spread the process's memory."""
 
 SEND_BYTES = 4 * 2**20
 """Jobs of one call, which are long where they carry a record to replay; one that is longer travels alone."""

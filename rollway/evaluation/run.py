@@ -20,7 +20,6 @@ from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.event_loop import new_event_loop
 from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
@@ -32,6 +31,7 @@ from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
 from rollway.evaluation.worker import WorkerSpec
+from rollway.event_loop import new_event_loop
 
 _log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.config_files import load_stored_config
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.run_directory import read_trajectories
+from rollway.event_loop import new_event_loop
 from rollway.inference.prompt_scores import NoPromptLogprobs, PromptScorer
 from rollway.inference.protocol import Sampling
 from rollway.scoring.stored import StoredRun
@@ -101,7 +102,8 @@ def verify_run(
         on_progress=on_progress,
         notes=sampling_notes(config.sampling),
     )
-    return asyncio.run(_verify(config, survey, jobs, plan))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_verify(config, survey, jobs, plan))
 
 
 async def verify_trajectories(

@@ -1,4 +1,4 @@
-"""The event loop of a run: one that gets to its timers, however many replies come in the same moment.
+"""An event loop that gets to its timers, however many replies come in the same moment.
 
 The loops of asyncio take in all sockets that are ready before anything else gets its turn. With 4,096
 rollouts in flight and a server that answers them together, that is a second in which no time limit is looked
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """For `asyncio.Runner`. Where the system has no epoll, asyncio's own."""
+    """For ``asyncio.Runner(loop_factory=new_event_loop)``. Where the system has no epoll, asyncio's own."""
     if not hasattr(select, "epoll"):
         return asyncio.new_event_loop()
     return asyncio.SelectorEventLoop(SlicingSelector())

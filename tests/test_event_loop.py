@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from rollway.evaluation.event_loop import SlicingSelector, new_event_loop
+from rollway.event_loop import SlicingSelector, new_event_loop
 from rollway.rounds import FIRST_SLICE, LARGEST_SLICE
 
 needs_epoll = pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="the system has no epoll")
