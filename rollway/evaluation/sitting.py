@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -110,10 +111,9 @@ async def drive(
             problem = str(error)
         finally:
             ticker.cancel()
-            if shelf is not None:
-                shelf.close()
+            unsaved = _close(shelf, plan.path)
     seconds = None if seconds_before is None else seconds_before + driver.seconds
-    return Ending(seconds, driver.interrupted, problem, counts.last_error)
+    return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
 
 
 def _record_of(plan: Plan) -> Callable[[Key], Recorded] | None:
@@ -139,10 +139,24 @@ def _keep(
             shelf.append(job.key, outcome.recorded.line, outcome.recorded.sandbox)
         run.append(job.key, outcome.line)
     except OSError as error:
-        raise DriverStopped(f"cannot write to {run.path}: {error.strerror or error}") from error
+        raise DriverStopped(_cannot_write(run.path, error)) from error
     counts.add(outcome)
     if outcome.failed:
         _log.warning("rollout %s failed (%s): %s", job.key, outcome.stop_reason, outcome.error)
+
+
+def _close(shelf: RecordingWriter | None, path: Path) -> str | None:
+    """What is wrong with the end of the recordings."""
+    try:
+        if shelf is not None:
+            shelf.close()
+    except OSError as error:
+        return _cannot_write(path, error)
+    return None
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write to {path}: {error.strerror or error}"
 
 
 def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcome:

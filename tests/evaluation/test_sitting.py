@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rollway.evaluation.run_directory import part_files
 from rollway.evaluation.summary import read_summary
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import Outcome, WorkerSpec
+from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
 
 Config = Callable[..., Any]
@@ -120,6 +122,20 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
     ):
         await evaluate_async(config(policy, concurrency=1))
     assert read_summary(tmp_path / "run" / "summary.json").scored == 2
+
+
+async def test_recordings_that_do_not_get_to_the_disk_are_told_in_one_line_beside_the_numbers(
+    policy, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(shelf: RecordingWriter) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(RecordingWriter, "close", close)
+    with pytest.raises(
+        RunFailed, match=r"^cannot write to .*/run: Disk quota exceeded; 6 of 6 rollouts are on"
+    ):
+        await evaluate_async(config(policy, tools={"record": True}))
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 6
 
 
 async def test_a_first_task_that_cannot_be_read_is_told_before_anything_starts(
