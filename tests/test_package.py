@@ -25,7 +25,8 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"replies"},
     {"inference", "tools", "tool_parsers", "limits"},
     {"sequences", "statistics", "branching"},
-    {"trajectory", "errors", "event_loop", "rounds"},
+    {"trajectory", "errors", "event_loop"},
+    {"rounds"},
 ]
 
 
