@@ -13,7 +13,7 @@ from typing import Any
 from rollway.tools.sandboxes.agent.archives import CONTENT
 from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.agent_process import AgentProcess
-from rollway.tools.sandboxes.archives import Bounds
+from rollway.tools.sandboxes.archives import Bounds, on_our_disk
 from rollway.tools.sandboxes.link import Link
 from rollway.tools.sandboxes.packing import pack
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, SandboxError, SandboxFileError
@@ -127,7 +127,7 @@ class AgentSandbox:
             raise
 
     async def upload(self, source: Path, path: str) -> None:
-        with tempfile.TemporaryFile() as archive:
+        with on_our_disk(path), tempfile.TemporaryFile() as archive:
             await asyncio.to_thread(pack, source, archive, CONTENT)
             async with self._transfer("unpack", path=path, mode="r|", clear=False) as transfer:
                 while piece := archive.read(PIECE):
@@ -135,7 +135,7 @@ class AgentSandbox:
 
     async def download(self, path: str, target: Path) -> None:
         await self._link.ask("kind", path=path)  # a clear refusal, before anything is made
-        with tempfile.TemporaryFile() as archive:
+        with on_our_disk(path), tempfile.TemporaryFile() as archive:
             async with self._transfer("pack", path=path, mode="w|") as transfer:
                 async for piece in _pieces(transfer, path):
                     archive.write(piece)

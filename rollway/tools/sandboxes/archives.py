@@ -181,6 +181,15 @@ def shown(name: str) -> str:
 
 
 @contextmanager
+def on_our_disk(path: str) -> Iterator[None]:
+    """Where an archive lies meanwhile: a disk that is full, say, is told as a fault of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxFileError(f"{path}: no archive can be kept here: {error.strerror or error}") from error
+
+
+@contextmanager
 def _opened(archive: IO[bytes]) -> Iterator[Any]:
     """An archive by `tarfile`. Whatever that stumbles over, the archive is `Damaged`."""
     archive.seek(0)

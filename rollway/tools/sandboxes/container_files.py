@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from rollway.tools.sandboxes import container_scripts as scripts
-from rollway.tools.sandboxes.archives import Bounds
+from rollway.tools.sandboxes.archives import Bounds, on_our_disk
 from rollway.tools.sandboxes.container_commands import WORKSPACE
 from rollway.tools.sandboxes.container_snapshots import snapshot_of, workspace_of, write_folders
 from rollway.tools.sandboxes.packing import pack, source_of
@@ -55,26 +55,26 @@ async def upload(container: Runner, source: Path, path: str) -> None:
         with await asyncio.to_thread(_readable, source) as content:
             executable = bool(os.fstat(content.fileno()).st_mode & 0o100)
             return await write(container, path, content, executable)
-    with tempfile.TemporaryFile() as archive:
+    with on_our_disk(path), tempfile.TemporaryFile() as archive:
         await asyncio.to_thread(pack, source, archive, ".")
         await _run(container, scripts.UNPACK, path, checked(path), "add", stdin=archive)
     return None
 
 
 async def download(container: Runner, path: str, target: Path) -> None:
-    with tempfile.TemporaryFile() as archive:
+    with on_our_disk(path), tempfile.TemporaryFile() as archive:
         await _run(container, scripts.PACK, path, checked(path), stdout=archive)
         await asyncio.to_thread(unpack, archive, target, ".")
 
 
 async def snapshot(container: Runner) -> bytes:
-    with tempfile.TemporaryFile() as archive:
+    with on_our_disk("."), tempfile.TemporaryFile() as archive:
         await _run(container, scripts.PACK, ".", ".", stdout=archive)
         return await asyncio.to_thread(snapshot_of, archive)
 
 
 async def restore(container: Runner, archive: bytes) -> None:
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as folders:
+    with on_our_disk("."), tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as folders:
         shut = await asyncio.to_thread(workspace_of, archive, source)
         await _run(container, scripts.UNPACK, ".", ".", "empty", stdin=source)
         if shut:
@@ -112,10 +112,7 @@ async def _run(
     """Run a script. What it writes to a file, ``stdout``, is as much as may come out of a sandbox at once."""
     command = ["sh", "-c", script, "rollway", WORKSPACE, inside, *arguments]
     most = None if stdout is None else Bounds().bytes
-    try:
-        done = await container.run(command, timeout=TIMEOUT, stdin=stdin, most=most, stdout=stdout)
-    except OSError as error:
-        raise SandboxFileError(f"{path}: what comes out of the sandbox: {error.strerror}") from error
+    done = await container.run(command, timeout=TIMEOUT, stdin=stdin, most=most, stdout=stdout)
     if done.output_exceeded:
         raise SandboxFileError(f"{path}: more than {most} bytes would come out of the sandbox")
     if done.timed_out:

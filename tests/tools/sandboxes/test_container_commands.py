@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import stat
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -169,6 +170,21 @@ def test_an_output_is_the_same_however_it_comes_in_pieces(
     else:
         assert keep is not None
         assert kept == data[: keep - keep // 2] + data[len(data) - keep // 2 :]
+
+
+def test_an_output_goes_to_a_file_whole_and_a_full_disk_is_told() -> None:
+    with tempfile.TemporaryFile() as file, open("/dev/full", "wb", buffering=0) as full:
+        whole, lost = CommandOutput(NONCE, None, file), CommandOutput(NONCE, None, full)
+        for output in (whole, lost):
+            output.feed(b"a" * 100_000 + NONCE.encode()[:9])
+            output.feed(f"b{NONCE} 3\n".encode())
+            assert output.exit_code == 3
+            assert output.total == 100_010
+        assert whole.finish() == (b"", 0)
+        file.seek(0)
+        assert file.read() == b"a" * 100_000 + NONCE.encode()[:9] + b"b"
+        with pytest.raises(OSError, match="No space left"):
+            lost.finish()
 
 
 @given(st.text(alphabet="ab./", max_size=12))

@@ -118,6 +118,24 @@ async def test_no_more_comes_out_than_may(
     assert names(tmp_path / "copy") == ["1", "2", "3"]
 
 
+async def test_a_disk_of_ours_that_is_full_is_told_in_one_line(
+    any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(bytes(100_000))
+    await any_sandbox.exec("mkdir d; head -c 100000 /dev/zero > d/file")
+    for module in ("agent_sandbox", "container_files"):
+        name = f"rollway.tools.sandboxes.{module}.tempfile.TemporaryFile"
+        monkeypatch.setattr(name, lambda: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115
+    for attempt in (
+        any_sandbox.upload(tmp_path / "source", "in"),
+        any_sandbox.download("d", tmp_path / "copy"),
+    ):
+        with pytest.raises(SandboxFileError, match=r"^[^\n]*: No space left on device$"):
+            await attempt
+    assert not (tmp_path / "copy").exists()
+
+
 FILL = """
 mkdir -p a/b shut; head -c 100000 /dev/urandom > a/b/f; chmod 600 a/b/f; ln a/b/f a/two
 ln -s a/b in; ln -s /etc out
