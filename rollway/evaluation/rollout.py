@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
+from rollway.evaluation.record_numbers import settle_numbers
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.inference.protocol import Client, Sampling
@@ -112,6 +113,7 @@ async def run_rollout(
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
     started, clock = time.time(), time.monotonic()
     async with AsyncExitStack() as held:
+        held.callback(settle_numbers, record)  # when all of the environment's code has run
         if isinstance(tape, ReplayTape):
             held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):

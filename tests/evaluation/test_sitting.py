@@ -138,6 +138,22 @@ async def test_recordings_that_do_not_get_to_the_disk_are_told_in_one_line_besid
     assert read_summary(tmp_path / "run" / "summary.json").scored == 6
 
 
+async def test_a_metric_that_is_no_number_ends_nothing(
+    policy, config: Config, edit_environment, stored, tmp_path: Path
+) -> None:
+    edit_environment(
+        "    def prompt(self, task):",
+        "    async def teardown(self, task, workspace, trajectory):\n"
+        "        trajectory.metrics['mean'] = float('nan') if task['n'] == 2 else 0.5\n\n"
+        "    def prompt(self, task):",
+    )
+    summary = await evaluate_async(config(policy))
+    assert summary.scored == 6
+    found = stored(tmp_path / "run")
+    assert "mean" not in found["test-2", 0].metrics
+    assert found["test-3", 0].metrics["mean"] == 0.5
+
+
 async def test_a_first_task_that_cannot_be_read_is_told_before_anything_starts(
     config: Config, edit_environment, tmp_path: Path
 ) -> None:
