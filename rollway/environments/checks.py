@@ -5,7 +5,9 @@ Every fault is one `UserError` line that names the environment and the attribute
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -17,11 +19,16 @@ from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
 
 
 def check_environment(environment: Environment) -> None:
-    """See that ``tools``, ``toolsets`` and ``rewards`` are what they should be.
+    """See that ``name``, ``pass_threshold``, ``tools``, ``toolsets`` and ``rewards`` are what they should be.
 
     Raises:
         UserError: one is not.
     """
+    if not isinstance(environment.name, str | None):
+        raise _wrong(environment, "name", environment.name, "a text")
+    threshold = environment.pass_threshold
+    if not _is_number(threshold):
+        raise _wrong(environment, "pass_threshold", threshold, "a number, such as 1.0")
     _check_tools(environment, "tools", environment.tools)
     if not isinstance(environment.toolsets, Mapping):
         raise _wrong(environment, "toolsets", environment.toolsets, "a dict from names to lists of tools")
@@ -32,6 +39,9 @@ def check_environment(environment: Environment) -> None:
     for entry in environment.rewards:
         if not callable(entry.function if isinstance(entry, Reward) else entry):
             raise _wrong(environment, "rewards", environment.rewards, "functions, or Reward(function)", entry)
+        if isinstance(entry, Reward) and not (_is_number(entry.weight) and isinstance(entry.name, str)):
+            wanted = "Reward(function, weight=a number, name=a text)"
+            raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
 
 
 def check_spec(environment: Environment, spec: Any) -> None:
@@ -61,6 +71,10 @@ def _check_tools(environment: Environment, name: str, tools: Any) -> None:
     for entry in tools:
         if not isinstance(entry, Tool):
             raise _wrong(environment, name, tools, "tools: decorate the functions with @tool", entry)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _is_list(value: Any) -> bool:
