@@ -24,6 +24,8 @@ def check_environment(environment: Environment) -> None:
     Raises:
         UserError: one is not.
     """
+    for attribute in ("name", "pass_threshold", "tools", "toolsets", "rewards"):
+        _read(environment, attribute)
     if not isinstance(environment.name, str | None):
         raise _wrong(environment, "name", environment.name, "a text")
     threshold = environment.pass_threshold
@@ -63,6 +65,18 @@ def check_spec(environment: Environment, spec: Any) -> None:
         msgspec.convert(msgspec.to_builtins(spec), SandboxSpec)
     except (msgspec.ValidationError, TypeError) as error:
         raise UserError(f"environment {environment_name(environment)!r}: its sandbox: {error}") from None
+
+
+def _read(environment: Environment, attribute: str) -> None:
+    """A property is the user's own code, which may raise."""
+    try:
+        getattr(environment, attribute)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"environment {type(environment).__name__!r}: its {attribute} raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_tools(environment: Environment, name: str, tools: Any) -> None:

@@ -118,14 +118,14 @@ def load_tasks(environment: Environment, config: EvalConfig) -> TaskSet:
         positions = _positions(rows, limit, where)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"environment {name!r} has no tasks for split {split!r}: {_told(error)}") from error
     if not positions:
         raise UserError(f"environment {name!r} has no tasks in split {split!r}")
     return TaskSet(rows, _chosen(positions, config, name, split), where)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 

@@ -42,6 +42,16 @@ def test_an_attribute_that_is_not_what_it_should_be_is_told_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_property_that_raises_is_told_in_one_line() -> None:
+    class Broken(Environment):
+        @property
+        def tools(self) -> Any:
+            raise KeyError("index")
+
+    with pytest.raises(UserError, match="environment 'Broken': its tools raised KeyError: 'index'"):
+        check_environment(Broken())
+
+
 def test_what_is_as_it_should_be_is_let_through() -> None:
     environment = Environment()
     environment.rewards = [right, Reward(right, weight=2, name="other")]

@@ -90,6 +90,15 @@ def test_an_unknown_split_is_told_in_the_environments_own_words() -> None:
         load_tasks(Given(rows(1)), EvalConfig(environment="x", split="tset"))
 
 
+@pytest.mark.parametrize("error", [SystemExit("no such file"), OSError("no such file")])
+def test_tasks_that_cannot_be_had_are_told_in_one_line(error: BaseException) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"task_id": "a"}
+        raise error
+
+    assert complaint(rows()).endswith(f"no tasks for split 'test': {type(error).__name__}: no such file")
+
+
 def test_an_unknown_task_id_names_the_nearest() -> None:
     assert "no task 'task-1' in split 'test' (did you mean 't-1'?)" in complaint(
         [{"task_id": "t-1"}], task_ids=["task-1"]
