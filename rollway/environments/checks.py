@@ -74,9 +74,8 @@ def _read(environment: Environment, attribute: str) -> None:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            f"environment {type(environment).__name__!r}: its {attribute} raised {type(error).__name__}: {error}"
-        ) from error
+        name, told = type(environment).__name__, f"{type(error).__name__}: {error}"
+        raise UserError(f"environment {name!r}: its {attribute} raised {told}") from error
 
 
 def _check_tools(environment: Environment, name: str, tools: Any) -> None:
