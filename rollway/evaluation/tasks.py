@@ -132,7 +132,7 @@ def _told(error: BaseException) -> str:
 def _positions(rows: Any, limit: int | None, where: str) -> dict[str, int]:
     positions: dict[str, int] = {}
     for index, task_id in enumerate(_ids(rows, limit, where)):
-        if isinstance(task_id, bool) or not isinstance(task_id, str | int) or task_id == "":
+        if not _is_id(task_id):
             raise UserError(
                 f"{where}: task {index} has the task_id {task_id!r}; give each task a 'task_id' that is "
                 f"a text or a whole number and never changes"
@@ -141,6 +141,12 @@ def _positions(rows: Any, limit: int | None, where: str) -> dict[str, int]:
             raise UserError(f"{where}: two tasks have the task_id {task_id!r}; each needs its own")
         positions[str(task_id)] = index
     return positions
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, str):
+        return value != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)  # can be written
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _ids(rows: Any, limit: int | None, where: str) -> Iterator[Any]:

@@ -73,6 +73,7 @@ def test_whole_numbers_are_ids_too() -> None:
     [
         ([{"n": 1}], "environment 'given', split 'test': task 0 has the task_id None"),
         ([{"task_id": ""}], "task 0 has the task_id ''"),
+        ([{"task_id": "half a pair: \ud83d"}], "task 0 has the task_id 'half a pair: \\ud83d'"),
         ([{"task_id": "a"}, {"task_id": "a"}], "two tasks have the task_id 'a'"),
         ([{"task_id": 1}, {"task_id": "1"}], "two tasks have the task_id '1'"),
         (["a"], "task 0 is a str; a task is a dict"),
