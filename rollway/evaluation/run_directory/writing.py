@@ -10,9 +10,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from rollway.errors import UserError
 from rollway.evaluation.keys import KeySet
 from rollway.evaluation.run_directory.endings import reason_to_set_aside
 from rollway.evaluation.run_directory.parts import next_part, part_files, rewrite_part, write_all
@@ -86,7 +88,13 @@ class RunDirectory:
         """Keep a line that does not count."""
         if self._aside is None:
             self._aside = (self.path / "set_aside.jsonl").open("ab", buffering=0)
-        write_all(self._aside, line.rstrip(b"\n") + b"\n")
+        began = self._aside.seek(0, os.SEEK_END)
+        try:
+            write_all(self._aside, line.rstrip(b"\n") + b"\n")
+        except BaseException:
+            with suppress(OSError):
+                self._aside.truncate(began)
+            raise
 
     def rewrite(self, change: Callable[[bytes], bytes | None]) -> None:
         """Put every stored line through ``change``; ``None`` takes it out. A part is replaced in one step,
@@ -136,6 +144,9 @@ class RunDirectory:
         """Read what is there: `done` are the keys that count, everything else is set aside.
 
         Room is made for the keys of ``tasks``, so that `done` does not grow while they are done.
+
+        Raises:
+            UserError: what is set aside cannot be written. Nothing is lost.
         """
         seen = KeySet(tasks=tasks)
 
@@ -147,7 +158,11 @@ class RunDirectory:
             self.set_aside(line)
             return None
 
-        self.rewrite(keep)
+        try:
+            self.rewrite(keep)
+        except OSError as error:
+            told = error.strerror or error
+            raise UserError(f"cannot write to the run directory {self.path}: {told}") from None
         self.done = seen
 
 

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from stored_runs import files_no_larger_than, keys, line, opened
+from stored_runs import CONFIG, files_no_larger_than, keys, line, opened
 
-from rollway.evaluation.run_directory import part_files, writing
+from rollway.errors import UserError
+from rollway.evaluation.run_directory import open_run, part_files, writing
 
 
 def test_what_was_appended_is_there_when_the_run_is_opened_again(tmp_path: Path) -> None:
@@ -90,6 +91,22 @@ def test_half_a_line_is_cut_off_again_and_the_part_goes_on(tmp_path: Path) -> No
         run.append(("a", 1), line(("a", 1)))
     assert len(part_files(tmp_path)) == 1
     assert keys(tmp_path) == [("a", 0), ("b", 0), ("a", 1)]
+
+
+def test_a_disk_too_full_to_take_stock_is_told_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.append(("a", 0), line(("a", 0)))
+    part = part_files(tmp_path)[0]
+    torn = line(("a", 1), metadata={"long": "x" * 5_000})[:-1]
+    part.write_bytes(part.read_bytes() + torn)
+    with open_run(tmp_path, CONFIG) as run, files_no_larger_than(4_000):
+        with pytest.raises(UserError, match=r"cannot write to the run directory .*: File too large"):
+            run.take_stock(lambda key: True)
+    assert part.read_bytes().endswith(torn)
+    assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
+    with opened(tmp_path) as run:
+        assert run.done == {("a", 0)}
+    assert (tmp_path / "set_aside.jsonl").read_bytes() == torn + b"\n"
 
 
 def test_nothing_is_glued_to_half_a_line_that_cannot_be_cut_off(tmp_path: Path) -> None:
