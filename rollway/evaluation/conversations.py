@@ -107,8 +107,10 @@ def _line(message: Message, results: Mapping[str, ToolResult]) -> Line:
     who = f"{role} {message.get('name') or ''}".strip()
     if role == "user" and message.get("name") == ENGINE_NAME:
         role, who = "engine", "the engine"
-    calls = [_call(call) for call in message.get("tool_calls") or []]
-    result = results.get(message.get("tool_call_id") or "")
+    stands = message.get("tool_calls") or []
+    calls = [_call(call) for call in (stands if isinstance(stands, list) else [stands])]
+    answers = message.get("tool_call_id")
+    result = results.get(answers) if isinstance(answers, str) else None
     if result is not None and result.edited_arguments is not None:
         what = "ran instead" if result.approval == "edited" else "not run either"
         calls.append(_cut(f"{what}: {result.name}({result.edited_arguments})"))
@@ -136,8 +138,11 @@ def _content(content: Any) -> str:
     )
 
 
-def _call(call: Mapping[str, Any]) -> Text:
-    function = call.get("function") or {}
+def _call(call: Any) -> Text:
+    """A call in the OpenAI format. What an environment's prompt has in its place is shown as it stands."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        return _cut(json.dumps(call, ensure_ascii=False))
     arguments = function.get("arguments")
     raw = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return _cut(f"{function.get('name', '')}({raw})")
