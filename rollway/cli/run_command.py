@@ -129,11 +129,11 @@ def _configure(
 
 
 def _run(config: EvalConfig) -> int:
-    from rollway.cli.console import RunConsole
+    from rollway.cli.console import run_console
     from rollway.evaluation import RunFailed, RunInterrupted, evaluate
 
     try:
-        evaluate(config, console=RunConsole())
+        evaluate(config, console=run_console())
     except RunInterrupted as error:
         print(f"rollway: {error}", file=sys.stderr)
         return INTERRUPTED

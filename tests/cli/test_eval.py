@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,18 +57,17 @@ def test_a_run_is_gone_on_with_by_its_directory_alone(
     assert "3 scored" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("open_ends", [os.pipe, pty.openpty])
 def test_a_reader_that_leaves_does_not_end_the_run(
-    environment_file: str, server_url: str, tmp_path: Path
+    open_ends: Callable[[], tuple[int, int]], environment_file: str, server_url: str, tmp_path: Path
 ) -> None:
+    ours, its = open_ends()
     command = [sys.executable, "-m", "rollway.cli", "eval", environment_file, "--base-url", server_url]
     process = subprocess.Popen(
-        [*command, "--workers", "0", "--out", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [*command, "--workers", "0", "--out", "run"], cwd=tmp_path, stdout=its, stderr=subprocess.PIPE
     )
-    assert process.stdout is not None
-    process.stdout.close()
+    os.close(its)
+    os.close(ours)
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (0, b"")
     assert read_summary(tmp_path / "run" / "summary.json").scored == 3
