@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections import deque
 
-ROUND = 0.005  # seconds that a round should take at most
-FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 32, 8, 256  # things that one round may have
+ROUND = 0.01  # seconds that a round should take at most
+FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 32, 16, 256  # things that one round may have
 
 
 def fitting(size: int, seconds: float) -> int:
