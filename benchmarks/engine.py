@@ -27,12 +27,13 @@ from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, own_memory, 
 from rollway.environments.loading import environment_source
 from rollway.evaluation.backends import Backend, LocalBackend, WorkerHandle
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.plan import named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_directory import RunDirectory, open_run, part_files
 from rollway.evaluation.sitting import drive
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome, WorkerSpec
+from rollway.evaluation.worker import WorkerSpec
 from rollway.event_loop import new_event_loop
 
 ENVIRONMENT = f"{Path(__file__).with_name('environment.py')}:ScriptedEnvironment"

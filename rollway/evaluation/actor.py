@@ -22,7 +22,8 @@ import msgspec
 
 from rollway.errors import UserError
 from rollway.evaluation.collector import collecting_rarely
-from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
+from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.worker import RolloutWorker, WorkerSpec
 from rollway.event_loop import new_event_loop
 
 Result = TypeVar("Result")

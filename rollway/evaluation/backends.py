@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome, RolloutWorker, WorkerSpec
+from rollway.evaluation.worker import RolloutWorker, WorkerSpec
 
 
 class WorkerDied(Exception):

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from rollway.evaluation.worker import Outcome
+from rollway.evaluation.outcomes import Outcome
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""

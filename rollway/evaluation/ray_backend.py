@@ -19,8 +19,9 @@ from rollway.errors import UserError
 from rollway.evaluation.actor import Ended, RolloutActor, SentJob
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome, WorkerSpec
+from rollway.evaluation.worker import WorkerSpec
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """For a Ray of our own. Trajectories pass through it a few at a time and are not kept there."""

@@ -6,6 +6,7 @@ The driver's outcomes meet the run directory, the display and the tracker here, 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -19,14 +20,14 @@ from rollway.evaluation.backends import Backend
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.interrupts import interrupts_call
+from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
-from rollway.evaluation.rollout import new_trajectory, record_fault
+from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
 from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job, Key
 from rollway.evaluation.tracking import Tracker
-from rollway.evaluation.worker import Outcome, outcome_of
 from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
 
@@ -161,16 +162,10 @@ def _cannot_write(path: Path, error: OSError) -> str:
 
 def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcome:
     """The outcome of a job that cannot be done."""
-    record = new_trajectory(
-        plan.environment,
-        job.task,
-        sample_index=job.sample_index,
-        seed=job.seed,
-        group_id=job.task_id if plan.config.groups else None,
-        model=plan.config.model.name or "",
-    )
+    begun = functools.partial(begun_record, plan.environment, job, plan.config)
+    record = begun()
     record_fault(record, why, where=where)
-    return outcome_of(record)
+    return outcome_of(record, job.key, begun)
 
 
 def _interrupt(driver: Driver, console: Console) -> None:

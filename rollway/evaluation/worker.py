@@ -7,6 +7,7 @@ rollout: whatever happens comes back as a line to be stored.
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import msgspec
@@ -15,17 +16,17 @@ from rollway.environments.base import Environment
 from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.rollout import new_trajectory, record_fault, run_rollout
-from rollway.evaluation.run_directory import is_failed
+from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
+from rollway.evaluation.rollout import record_fault, run_rollout
 from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.run_tools import RunTools
-from rollway.evaluation.tapes import Recorded, RecordingTape, ReplayTape, Tape
+from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job
 from rollway.inference.protocol import Client
 from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
 from rollway.tools.replay import decode_recording
-from rollway.trajectory import StopReason, Trajectory, Turn, encode_trajectory
+from rollway.trajectory import StopReason, Trajectory
 
 CLOSE_SECONDS = 5.0
 """How long a worker that is closed waits for its cancelled rollouts to tear down."""
@@ -38,19 +39,6 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     api_key: str | None = None
     environment_source: str | None = None  # the text of the environment's file, where it is one
     approval_source: str | None = None  # the text of the approval function's file
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of one job: the line to be stored, and what the driver needs to know of it."""
-
-    line: bytes  # an encoded Trajectory
-    stop_reason: StopReason | None
-    failed: bool  # to be done again on resume
-    reward: float | None
-    completion_tokens: int
-    error: str = ""  # "kind: message" of what ended it or kept it from being scored
-    error_kind: str = ""
-    recorded: Recorded | None = None  # its tool calls, where they are recorded
 
 
 class RolloutWorker:
@@ -86,15 +74,8 @@ class RolloutWorker:
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
         await self._turnstile.passed()  # a run begins with thousands of them
-        record = new_trajectory(
-            self._environment,
-            job.task,
-            sample_index=job.sample_index,
-            seed=job.seed,
-            group_id=job.task_id if self._config.groups else None,
-            model=self._config.model.name or "",
-        )
-        record.task_id = job.task_id
+        begun = functools.partial(begun_record, self._environment, job, self._config)
+        record = begun()
         tape = _tape(self._config, job)
         rollout = asyncio.create_task(self._rollout(job, record, tape))
         self._running.add(rollout)
@@ -109,7 +90,7 @@ class RolloutWorker:
             record_fault(record, error, where="engine")
         elif rollout.cancelled():
             record.stop_reason = StopReason.CANCELLED
-        outcome = outcome_of(record)
+        outcome = outcome_of(record, job.key, begun)
         if isinstance(tape, RecordingTape):
             outcome = msgspec.structs.replace(outcome, recorded=tape.recorded(job.key, record.id))
         return outcome
@@ -159,42 +140,3 @@ def _tape(config: EvalConfig, job: Job) -> Tape | None:
     if job.replay is not None:
         return ReplayTape(decode_recording(job.replay.line), job.replay.sandbox)
     return RecordingTape() if config.tools.record else None
-
-
-def outcome_of(record: Trajectory) -> Outcome:
-    """Encode a record and take out what the driver looks at."""
-    try:
-        line = encode_trajectory(record)
-    except (TypeError, ValueError, OverflowError, RecursionError) as fault:
-        record = _without_payload(record)
-        record_fault(record, fault, where="environment")
-        line = encode_trajectory(record)
-    error = record.error
-    return Outcome(
-        line=line,
-        stop_reason=record.stop_reason,
-        failed=is_failed(record),
-        reward=record.reward,
-        completion_tokens=sum(_sampled(turn) for turn in record.turns),
-        error=f"{error.kind}: {error.message}" if error else "",
-        error_kind=error.kind if error else "",
-    )
-
-
-def _sampled(turn: Turn) -> int:
-    return len(turn.token_ids) if turn.token_ids is not None else turn.usage.completion_tokens
-
-
-def _without_payload(record: Trajectory) -> Trajectory:
-    """A record that holds what JSON cannot say, without it."""
-    return Trajectory(
-        id=record.id,
-        messages=[],
-        environment=record.environment,
-        task_id=record.task_id,
-        sample_index=record.sample_index,
-        group_id=record.group_id,
-        model=record.model,
-        seed=record.seed,
-        timing=record.timing,
-    )

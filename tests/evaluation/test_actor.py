@@ -22,10 +22,10 @@ from rollway.evaluation import ray_backend
 from rollway.evaluation.actor import FETCH_BYTES, Ended, Exchange, Outbox, RolloutActor
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.ray_backend import JobFault, RayWorker
 from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
 
 Act = Callable[[Job], Awaitable[Outcome]]

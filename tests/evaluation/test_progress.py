@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from rollway.evaluation import progress
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.progress import Counts, ProgressDisplay, progress_line
-from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
 
 

@@ -12,10 +12,11 @@ import pytest
 from rollway.errors import UserError
 from rollway.evaluation import RunFailed, evaluate_async
 from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.run_directory import part_files
 from rollway.evaluation.summary import read_summary
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome, WorkerSpec
+from rollway.evaluation.worker import WorkerSpec
 from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
 

@@ -1,0 +1,92 @@
+"""What came of one job, as it travels to the driver: a line to be stored, and what the driver looks at.
+
+The invariant: the line can be read back and is that of the job, whatever a user's code did to the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from rollway.environments.base import Environment
+from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.rollout import new_trajectory, record_fault
+from rollway.evaluation.run_directory import is_failed
+from rollway.evaluation.tapes import Recorded
+from rollway.evaluation.tasks import Job, Key
+from rollway.trajectory import StopReason, Trajectory, Turn, decode_trajectory, encode_trajectory
+
+_UNFIT = (TypeError, ValueError, OverflowError, RecursionError, AttributeError, msgspec.MsgspecError)
+"""What encoding a record raises, or reading it back, when its fields hold what they cannot."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one job."""
+
+    line: bytes  # an encoded Trajectory
+    stop_reason: StopReason | None
+    failed: bool  # to be done again on resume
+    reward: float | None
+    completion_tokens: int
+    error: str = ""  # "kind: message" of what ended it or kept it from being scored
+    error_kind: str = ""
+    recorded: Recorded | None = None  # its tool calls, where they are recorded
+
+
+def begun_record(environment: Environment, job: Job, config: EvalConfig) -> Trajectory:
+    """The record of a job as its rollout begins."""
+    record = new_trajectory(
+        environment,
+        job.task,
+        sample_index=job.sample_index,
+        seed=job.seed,
+        group_id=job.task_id if config.groups else None,
+        model=config.model.name or "",
+    )
+    record.task_id = job.task_id
+    return record
+
+
+def outcome_of(record: Trajectory, key: Key, begun: Callable[[], Trajectory]) -> Outcome:
+    """Encode a record and take out what the driver looks at.
+
+    One that cannot be stored as the rollout ``key`` is recorded as a fault of the environment, in the record
+    that ``begun`` makes: the one that the rollout began with.
+    """
+    try:
+        _check(record, key)
+        return _outcome(record)
+    except _UNFIT as fault:
+        record = begun()
+        record_fault(record, fault, where="environment")
+        return _outcome(record)
+
+
+def _check(record: Trajectory, key: Key) -> None:
+    """Read back all but what the engine alone writes, which is nearly all of the bytes."""
+    found = decode_trajectory(
+        encode_trajectory(msgspec.structs.replace(record, messages=[], turns=[], sequences=[]))
+    )
+    if (found.task_id, found.sample_index) != key:
+        raise ValueError(
+            f"the environment's code made rollout {key} that of {(found.task_id, found.sample_index)}: "
+            f"leave a record's task_id and sample_index as they are"
+        )
+
+
+def _outcome(record: Trajectory) -> Outcome:
+    error = record.error
+    return Outcome(
+        line=encode_trajectory(record),
+        stop_reason=record.stop_reason,
+        failed=is_failed(record),
+        reward=record.reward,
+        completion_tokens=sum(_sampled(turn) for turn in record.turns),
+        error=f"{error.kind}: {error.message}" if error else "",
+        error_kind=error.kind if error else "",
+    )
+
+
+def _sampled(turn: Turn) -> int:
+    return len(turn.token_ids) if turn.token_ids is not None else turn.usage.completion_tokens
