@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -18,8 +19,8 @@ from typing import Any
 import msgspec
 
 from rollway.evaluation.backends import Backend, WorkerDied, WorkerHandle
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
 
 SUSPECT_AFTER = 2
@@ -102,7 +103,9 @@ class Driver:
             self._closing = True
             for task in [*places, *others, *self._stops]:
                 task.cancel()
-            await asyncio.gather(*places, *others, *self._stops, return_exceptions=True)
+            for left in await asyncio.gather(*places, *others, *self._stops, return_exceptions=True):
+                if isinstance(left, Exception) and left is not sys.exception():
+                    _log.error("beside the end of the run: %s", left, exc_info=left)
             await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
         if self._stop_reason is not None:
             raise DriverStopped(self._stop_reason)

@@ -15,8 +15,8 @@ from rollway.errors import UserError
 from rollway.evaluation import driver as driver_module
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver, DriverStopped
+from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import Outcome
 from rollway.trajectory import StopReason
 
 
@@ -309,3 +309,26 @@ async def test_what_the_user_has_to_mend_ends_the_run_at_once() -> None:
 
     with pytest.raises(UserError, match="does not import here"):
         await Run(Broken(), 5).driver.run()
+
+
+async def test_what_goes_wrong_while_the_last_rollout_ends_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    ended = asyncio.Event()
+
+    async def act(worker: SimulatedWorker, job: Job) -> Outcome:
+        ended.set()
+        return outcome()
+
+    class Backend(SimulatedBackend):
+        async def start_worker(self, number: int) -> SimulatedWorker:
+            if number == 0:
+                return await super().start_worker(number)
+            try:
+                await ended.wait()
+                await asyncio.Event().wait()
+            finally:
+                raise RuntimeError("the machine of the second worker is gone")
+
+    run = Run(Backend(act), 1)
+    await run.driver.run()
+    assert run.kept_once(1)
+    assert "the machine of the second worker is gone" in caplog.text
