@@ -1,8 +1,6 @@
 """What runs inside a worker's process: jobs come in batches, and outcomes leave in batches.
 
 The invariant: an outcome that the driver has not fetched waits here, and nothing here waits for the driver.
-The driver asks once and is answered as soon as there is something to tell it: at once after a quiet time, and
-at most once every `FETCH_SECONDS` while rollouts end all the time.
 """
 
 from __future__ import annotations
@@ -13,26 +11,17 @@ import os
 import pickle
 import threading
 import traceback
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-import msgspec
-
 from rollway.errors import UserError
 from rollway.evaluation.collector import collecting_rarely
-from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.outbox import Ended, Outbox
 from rollway.evaluation.worker import RolloutWorker, WorkerSpec
 from rollway.event_loop import new_event_loop
 
 Result = TypeVar("Result")
-
-FETCH_SECONDS = 0.1
-"""Between two fetches, while rollouts are in flight that may end meanwhile: an outcome waits no longer."""
-
-FETCH_BYTES = 4 * 2**20
-"""Lines of a fetch; one that is longer travels alone."""
 
 MOST_NOTES = 100
 """Log lines that a worker keeps for the driver until the next fetch; later ones are dropped."""
@@ -42,80 +31,7 @@ SentJob = tuple[
 ]  # its number, the pickled `Job`: one that does not unpickle here is a fault of its own
 Note = tuple[int, str, str]  # level, logger, message
 
-
-class Ended(msgspec.Struct, frozen=True):
-    """What came of one job."""
-
-    number: int  # as in `SentJob`
-    outcome: Outcome | None
-    fault: str = ""  # the traceback, where there is no outcome: the code around the rollout raised
-
-    @property
-    def size(self) -> int:
-        """Bytes, all but the few beside the lines."""
-        if self.outcome is None:
-            return len(self.fault)
-        recorded = self.outcome.recorded
-        beside = len(recorded.line) + len(recorded.sandbox or b"") if recorded is not None else 0
-        return len(self.outcome.line) + beside
-
-
-class Outbox:
-    """What has ended and was not fetched, the oldest first."""
-
-    def __init__(self) -> None:
-        self._ended: deque[Ended] = deque()
-        self._size = 0
-        self._in_flight = 0
-        self._some = asyncio.Event()
-        self._no_more_soon = asyncio.Event()  # a batch is full, or nothing is in flight
-        self._quiet_until = 0.0  # on the loop's clock
-
-    def begin(self) -> None:
-        """One more will end."""
-        self._in_flight += 1
-
-    def put(self, ended: Ended) -> None:
-        """One has ended."""
-        self._in_flight -= 1
-        self._ended.append(ended)
-        self._size += ended.size
-        self._mark()
-
-    async def fetch(self) -> list[Ended]:
-        """At least one, as soon as it is due."""
-        loop = asyncio.get_running_loop()
-        await self._some.wait()
-        delay = self._quiet_until - loop.time()
-        if delay > 0:
-            try:
-                async with asyncio.timeout(delay):
-                    await self._no_more_soon.wait()
-            except TimeoutError:
-                pass
-        self._quiet_until = loop.time() + FETCH_SECONDS
-        return self._batch()
-
-    def _batch(self) -> list[Ended]:
-        batch = [self._ended.popleft()]
-        size = batch[0].size
-        while self._ended and size + self._ended[0].size <= FETCH_BYTES:
-            size += self._ended[0].size
-            batch.append(self._ended.popleft())
-        self._size -= size
-        self._mark()
-        return batch
-
-    def _mark(self) -> None:
-        _set(self._some, bool(self._ended))
-        _set(self._no_more_soon, self._size >= FETCH_BYTES or self._in_flight == 0)
-
-
-def _set(event: asyncio.Event, on: bool) -> None:
-    if on:
-        event.set()
-    else:
-        event.clear()
+_log = logging.getLogger(__name__)
 
 
 class Notes(logging.Handler):
@@ -196,7 +112,7 @@ class RolloutActor:
 
     def __init__(self) -> None:
         self._loop = new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="rollway-worker", daemon=True).start()
+        threading.Thread(target=_keep_running, args=(self._loop,), name="rollway-worker", daemon=True).start()
         self._exchange = Exchange()
 
     def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
@@ -221,3 +137,12 @@ class RolloutActor:
 
     def _done(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until the process ends. If a callback that exits stopped it, the driver would wait in vain."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            _log.warning("code on the worker's event loop raised %r; the worker goes on", error)

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rollway.errors import UserError
-from rollway.evaluation.actor import Ended, RolloutActor, SentJob
+from rollway.evaluation.actor import RolloutActor, SentJob
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pickle
 import random
+import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.evaluation import actor as actor_module
-from rollway.evaluation import ray_backend
-from rollway.evaluation.actor import FETCH_BYTES, Ended, Exchange, Outbox, RolloutActor
+from rollway.evaluation import outbox, ray_backend
+from rollway.evaluation.actor import Exchange, RolloutActor
 from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
 from rollway.evaluation.outcomes import Outcome
@@ -122,11 +123,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def fetch_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(actor_module, "FETCH_SECONDS", seconds)
-
-
-def ended(number: int, size: int = 2) -> Ended:
-    return Ended(number, outcome(b"x" * size))
+    monkeypatch.setattr(outbox, "FETCH_SECONDS", seconds)
 
 
 async def soon(awaitable: Awaitable[Any]) -> Any:
@@ -223,25 +220,6 @@ async def test_outcomes_leave_in_the_order_in_which_they_ended(monkeypatch: pyte
     await worker.close()
 
 
-@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
-def test_a_fetch_is_bounded_and_a_long_line_travels_alone(sizes: list[int]) -> None:
-    async def main() -> list[list[Ended]]:
-        outbox, batches = Outbox(), []
-        for number, size in enumerate(sizes):
-            outbox.begin()
-            outbox.put(ended(number, size))
-        while sum(map(len, batches)) < len(sizes):
-            batches.append(await soon(outbox.fetch()))
-        return batches
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(actor_module, "FETCH_BYTES", 100)
-        batches = asyncio.run(main())
-    assert [one.number for batch in batches for one in batch] == list(range(len(sizes)))
-    assert all(len(batch) == 1 or sum(one.size for one in batch) <= 100 for batch in batches)
-
-
 async def test_jobs_with_long_records_are_handed_over_a_bounded_part_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -253,22 +231,6 @@ async def test_jobs_with_long_records_are_handed_over_a_bounded_part_at_a_time(
     assert [one.line for one in found] == [job.task_id.encode() for job in long]
     assert process.calls["hand"] >= 8
     await worker.close()
-
-
-async def test_a_full_batch_does_not_wait_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch_every(monkeypatch, 3600.0)
-    outbox = Outbox()
-    for _ in range(4):
-        outbox.begin()
-    outbox.put(ended(0))
-    assert len(await soon(outbox.fetch())) == 1  # after a quiet time: at once
-    outbox.put(ended(1))
-    early = asyncio.create_task(outbox.fetch())
-    await asyncio.sleep(0.01)
-    assert not early.done()
-    outbox.put(ended(2, FETCH_BYTES))
-    assert [one.number for one in await soon(early)] == [1]
-    assert [one.number for one in await soon(outbox.fetch())] == [2]
 
 
 async def test_what_ended_and_was_not_fetched_is_done_again_when_the_worker_dies(
@@ -427,6 +389,16 @@ async def test_warnings_of_the_worker_come_with_its_outcomes(
         assert f"(process 1 on a machine) task {number} was odd" in caplog.text
 
 
+def started_actor(monkeypatch: pytest.MonkeyPatch, act: Act) -> RolloutActor:
+    monkeypatch.setattr(actor_module, "RolloutWorker", lambda spec: Worker(act))
+    monkeypatch.setattr(actor_module, "collecting_rarely", nullcontext)
+    actor = RolloutActor()
+    name, fault = actor.open(None)  # type: ignore[arg-type]
+    assert name.startswith("process ")
+    assert fault is None
+    return actor
+
+
 def test_the_work_of_a_process_goes_on_while_no_call_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     went_on = threading.Event()
 
@@ -435,16 +407,27 @@ def test_the_work_of_a_process_goes_on_while_no_call_is_open(monkeypatch: pytest
         went_on.set()
         return outcome(job.task_id.encode())
 
-    monkeypatch.setattr(actor_module, "RolloutWorker", lambda spec: Worker(act))
-    monkeypatch.setattr(actor_module, "collecting_rarely", nullcontext)
-    actor = RolloutActor()
-    name, fault = actor.open(None)  # type: ignore[arg-type]
-    assert name.startswith("process ")
-    assert fault is None
+    actor = started_actor(monkeypatch, act)
     actor.hand([(1, pickle.dumps(job(1)))])
     assert went_on.wait(20)
     arrived, _ = actor.fetch([(2, pickle.dumps(job(2)))])
     while len(arrived) < 2:
         arrived += actor.fetch([])[0]
     assert {found.number: found.outcome.line for found in arrived if found.outcome} == {1: b"1", 2: b"2"}
+    actor.close()
+
+
+@pytest.mark.timeout(60)
+def test_code_that_exits_on_a_workers_loop_does_not_leave_the_driver_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(job: Job) -> Outcome:
+        asyncio.get_running_loop().call_soon(sys.exit, "enough")
+        await asyncio.sleep(0.01)
+        return outcome()
+
+    actor = started_actor(monkeypatch, act)
+    (ended,), _ = actor.fetch([(1, pickle.dumps(job(1)))])
+    assert ended.outcome is not None
+    assert "SystemExit('enough')" in caplog.text
     actor.close()
