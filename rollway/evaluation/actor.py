@@ -140,7 +140,7 @@ class RolloutActor:
 
 
 def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until the process ends. If a callback that exits stopped it, the driver would wait in vain."""
+    """Run the loop until the process ends. Did code that exits stop it, the driver would wait in vain."""
     while True:
         try:
             loop.run_forever()
