@@ -52,15 +52,27 @@ def outcome_of(record: Trajectory, key: Key, begun: Callable[[], Trajectory]) ->
     """Encode a record and take out what the driver looks at.
 
     One that cannot be stored as the rollout ``key`` is recorded as a fault of the environment, in the record
-    that ``begun`` makes: the one that the rollout began with.
+    that ``begun`` makes: the one that the rollout began with. Its conversation is kept, where that can be.
     """
     try:
         _check(record, key)
         return _outcome(record)
     except _UNFIT as fault:
-        record = begun()
-        record_fault(record, fault, where="environment")
-        return _outcome(record)
+        try:
+            faulty = _faulty(begun(), fault, record)
+            decode_trajectory(encode_trajectory(faulty))
+            return _outcome(faulty)
+        except _UNFIT:
+            return _outcome(_faulty(begun(), fault))
+
+
+def _faulty(begun: Trajectory, fault: BaseException, record: Trajectory | None = None) -> Trajectory:
+    """The record of a rollout that ended in ``fault``, with the conversation of ``record``."""
+    if record is not None:
+        begun.messages, begun.turns = record.messages, record.turns
+        begun.sequences, begun.tool_errors = record.sequences, record.tool_errors
+    record_fault(begun, fault, where="environment")
+    return begun
 
 
 def _check(record: Trajectory, key: Key) -> None:

@@ -83,6 +83,13 @@ def test_a_record_that_cannot_be_stored_is_a_fault_of_the_environment(
     assert outcome.reward is None
 
 
+def test_the_conversation_of_such_a_record_is_kept() -> None:
+    record = ended()
+    record.group_id = 5  # type: ignore[assignment]
+    stored = decode_trajectory(outcome_of(record, KEY, begun).line)
+    assert (stored.messages, stored.turns) == (ended().messages, ended().turns)
+
+
 def test_whoever_changes_a_key_is_told_to_leave_it() -> None:
     record = ended()
     record.task_id = "sum-2"
