@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,13 +42,8 @@ async def test_a_crowd_goes_through_in_order_and_in_slices() -> None:
 async def test_one_alone_does_not_wait() -> None:
     turnstile = Turnstile()
     for _ in range(3):
-        passing = turnstile.passed()
-        try:
-            passing.send(None)
-        except StopIteration:
-            pass
-        else:
-            raise AssertionError("it waits")
+        with pytest.raises(StopIteration):
+            turnstile.passed().send(None)
         await asyncio.sleep(0)
 
 

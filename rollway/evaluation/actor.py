@@ -140,7 +140,8 @@ class RolloutActor:
 
 
 def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until the process ends. Did code that exits stop it, the driver would wait in vain."""
+    """Run the loop until the process ends. Code that exits must not stop it: the process would live on, and
+    the driver wait for it."""
     while True:
         try:
             loop.run_forever()

@@ -1,6 +1,7 @@
 """What came of one job, as it travels to the driver: a line to be stored, and what the driver looks at.
 
-The invariant: the line can be read back and is that of the job, whatever a user's code did to the record.
+The invariant: the line is that of the job, and can be read back whatever a user's code did to the record, as
+long as it left the lists of token ids and logprobs to the engine.
 """
 
 from __future__ import annotations
@@ -55,13 +56,10 @@ def outcome_of(record: Trajectory, key: Key, begun: Callable[[], Trajectory]) ->
     that ``begun`` makes: the one that the rollout began with. Its conversation is kept, where that can be.
     """
     try:
-        _check(record, key)
-        return _outcome(record)
+        return _readable(record, key)
     except _UNFIT as fault:
         try:
-            faulty = _faulty(begun(), fault, record)
-            decode_trajectory(encode_trajectory(faulty))
-            return _outcome(faulty)
+            return _readable(_faulty(begun(), fault, record), key)
         except _UNFIT:
             return _outcome(_faulty(begun(), fault))
 
@@ -75,16 +73,30 @@ def _faulty(begun: Trajectory, fault: BaseException, record: Trajectory | None =
     return begun
 
 
-def _check(record: Trajectory, key: Key) -> None:
-    """Read back all but what the engine alone writes, which is nearly all of the bytes."""
-    found = decode_trajectory(
-        encode_trajectory(msgspec.structs.replace(record, messages=[], turns=[], sequences=[]))
-    )
+def _readable(record: Trajectory, key: Key) -> Outcome:
+    """The outcome, once all of its line but the ids has been read back.
+
+    Raises:
+        ValueError and the others of `_UNFIT`: it cannot be, or is another rollout's.
+    """
+    found = decode_trajectory(encode_trajectory(_without_ids(record)))
     if (found.task_id, found.sample_index) != key:
         raise ValueError(
             f"the environment's code made rollout {key} that of {(found.task_id, found.sample_index)}: "
             f"leave a record's task_id and sample_index as they are"
         )
+    return _outcome(record)
+
+
+def _without_ids(record: Trajectory) -> Trajectory:
+    """The record without the lists of ids and what stands beside each id, which are nearly all of a line."""
+    replace = msgspec.structs.replace
+    turns = [replace(turn, prompt_token_ids=None, token_ids=None, logprobs=None) for turn in record.turns]
+    sequences = [
+        replace(one, token_ids=[], loss_mask=[], turn_index=[], logprobs=None, weight_versions=None)
+        for one in record.sequences
+    ]
+    return replace(record, turns=turns, sequences=sequences)
 
 
 def _outcome(record: Trajectory) -> Outcome:

@@ -62,6 +62,12 @@ def set_to(**fields: Any) -> Callable[[Trajectory], None]:
         set_to(stop_reason="done"),
         set_to(reward="high"),
         set_to(tool_errors=["one"]),
+        set_to(messages=None),
+        set_to(messages=["one"]),
+        set_to(sequences=None),
+        set_to(sequences=["one"]),
+        set_to(turns=[Turn(index=0, content=5)]),  # type: ignore[arg-type]
+        set_to(turns=[Turn(index="first")]),  # type: ignore[arg-type]
         set_to(turns=None),
         set_to(turns=["one"]),
         set_to(schema_version=99),
