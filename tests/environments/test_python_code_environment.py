@@ -147,10 +147,11 @@ async def test_a_partly_right_solution_scores_zero_and_its_share_is_measured(rol
 async def test_traps_in_the_workspace_help_a_wrong_solution_nothing_and_hurt_a_right_one_nothing(
     rollouts, cheat
 ):
+    # The solution comes first: a trap that writes to every process's output would at times write to the file.
     wrong = "def mask_card(text, keep):\n    return '####-##34-9'\n"
-    trajectory = await one(rollouts, cheat, file_command(wrong))
+    trajectory = await one(rollouts, file_command(wrong), cheat)
     assert (trajectory.reward, trajectory.error) == (0.0, None)
-    right = await one(rollouts, cheat, file_command(RIGHT))
+    right = await one(rollouts, file_command(RIGHT), cheat)
     assert right.reward == 1.0
 
 
