@@ -12,11 +12,10 @@ import asyncio
 import os
 import select
 import selectors
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rollway.rounds import FIRST_SLICE, fitting
+from rollway.rounds import Slice
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -36,8 +35,8 @@ class SlicingSelector(selectors.BaseSelector):
         self._registered = selectors.EpollSelector()
         self._epoll = select.epoll.fromfd(os.dup(self._registered.fileno()))
         self._keys: dict[int, selectors.SelectorKey] = {}
-        self._slice = FIRST_SLICE
-        self._began: float | None = None  # when the last slice was reported, if it was full
+        self._slice = Slice()
+        self._full = False  # the slice that was last reported
 
     def register(self, fileobj: FileDescriptorLike, events: int, data: Any = None) -> selectors.SelectorKey:
         key = self._registered.register(fileobj, events, data)
@@ -55,13 +54,13 @@ class SlicingSelector(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self._began is not None:
-            self._slice = fitting(self._slice, time.monotonic() - self._began)
+        self._slice.end(full=self._full)
         try:
-            found = self._epoll.poll(None if timeout is None else max(0.0, timeout), self._slice)
+            found = self._epoll.poll(None if timeout is None else max(0.0, timeout), self._slice.size)
         except InterruptedError:
             found = []
-        self._began = time.monotonic() if len(found) == self._slice else None
+        self._full = len(found) == self._slice.size
+        self._slice.begin()
         ready = []
         for file, events in found:
             key = self._keys.get(file)

@@ -7,12 +7,11 @@ round, and thousands of them in one would hold up everything else.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from rollway.rounds import FIRST_SLICE, fitting
+from rollway.rounds import Slice
 
 Item = TypeVar("Item")
 
@@ -24,14 +23,14 @@ class Mailbox(Generic[Item]):
     cleared the flag, so an item is either seen by the reader or wakes the loop again.
     """
 
-    __slots__ = ("_began", "_items", "_read", "_slice", "_woken")
+    __slots__ = ("_items", "_left_over", "_read", "_slice", "_woken")
 
     def __init__(self, read: Callable[[Item], None]) -> None:
         self._items: deque[Item] = deque()
         self._read = read
         self._woken = False  # the reader is on its way, or not done yet
-        self._slice = FIRST_SLICE
-        self._began: float | None = None  # the last slice, when it left items over
+        self._slice = Slice()
+        self._left_over = False  # the last slice was full
 
     def post(self, item: Item, loop: asyncio.AbstractEventLoop) -> bool:
         """From any thread. False when the loop is closed and nobody will ever read."""
@@ -49,17 +48,15 @@ class Mailbox(Generic[Item]):
 
     def _drain(self) -> None:
         items = self._items
-        now = time.monotonic()
-        if self._began is not None:
-            self._slice = fitting(self._slice, now - self._began)
-            self._began = None
+        self._slice.end(full=self._left_over)
+        self._slice.begin()
         try:
-            for _ in range(min(self._slice, len(items))):
+            for _ in range(min(self._slice.size, len(items))):
                 self._read(items.popleft())
         finally:  # when reading one has raised, too, which is no fault of the others
             if not items:
                 self._woken = False
+            self._left_over = bool(items)
             if items:
                 self._woken = True
-                self._began = now
                 asyncio.get_running_loop().call_soon(self._drain)
