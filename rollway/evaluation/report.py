@@ -13,7 +13,7 @@ from rollway.evaluation.charts import columns, rows
 from rollway.evaluation.conversations import conversation
 from rollway.evaluation.samples import Sample
 from rollway.evaluation.summary import RunSummary
-from rollway.evaluation.whole_files import write_whole
+from rollway.whole_files import write_whole
 
 
 def write_report(path: Path, summary: RunSummary, samples: Sequence[Sample], *, title: str) -> None:

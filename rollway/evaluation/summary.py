@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from rollway.evaluation.tallies import Bin, Numbers, Spread, TaskScores, capped, largest_first
-from rollway.evaluation.whole_files import write_whole
 from rollway.statistics import Estimate, PassRate, clustered_mean_of_sums, pass_rates, powers_up_to
 from rollway.trajectory import FAILURES, StopReason, Trajectory, Turn
+from rollway.whole_files import write_whole
 
 SUMMARY_VERSION = 1
 

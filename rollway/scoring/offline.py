@@ -84,10 +84,10 @@ def score_run(
     else:
         scored = score_here(request.rewards, chunks)
     tally = Tally()
-    with files.writing() as file:
+    with files.writing() as write:
         for rows in scored:
             for each in rows:
-                file.write(msgspec.json.encode(each.row) + b"\n")
+                write(each.row)
                 tally.add(each.row)
                 comparisons.add(each)
             if on_progress is not None:

@@ -5,17 +5,16 @@ Each appears in one step when it is whole; what is unfinished has another name a
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from rollway.errors import UserError, nearest
 from rollway.scoring.records import ScoreRow, ScoreSummary
+from rollway.whole_files import taking_the_place_of, write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -42,28 +41,38 @@ class ScoreFiles:
             )
 
     @contextmanager
-    def writing(self) -> Iterator[IO[bytes]]:
-        """A file for the rows, which takes its place when the block ends without an exception."""
-        partial = self.rows.with_name(f".{self.rows.name}.{os.getpid()}")
-        try:
-            self.rows.parent.mkdir(exist_ok=True)
-            file = partial.open("wb")
-        except OSError as error:
-            raise UserError(f"cannot write to {self.rows.parent}: {error.strerror or error}") from None
-        try:
-            with file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            self.summary.unlink(missing_ok=True)  # that of the score which is replaced now
-            partial.replace(self.rows)
-        finally:
-            partial.unlink(missing_ok=True)
+    def writing(self) -> Iterator[Callable[[ScoreRow], None]]:
+        """What rows are written with. They take their place when the block ends without an exception.
+
+        Raises:
+            UserError: they cannot be written. The old score, if any, is as it was.
+        """
+        with ExitStack() as held:
+            with self._told_in_one_line():
+                self.rows.parent.mkdir(exist_ok=True)
+                file = held.enter_context(taking_the_place_of(self.rows))
+
+            def write(row: ScoreRow) -> None:
+                with self._told_in_one_line():
+                    file.write(msgspec.json.encode(row) + b"\n")
+
+            yield write
+            with self._told_in_one_line():
+                file.flush()  # a disk that is full says so while the old score is whole
+                self.summary.unlink(missing_ok=True)  # that of the score which is replaced now
+                held.close()
 
     def write_summary(self, summary: ScoreSummary) -> None:
-        partial = self.summary.with_name(f".{self.summary.name}.{os.getpid()}")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-        partial.replace(self.summary)
+        """Raises `UserError` when it cannot be written."""
+        with self._told_in_one_line():
+            write_whole(self.summary, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+    @contextmanager
+    def _told_in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"cannot write to {self.rows.parent}: {error.strerror or error}") from None
 
     def read_rewards(self) -> dict[tuple[str, int], float | None]:
         """(task_id, sample_index) to reward, of a score that is there.

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from sample_trajectories import make_trajectory, unscored_trajectory
+from stored_runs import files_no_larger_than
 
 from rollway.errors import UserError
 from rollway.scoring import score_run
@@ -257,3 +258,14 @@ def test_a_run_of_which_nothing_can_be_scored_has_no_mean(stored_run):
     summary = score_run(stored_run.path, reward=f"{always}")
     assert (summary.name, summary.scored, summary.mean_reward) == ("raises", 0, None)
     assert summary.comparisons[0].difference is None
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_the_old_score(stored_run):
+    first = score(stored_run, "twice", name="mine")
+    rows = stored_run.rows("mine")
+    told = pytest.raises(UserError, match=r"cannot write to .*scores: File too large")
+    with files_no_larger_than(50), told:
+        score(stored_run, "judged", name="mine", overwrite=True)
+    assert stored_run.rows("mine") == rows
+    assert read_score_summary(stored_run.path, "mine") == first
+    assert sorted(os.listdir(stored_run.path / "scores")) == ["mine.jsonl", "mine.summary.json"]

@@ -17,8 +17,8 @@ from rollway.evaluation.config import EvalConfig, validate
 from rollway.evaluation.run_directory.parts import part_files
 from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
-from rollway.evaluation.whole_files import write_whole
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
+from rollway.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
 

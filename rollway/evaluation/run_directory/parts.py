@@ -12,8 +12,8 @@ from typing import IO
 
 from rollway.errors import UserError
 from rollway.evaluation.run_directory.endings import TORN
-from rollway.evaluation.whole_files import taking_the_place_of
 from rollway.trajectory import Trajectory, decode_trajectory
+from rollway.whole_files import taking_the_place_of
 
 
 def part_files(path: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import msgspec
 
 from rollway.errors import UserError
 from rollway.tools.replay.records import Key, Recording, decode_recording, sandbox_file
+from rollway.whole_files import write_whole
 
 PART_BYTES = 256 * 2**20
 """A part that has grown beyond this is closed and the next begun."""
@@ -59,9 +60,7 @@ class RecordingWriter:
     def _keep(self, key: Key, sandbox: bytes) -> None:
         path = self._folder / sandbox_file(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_bytes(sandbox)
-        temporary.replace(path)
+        write_whole(path, sandbox, to_disk=False)  # one for each rollout: a disk takes its time
 
     def _next_part(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stored_runs import files_no_larger_than
 
-from rollway.evaluation.whole_files import taking_the_place_of, write_whole
+from rollway.whole_files import taking_the_place_of, write_whole
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
