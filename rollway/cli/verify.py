@@ -70,6 +70,8 @@ def verify(
 
     if json_file is not None and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    if json_file is not None and json_file.is_dir():
+        raise UserError(f"--json {json_file} is a folder: name a file")
     changes = {"base_url": base_url, "name": model, "api_key_env": api_key_env}
     bounds = {"largest": max_difference, "mean": mean_difference, "p99": p99_difference}
     try:
@@ -87,7 +89,10 @@ def verify(
         return FAILED
     print_report(report, Console())
     if json_file is not None:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        try:
+            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        except OSError as error:
+            raise UserError(f"cannot write --json {json_file}: {error.strerror or error}") from None
     return FAILED if report.failures else 0
 
 

@@ -127,3 +127,11 @@ def test_a_model_that_the_server_has_not(complaint: Callable[..., str], run: Pat
 def test_a_file_that_cannot_be_written(complaint: Callable[..., str], run: Path, tmp_path: Path) -> None:
     file = tmp_path / "no" / "out.json"
     assert f"no folder {file.parent}" in complaint("verify", str(run), "--json", str(file))
+    assert f"{tmp_path} is a folder" in complaint("verify", str(run), "--json", str(tmp_path))
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run), "--json", "/dev/full"]) == 2
+    seen = capsys.readouterr()
+    assert "sound" in seen.out
+    assert seen.err == "rollway: cannot write --json /dev/full: No space left on device\n"
