@@ -1,4 +1,4 @@
-"""What tests of several folders share: a container engine."""
+"""What tests of several folders share: a container engine, and property tests that no slow machine fails."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from container_image import NoPodman, podman_with_images
+from hypothesis import HealthCheck, settings
+
+# By default an example may take 200 ms, which is the machine's to keep and not the code's.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
