@@ -57,13 +57,14 @@ class SignatureBinder(msgspec.Struct, frozen=True):
         missing: list[str] = []
         unknown: list[str] = []
         for fault in error.errors(include_url=False, include_context=False):
-            path, value = _locate(fault["loc"], arguments)
+            absent = fault["type"].startswith("missing")
+            path, value = _locate(fault["loc"], arguments, absent)
             if len(fault["loc"]) == 1 and fault["type"] == "missing":
                 missing.append(repr(path))
             elif len(fault["loc"]) == 1 and fault["type"] == "extra_forbidden":
                 unknown.append(f"{path!r}{nearest(path, self.fields)}")
             else:
-                given = "" if fault["type"] == "missing" else f", got {shown(value)}"
+                given = "" if absent else f", got {shown(value)}"
                 wrong.setdefault(f"{path!r}{given}", []).append(_lower(fault["msg"]))
         return explain(wrong, missing, unknown, self.fields)
 
@@ -83,19 +84,22 @@ def explain(
     return "; ".join(parts)
 
 
-def _locate(location: tuple[int | str, ...], arguments: Any) -> tuple[str, Any]:
+def _locate(location: tuple[int | str, ...], arguments: Any, absent: bool) -> tuple[str, Any]:
     """The path as a model would write it (``points[0].x``), and what stands there.
 
     Pydantic's locations also name members of unions, which are no part of the arguments: these are left out.
+
+    Args:
+        absent: the last step is what is not there.
     """
     path, value = "", arguments
     for depth, step in enumerate(location):
-        last = depth == len(location) - 1
-        if isinstance(value, dict) and isinstance(step, str) and (step in value or last):
+        wanted = absent and depth == len(location) - 1
+        if isinstance(value, dict) and isinstance(step, str) and (step in value or wanted):
             path = f"{path}.{step}" if path else step
             value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            path, value = f"{path}[{step}]", value[step]
+        elif isinstance(value, list) and isinstance(step, int) and (step < len(value) or wanted):
+            path, value = f"{path}[{step}]", value[step] if step < len(value) else None
     if len(path) > PATH_TOLD:
         path = f"{path[: PATH_TOLD // 2]}...{path[-PATH_TOLD // 2 :]}"
     return path, value

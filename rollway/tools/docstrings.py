@@ -17,7 +17,7 @@ _ARGUMENTS = {
     "keyword arguments",
 }
 _LEFT_OUT = {"returns", "return", "yields", "yield", "raises", "raise", "warns", "examples", "example"}
-_GOOGLE_ENTRY = re.compile(r"^(\*{0,2}\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
+_GOOGLE_ENTRY = re.compile(r"^(\*{0,2}\w+)\s*(?:\(.*?\))?\s*:\s*(.*)$")
 _NUMPY_ENTRY = re.compile(r"^(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
 
 

@@ -6,6 +6,7 @@ allowed goes without saying: a call that has some is told so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ _LEFT_OUT = ("title", "type", "discriminator")  # a discriminator points at defi
 _MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties", "not", "propertyNames", "contains")
+_HOLDERS = frozenset((*_MAPS, *_LISTS, *_SINGLE))
 
 
 def _tidy(schema: Any, definitions: Mapping[str, Any], recursive: set[str]) -> Any:
@@ -47,6 +49,8 @@ def _tidy(schema: Any, definitions: Mapping[str, Any], recursive: set[str]) -> A
     for key, value in schema.items():
         if key in _LEFT_OUT or (key == "additionalProperties" and value is False):
             continue
+        if key not in _HOLDERS and not _can_be_said(value):
+            continue
         if key in _MAPS:
             result[key] = {name: _tidy(part, definitions, recursive) for name, part in value.items()}
         elif key in _LISTS:
@@ -54,6 +58,15 @@ def _tidy(schema: Any, definitions: Mapping[str, Any], recursive: set[str]) -> A
         else:
             result[key] = _tidy(value, definitions, recursive) if key in _SINGLE else value
     return result
+
+
+def _can_be_said(value: Any) -> bool:
+    """Not so a default of NaN, or a bound at infinity: a request with one is no JSON."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _target(schema: Mapping[str, Any]) -> str:

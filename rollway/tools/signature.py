@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -33,14 +33,14 @@ def describe_function(
     Raises:
         TypeError: a parameter cannot be said in JSON, or cannot be filled in; the message names it.
     """
-    parameters = list(inspect.signature(function).parameters.values())[skip_first:]
+    parameters = _parameters(function, name)[skip_first:]
     hints = _hints(function, name, parameters)
     given = _given_by_partials(function)
     context: list[ContextParameter] = []
     fields: dict[str, Any] = {}  # the model's, in the order of the parameters
     names: dict[str, str] = {}
     reserved: set[str] = set()
-    extra: Literal["allow", "forbid"] = "forbid"
+    base = _base("forbid")
     for index, parameter in enumerate(parameters):
         filled_in = context_parameter(parameter.name, hints[parameter.name])
         if filled_in is not None:
@@ -49,7 +49,7 @@ def describe_function(
                 context.append(filled_in)
             reserved.add(parameter.name)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            extra = "allow"
+            base = _base_for_more(name, parameter.name, hints[parameter.name])
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             raise TypeError(
                 f"tool {name!r} takes *{parameter.name}, which has no name for a model to use; make it a list"
@@ -58,11 +58,20 @@ def describe_function(
             names[parameter.name] = f"p{index}"
             documented = docstring.arguments.get(parameter.name)
             fields[f"p{index}"] = _field(parameter, hints[parameter.name], documented)
-    model, schema = _build(name, names, fields, extra)
+    model, schema = _build(name, names, fields, base)
     positional = frozenset(p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY)
     filled = frozenset(p.name for p in parameters if isinstance(p.default, FieldInfo))
     binder = SignatureBinder(model, names, positional, filled, frozenset(reserved))
     return schema, binder, tuple(context)
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # some builtins tell nobody
+        raise TypeError(
+            f"tool {name!r}: the parameters of {function!r} cannot be read; write a function around it"
+        ) from None
 
 
 def _check_context(tool: str, parameter: inspect.Parameter) -> None:
@@ -84,20 +93,45 @@ def _given_by_partials(function: Any) -> set[str]:
 
 
 def _build(
-    tool: str, names: dict[str, str], fields: dict[str, Any], extra: Literal["allow", "forbid"]
+    tool: str, names: dict[str, str], fields: dict[str, Any], base: type[BaseModel]
 ) -> tuple[type[BaseModel], dict[str, Any]]:
-    config = ConfigDict(extra=extra, protected_namespaces=())
     try:
-        model = create_model("Arguments", __config__=config, **fields)
+        model = create_model("Arguments", __base__=base, **fields)
         return model, schema_of(model)
     except PydanticUserError as error:
         if len(fields) > 1:
             for name, field in names.items():  # alone, so that the fault falls on its parameter
-                _build(tool, {name: field}, {field: fields[field]}, extra)
-        reason = str(error).splitlines()[0]
-        raise TypeError(
-            f"tool {tool!r}: parameter {', '.join(names)!r} has a type that JSON cannot say ({reason})"
-        ) from None
+                _build(tool, {name: field}, {field: fields[field]}, base)
+        raise _cannot_be_said(tool, ", ".join(names), error) from None
+
+
+def _cannot_be_said(tool: str, parameter: str, error: PydanticUserError) -> TypeError:
+    reason = str(error).splitlines()[0]
+    if error.code == "class-not-fully-defined":  # pydantic talks of our model, which nobody knows
+        reason = "it refers to itself, or to what is not known here; for any JSON: pydantic.JsonValue"
+    return TypeError(f"tool {tool!r}: parameter {parameter!r} has a type that JSON cannot say ({reason})")
+
+
+def _base_for_more(tool: str, parameter: str, hint: Any) -> type[BaseModel]:
+    """The model without its fields, of a function that takes further arguments: ``**parameter: hint``."""
+    if getattr(typing.get_origin(hint), "_name", "") == "Unpack":  # of typing, or of typing_extensions
+        raise TypeError(f"tool {tool!r} takes **{parameter} of a TypedDict; make its keys parameters")
+    try:
+        base = _base("allow", hint)
+        schema_of(base)
+    except PydanticUserError as error:
+        raise _cannot_be_said(tool, parameter, error) from None
+    return base
+
+
+def _base(extra: Literal["allow", "forbid"], hint: Any = Any) -> type[BaseModel]:
+    body: dict[str, Any] = {
+        "model_config": ConfigDict(extra=extra, protected_namespaces=()),
+        "__module__": __name__,
+    }
+    if hint is not Any:
+        body["__annotations__"] = {"__pydantic_extra__": dict[str, hint]}
+    return types.new_class("Base", (BaseModel,), exec_body=lambda namespace: namespace.update(body))
 
 
 def _hints(function: Callable[..., Any], name: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:
@@ -123,8 +157,22 @@ def _hints(function: Callable[..., Any], name: str, parameters: list[inspect.Par
                 f"tool {name!r}: the type {annotation!r} of parameter {parameter.name!r} is not known in the "
                 f"function's module ({error}); define or import it at the top of that module"
             ) from None
-        hints[parameter.name] = resolved["it"]
+        hints[parameter.name] = _eager(resolved["it"])
     return hints
+
+
+def _eager(hint: Any) -> Any:
+    """``Iterable`` as a list: pydantic checks its items only when the tool reads them, and takes a text for
+    its letters.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return Annotated[_eager(hint.__origin__), *hint.__metadata__]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_eager(member) for member in inner)]  # noqa: UP007 (members in a tuple)
+    if Iterable in (hint, origin):
+        return list[inner[0] if inner else Any]  # type: ignore[misc]
+    return hint
 
 
 def _field(parameter: inspect.Parameter, hint: Any, documented: str | None) -> tuple[Any, Any]:
@@ -137,7 +185,7 @@ def _field(parameter: inspect.Parameter, hint: Any, documented: str | None) -> t
     if isinstance(parameter.default, FieldInfo):
         described = parameter.default.description or description
         return Annotated[hint, parameter.default], Field(alias=parameter.name, description=described)
-    if parameter.default is None:
+    if parameter.default is None and hint is not Any:
         hint = hint | None if not isinstance(hint, str) else hint
     options: dict[str, Any] = {"alias": parameter.name}
     if description:

@@ -6,9 +6,11 @@ import dataclasses
 import enum
 import functools
 import inspect
+import math
 import pickle
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Union, Unpack
 
 import pytest
 from pydantic import BaseModel, Field
@@ -33,6 +35,13 @@ class Point:
 class Tree(BaseModel):
     title: str
     children: list[Tree] = []
+
+
+class Sizes(TypedDict):
+    width: int
+
+
+Loop = Union[int, "list[Loop]"]
 
 
 class Opaque:
@@ -275,6 +284,42 @@ def test_positional_only_parameters_and_keyword_collectors_work() -> None:
     assert f(*args, **kwargs) == (1, 2, {"a2": 3, "p0": 4})
 
 
+def test_further_arguments_are_of_the_type_that_the_function_says() -> None:
+    @tool
+    def f(a: int, **rest: int) -> Any: ...
+
+    assert f.parameters["additionalProperties"] == {"type": "integer"}
+    assert f.bind('{"a": 1, "b": "2"}') == ((), {"a": 1, "b": 2})
+    assert complaint(f, '{"a": 1, "b": "x"}').startswith("'b', got \"x\": input should be a valid integer")
+
+
+def test_the_items_of_an_iterable_are_checked_before_the_call() -> None:
+    @tool
+    def f(numbers: Iterable[int], words: Annotated[Iterable[str] | None, "some"] = None) -> Any: ...
+
+    assert f.bind('{"numbers": [1, "2"], "words": ["a"]}')[1] == {"numbers": [1, 2], "words": ["a"]}
+    assert properties(f)["words"]["description"] == "some"
+    assert complaint(f, '{"numbers": [1, "x"]}').startswith("'numbers[1]', got \"x\"")
+    assert complaint(f, '{"numbers": [1], "words": "letters"}').startswith("'words', got \"letters\"")
+
+
+def test_a_default_that_json_cannot_say_is_left_out_of_the_schema() -> None:
+    @tool
+    def f(x: float = math.nan, y: float = -math.inf, z: float = 1.5) -> Any: ...
+
+    number = {"type": "number"}
+    assert properties(f) == {"x": number, "y": number, "z": {**number, "default": 1.5}}
+
+
+def test_anything_may_be_null_without_a_word_about_it() -> None:
+    @tool
+    def f(x=None) -> Any:  # type: ignore[no-untyped-def]
+        return x
+
+    assert properties(f) == {"x": {"default": None}}
+    assert f.bind('{"x": null}')[1] == {"x": None}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -312,6 +357,15 @@ def test_a_complaint_about_a_nested_value_gives_its_path_and_says_unions_once() 
     assert said.count("'tag', got \"q\"") == 1
     assert "integer" in said.partition("'tag'")[2]
     assert "boolean" in said.partition("'tag'")[2]
+
+
+def test_a_complaint_about_an_object_where_none_may_be_names_no_members_of_the_union() -> None:
+    @tool
+    def f(x: int | list[int] = 0, pair: tuple[int, int] = (0, 0)) -> None: ...
+
+    said = complaint(f, '{"x": {}, "pair": [1]}')
+    assert said.startswith("'x', got {}: input should be a valid integer or input should be a valid list; ")
+    assert "'pair[1]': field required" in said
 
 
 def test_deep_arguments_are_an_error_or_pass_but_never_overflow_the_stack() -> None:
@@ -410,13 +464,24 @@ def test_what_cannot_be_a_tool_says_which_parameter_is_to_blame() -> None:
     def opaque(a: int, what: Opaque) -> None: ...
     def unknown(a: int, what: Unknown) -> None: ...
     def several(a: int, *what: int) -> None: ...
+    def unpacked(a: int, **what: Unpack[Sizes]) -> None: ...
+    def looped(a: int, what: Loop) -> None: ...
+    def opaque_rest(a: int, **what: Opaque) -> None: ...
 
     with pytest.raises(TypeError, match="tool 'opaque': parameter 'what' has a type that JSON cannot say"):
         tool(opaque)
+    with pytest.raises(TypeError, match="tool 'opaque_rest': parameter 'what' has a type that JSON cannot"):
+        tool(opaque_rest)
     with pytest.raises(TypeError, match="'Unknown' of parameter 'what' is not known"):
         tool(unknown)
     with pytest.raises(TypeError, match=r"tool 'several' takes \*what"):
         tool(several)
+    with pytest.raises(TypeError, match=r"tool 'unpacked' takes \*\*what of a TypedDict; make its keys"):
+        tool(unpacked)
+    with pytest.raises(TypeError, match=r"tool 'max': the parameters of .* cannot be read; write a function"):
+        tool(max)
+    with pytest.raises(TypeError, match=r"tool 'looped': parameter 'what' has a type .*: pydantic.JsonValue"):
+        tool(looped)
     with pytest.raises(TypeError, match="is a tool already"):
         tool(search)
     with pytest.raises(TypeError, match="needs a function, got a classmethod"):

@@ -73,6 +73,11 @@ def test_numpy_style() -> None:
     assert read.description == "Search the index.\n\nFinds documents.\n\nNotes\n-----\nSlow on Mondays."
 
 
+def test_a_type_in_a_docstring_may_have_parentheses_of_its_own() -> None:
+    text = "Do.\n\nArgs:\n  a (tuple(int, int), optional): first\n  b (f(g(x))): second"
+    assert parse_docstring(text).arguments == {"a": "first", "b": "second"}
+
+
 def test_a_docstring_without_sections_is_all_description() -> None:
     text = "Add: two numbers.\n\nexample: not a section, as text follows"
     assert parse_docstring(text).description == text
