@@ -37,6 +37,7 @@ def opened(path: Path, asked: Callable[[Key], bool] = lambda key: True) -> RunDi
     """A run of `CONFIG`, open and cleaned."""
     run = open_run(path, CONFIG)
     run.take_stock(asked)
+    run.clear_away()
     return run
 
 

@@ -59,7 +59,9 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
         is_new = run is None
-        if run is None or len(run.done) < plan.asked:
+        if run is not None and len(run.done) == plan.asked:
+            run.clear_away()
+        else:
             async with _reached(plan) as (config, backend, choices):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))

@@ -65,9 +65,11 @@ async def drive(
     """Do what is missing.
 
     Raises:
-        UserError: the workers could not begin, and nothing is on record.
+        UserError: the workers could not begin, and nothing is on record; or what is to be done again
+            cannot be set aside.
     """
-    (plan.path / "summary.json").unlink(missing_ok=True)  # it is about to be out of date
+    run.clear_away()
+    (plan.path / "summary.json").unlink(missing_ok=True)  # it is out of date
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None

@@ -100,6 +100,23 @@ async def test_failed_rollouts_are_counted_by_kind_and_done_again(
     assert len(stored(tmp_path / "run")) == 12
 
 
+async def test_a_run_whose_server_is_not_there_when_it_goes_on_is_left_as_it_was(
+    config: Config, solver, stored, tmp_path: Path
+) -> None:
+    def sometimes(request: Any) -> Any:
+        ill = request.body["messages"][0]["content"].startswith("What is 3 ")
+        return error(400, "no") if ill else solver(request)
+
+    async with ScriptedServer(sometimes) as server:
+        summary = await evaluate_async(config(server))
+    assert summary.failed == 1
+    with pytest.raises(UserError, match="no server at"):
+        await evaluate_async(config("http://127.0.0.1:9"))
+    assert len(stored(tmp_path / "run")) == 6
+    assert not (tmp_path / "run" / "set_aside.jsonl").exists()
+    assert read_summary(tmp_path / "run" / "summary.json") == summary
+
+
 async def test_a_server_that_goes_away_stops_the_run_with_a_reason(config: Config, tmp_path: Path) -> None:
     async with ScriptedServer(
         lambda r: reply("The answer is 1.") if r.index < 5 else error(400, "no")

@@ -6,9 +6,10 @@ record is written, and nothing is ever glued to half a line.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,9 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """An open run: locked, cleaned, and ready to be appended to. Close it, or use it as a context manager.
+    """An open run, locked. Close it, or use it as a context manager.
 
-    ``done`` are the keys that are on record for good.
+    ``done`` are the keys that are on record for good. Before it is appended to, `take_stock` says which they
+    are, and `clear_away` makes them the only ones.
     """
 
     def __init__(self, path: Path, lock: IO[str]) -> None:
@@ -40,6 +42,7 @@ class RunDirectory:
         self._syncer = ThreadPoolExecutor(1, "rollway-sync")  # its thread begins with the first full part
         self._syncing: Future[None] | None = None
         self._aside: IO[bytes] | None = None
+        self._uncounted: dict[Path, dict[int, str]] = {}  # the lines of each part that are to be cleared away
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -141,29 +144,62 @@ class RunDirectory:
             syncing.result()
 
     def take_stock(self, is_asked: Callable[[Key], bool], tasks: Iterable[str] = ()) -> None:
-        """Read what is there: `done` are the keys that count, everything else is set aside.
+        """Read what is there: `done` are the keys that count. What does not stays until `clear_away`.
 
         Room is made for the keys of ``tasks``, so that `done` does not grow while they are done.
 
         Raises:
-            UserError: what is set aside cannot be written. Nothing is lost.
+            UserError: a part cannot be read.
         """
         seen = KeySet(tasks=tasks)
+        uncounted: dict[Path, dict[int, str]] = {}
+        for part in part_files(self.path):
+            try:
+                reasons, is_torn = _look_through(part, seen, is_asked)
+            except OSError as error:
+                raise UserError(f"cannot read {part}: {error.strerror or error}") from None
+            if reasons or is_torn:
+                uncounted[part] = reasons
+        self.done, self._uncounted = seen, uncounted
+
+    def clear_away(self) -> None:
+        """Set aside what `take_stock` found not to count.
+
+        Raises:
+            UserError: it cannot be written. Nothing is lost.
+        """
+        try:
+            for part, reasons in self._uncounted.items():
+                self._clear_part(part, reasons)
+        except OSError as error:
+            told = error.strerror or error
+            raise UserError(f"cannot write to the run directory {self.path}: {told}") from None
+        self._uncounted = {}
+
+    def _clear_part(self, part: Path, reasons: Mapping[int, str]) -> None:
+        numbers = itertools.count()
 
         def keep(line: bytes) -> bytes | None:
-            reason = reason_to_set_aside(line, seen, is_asked)
+            reason = reasons.get(next(numbers))
             if reason is None:
                 return line if line.endswith(b"\n") else line + b"\n"
             _log.warning("%s", reason)
             self.set_aside(line)
             return None
 
-        try:
-            self.rewrite(keep)
-        except OSError as error:
-            told = error.strerror or error
-            raise UserError(f"cannot write to the run directory {self.path}: {told}") from None
-        self.done = seen
+        rewrite_part(part, keep)
+
+
+def _look_through(part: Path, seen: KeySet, is_asked: Callable[[Key], bool]) -> tuple[dict[int, str], bool]:
+    """Why lines of a part do not count, by their numbers, and whether its last line has no end."""
+    reasons = {}
+    line = b"\n"
+    with part.open("rb") as lines:
+        for number, line in enumerate(lines):
+            reason = reason_to_set_aside(line, seen, is_asked)
+            if reason is not None:
+                reasons[number] = reason
+    return reasons, not line.endswith(b"\n")
 
 
 def _sync(part: IO[bytes]) -> None:

@@ -93,15 +93,16 @@ def test_half_a_line_is_cut_off_again_and_the_part_goes_on(tmp_path: Path) -> No
     assert keys(tmp_path) == [("a", 0), ("b", 0), ("a", 1)]
 
 
-def test_a_disk_too_full_to_take_stock_is_told_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_disk_too_full_to_clear_away_is_told_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         run.append(("a", 0), line(("a", 0)))
     part = part_files(tmp_path)[0]
     torn = line(("a", 1), metadata={"long": "x" * 5_000})[:-1]
     part.write_bytes(part.read_bytes() + torn)
     with open_run(tmp_path, CONFIG) as run, files_no_larger_than(4_000):
+        run.take_stock(lambda key: True)
         with pytest.raises(UserError, match=r"cannot write to the run directory .*: File too large"):
-            run.take_stock(lambda key: True)
+            run.clear_away()
     assert part.read_bytes().endswith(torn)
     assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
     with opened(tmp_path) as run:
