@@ -54,7 +54,8 @@ def _open_streams(streams: dict[str, Any]) -> None:
 
 
 def _run(code: str, name: str, variables: dict[str, Any]) -> str:
-    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+    lines = [f"{line}\n" for line in code.split("\n")]  # without its break, a line is marked askew
+    linecache.cache[name] = (len(code), None, lines, name)
     try:
         tree = ast.parse(code, name)
         last = tree.body[-1] if tree.body else None

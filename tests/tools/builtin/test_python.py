@@ -82,6 +82,11 @@ async def test_a_traceback_has_the_models_own_frames(py: Run) -> None:
     assert "<string>" not in said
 
 
+async def test_a_traceback_marks_the_very_place(py: Run) -> None:
+    said = await py("x = 3\nx / 0")
+    assert "\n    x / 0\n    ~~^~~\n" in said or "^" not in said  # Python marks places from 3.11 on
+
+
 async def test_a_traceback_leaves_out_frames_inside_libraries_but_the_last(py: Run) -> None:
     said = await py("import json\njson.loads('{')")
     assert said.count('File "') == 2
