@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from rollway.tools.sandboxes.agent.frames import PIECE
+from rollway.tools.sandboxes.boot_clock import seconds_ago
 from rollway.tools.sandboxes.link import Link, Reply
 from rollway.tools.sandboxes.protocol import SandboxError
 
@@ -51,9 +52,8 @@ class AgentProcess:
         return data
 
     async def kill(self, *, children_only: bool = False, started_after: float | None = None) -> None:
-        await self._link.ask(
-            "kill", to=self._number, children_only=children_only, started_after=started_after
-        )
+        since = None if started_after is None else seconds_ago(started_after).seconds
+        await self._link.ask("kill", to=self._number, children_only=children_only, since=since)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._exit)
@@ -61,7 +61,7 @@ class AgentProcess:
     def abandon(self) -> None:
         """Kill it without waiting for that; for callers that are cancelled."""
         if self._link.fault is None:
-            self._link.tell("kill", to=self._number, children_only=False, started_after=None)
+            self._link.tell("kill", to=self._number, children_only=False, since=None)
 
     def _check(self) -> None:
         if self._link.fault is not None:

@@ -59,7 +59,7 @@ class AgentSandbox:
             reply, body = await self._link.answer(answer, None if timeout is None else timeout + GRACE)
         except asyncio.CancelledError:
             if self._link.fault is None:
-                self._link.tell("kill", to=number, children_only=False, started_after=None)
+                self._link.tell("kill", to=number, children_only=False, since=None)
             raise
         return ExecResult(
             exit_code=reply.exit_code,

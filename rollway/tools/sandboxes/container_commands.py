@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from rollway.errors import UserError
+from rollway.tools.sandboxes.boot_clock import Moment
 from rollway.tools.sandboxes.container_scripts import IDLE, KILL, MARK, RUN
 from rollway.tools.sandboxes.spec import Mount, SandboxSpec
 
@@ -123,17 +124,18 @@ def exec_command(
 
 
 def kill_command(
-    engine: str, sandbox_id: str, mark: str, *, spare_first: bool = False, started_after: float | None = None
+    engine: str, sandbox_id: str, mark: str, *, spare_first: bool = False, since: Moment | None = None
 ) -> list[str]:
     """End all that a command started; exit code 0 says that none of it is left.
 
     Args:
         mark: of the command; ``""`` for all commands.
         spare_first: leave the command's own process.
-        started_after: seconds; leave what is older.
+        since: leave what is older.
     """
-    age = "" if started_after is None else str(round(started_after * 100))
-    script = ["sh", "-c", KILL, "rollway", mark, "1" if spare_first else "0", age]
+    script = ["sh", "-c", KILL, "rollway", mark, "1" if spare_first else "0"]
+    if since is not None:
+        script += [str(round(since.age * 100)), str(round(since.seconds * 100)), since.boot]
     return [engine, "exec", container_name(sandbox_id), *script]
 
 

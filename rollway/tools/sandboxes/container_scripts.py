@@ -58,14 +58,22 @@ printf '%s %s\n' "$rollway_nonce" "$rollway_code" >&9
 exit "$rollway_code"
 """.replace("NO_DIRECTORY", str(NO_DIRECTORY))
 
-# Arguments: the mark ("" for all commands), 1 to spare the command's own process, and the age in hundredths
-# of a second of the youngest process to spare ("" spares none for its age).
+# Arguments: the mark ("" for all commands), 1 to spare the command's own process, and where older processes
+# are to be spared, the age from which on, and the moment of the kernel's clock that this is: hundredths of a
+# second, and the boot that the clock counts from. The age is only for an engine with a kernel of its own, for
+# it has grown while the engine brought this in.
 # A process belongs to the command if it bears the mark, or was started by one that belongs, or lost both its
 # mark and its parents while the command ran and belongs to no other command. All are stopped first, so that
 # none starts another meanwhile, and then killed. Exit code 0: none is left.
 KILL = r"""
-mark=$1 spare=$2 age=$3 began= first= oldest=0 stopped=' '
-[ -z "$age" ] || { read -r up _ < /proc/uptime; oldest=$(( ${up%.*}${up#*.} - age )); }
+mark=$1 spare=$2 age=$3 oldest=${4:-0} boot=$5 here= began= first= stopped=' '
+if [ -n "$age" ]; then
+  { read -r here < /proc/sys/kernel/random/boot_id; } 2>/dev/null
+  if [ -z "$here" ] || [ "$here" != "$boot" ]; then
+    read -r up _ < /proc/uptime
+    oldest=$(( ${up%.*}${up#*.} - age ))
+  fi
+fi
 
 scan() {
   table=

@@ -17,6 +17,7 @@ from typing import IO
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import container_files
+from rollway.tools.sandboxes.boot_clock import seconds_ago
 from rollway.tools.sandboxes.client_process import ClientProcess
 from rollway.tools.sandboxes.container_commands import (
     WORKSPACE,
@@ -273,9 +274,8 @@ class ContainerSandbox:
         A container in which that cannot be done is closed."""
         if self._closed:
             return
-        words = kill_command(
-            self._engine, self.id, mark, spare_first=spare_first, started_after=started_after
-        )
+        since = None if started_after is None else seconds_ago(started_after)
+        words = kill_command(self._engine, self.id, mark, spare_first=spare_first, since=since)
         try:
             try:
                 await ask_engine(words)

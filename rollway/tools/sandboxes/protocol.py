@@ -59,7 +59,8 @@ class SandboxProcess(Protocol):
 
         Args:
             children_only: spare the process itself.
-            started_after: only what was started within so many of the last seconds; ``None`` is everything.
+            started_after: only what was started within so many of the seconds before this call; ``None`` is
+                everything.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from container_image import WITH_BASH
 
 from rollway.errors import UserError
 from rollway.tools import ExecutedCall, Tool
@@ -19,6 +20,9 @@ Execute = Callable[..., Awaitable[ExecutedCall]]
 @pytest.fixture(params=["bubblewrap"])
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     spec = SandboxSpec(backend=request.param)
+    if request.param == "podman":
+        request.getfixturevalue("engine")
+        spec = SandboxSpec(backend="podman", image=WITH_BASH)
     try:
         check_backend(spec)
     except UserError as error:
@@ -28,6 +32,7 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     await opened.close()
 
 
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "podman"], indirect=True)
 async def test_the_terminal_keeps_its_state_and_survives_what_is_done_to_it(
     call: Run, sandbox: Sandbox
 ) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxFileError
+from rollway.tools.sandboxes.orphans import marked_processes
 
 
 async def test_a_command_gives_its_code_and_both_outputs(sandbox: Sandbox) -> None:
@@ -140,12 +145,37 @@ async def test_only_what_was_started_lately_is_killed(sandbox: Sandbox) -> None:
     await process.write(b"(setsid sleep 301 &); echo old\n")
     assert await process.read() == b"old\n"
     seen = time.monotonic()
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.2)  # longer than the clock of the process table ticks
     await process.write(b"(setsid sleep 302 &); echo new\n")
     assert await process.read() == b"new\n"
     await process.kill(children_only=True, started_after=time.monotonic() - seen - 0.05)
-    assert await _running(sandbox, "sleep 30[1]") == 1
-    assert await _running(sandbox, "sleep 30[2]") == 0
+    assert await _running(sandbox, "sleep 302") == 0
+    assert await _running(sandbox, "(setsid )?sleep 301") == 1
+
+
+async def test_a_kill_that_comes_late_means_the_moment_that_was_asked_for(sandbox: Sandbox) -> None:
+    process = await sandbox.start(["bash"])
+    begun = time.monotonic()
+    await process.write(b"(setsid sleep 303 &); echo begun\n")
+    assert await process.read() == b"begun\n"
+    with stopped(sandbox):
+        killing = asyncio.ensure_future(
+            process.kill(children_only=True, started_after=time.monotonic() - begun + 0.05)
+        )
+        await asyncio.sleep(0.5)  # which is more than the process is old
+    await killing
+    assert await _running(sandbox, "(setsid )?sleep 303") == 0
+
+
+@contextlib.contextmanager
+def stopped(sandbox: Sandbox) -> Iterator[None]:
+    """The sandbox's agent does nothing meanwhile."""
+    agents = [pid for pid, marker in marked_processes() if marker.name == sandbox.id]
+    for pid in agents:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in agents:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def _running(sandbox: Sandbox, pattern: str) -> int:

@@ -174,7 +174,7 @@ class Agent:
 
     def do_kill(self, request: Header, body: bytes) -> tuple[Header, bytes]:
         if command := self.commands.running.get(request["to"]):
-            self.commands.kill(command, request["children_only"], request["started_after"])
+            self.commands.kill(command, request["children_only"], request["since"])
         return {}, b""
 
     def do_kill_all(self, request: Header, body: bytes) -> tuple[Header, bytes]:

@@ -76,10 +76,10 @@ def kill_below(root: int, *, spare: int | None = None, since: float | None = Non
 
     Args:
         spare: one process that is left alone (what it started is not).
-        since: only what was started within so many of the last seconds.
+        since: only what was started at this moment or later: seconds since the system's start.
     """
     ticks = os.sysconf("SC_CLK_TCK")
-    oldest = 0 if since is None else (time.clock_gettime(time.CLOCK_BOOTTIME) - since) * ticks - 1
+    oldest = 0 if since is None else since * ticks - 1
     give_up = time.monotonic() + 0.8  # nothing ends a process that hangs in the kernel
     while time.monotonic() < give_up:
         stopped: set[int] = set()
