@@ -1,7 +1,8 @@
-"""What tests of several folders share: a container engine, and property tests that no slow machine fails."""
+"""What all tests share: a container engine, and no fault of theirs by the speed or terminal they run on."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,11 @@ from hypothesis import HealthCheck, settings
 # By default an example may take 200 ms, which is the machine's to keep and not the code's.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# What is printed is compared, also that of programs which the tests start: as wide and as plain as anywhere.
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
+os.environ["TERM"] = "xterm"
 
 
 @pytest.fixture(scope="session")
