@@ -58,7 +58,8 @@ def builtin_tools(
 
     Args:
         names: sets, or single tools of them.
-        http_hosts: hosts that ``http_get`` may fetch; without any there is no such tool.
+        http_hosts: hosts that ``http_get`` may fetch; without any there is no such tool, and with some there
+            is, named or not.
         timeout: seconds of one call of ``terminal`` or ``python``, if `Limits.tool_timeout` leaves as many.
 
     Raises:
@@ -67,14 +68,16 @@ def builtin_tools(
     if isinstance(names, str):
         names = [names]
     homes = {single: name for name, members in TOOLSETS.items() for single in members}
+    hosts = [http_hosts] if isinstance(http_hosts, str) else list(http_hosts)
     tools: dict[str, Tool] = {}
     for name in names:
+        if name == "http_get" and hosts:
+            continue
         if name not in TOOLSETS and name not in homes:
             raise UserError(_unknown(name, homes))
         for entry in toolset(name if name in TOOLSETS else homes[name], timeout=timeout):
             if name in TOOLSETS or entry.name == name:
                 tools.setdefault(entry.name, entry)
-    hosts = [http_hosts] if isinstance(http_hosts, str) else list(http_hosts)
     if hosts:
         tools["http_get"] = http_get_tool(hosts)
     return tuple(tools.values())

@@ -27,6 +27,11 @@ def test_the_web_is_off_unless_hosts_are_given() -> None:
         builtin_tools(["http_get"])
 
 
+def test_the_web_may_be_asked_for_by_name_where_hosts_are_given() -> None:
+    tools = builtin_tools(["http_get", "todo"], http_hosts=["example.com"])
+    assert sorted(tool.name for tool in tools) == ["http_get", "todo"]
+
+
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'terminal'"):
         toolset("terminl")
