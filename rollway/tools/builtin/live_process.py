@@ -8,6 +8,7 @@ too, so that what it left in the background does not block, until that is too mu
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from enum import Enum
@@ -156,12 +157,13 @@ class LiveProcess:
 
     async def _stop_children(self, started: float) -> bool:
         """Kill what the request started. A list of commands starts the next one, so this goes on a while."""
-        patience = time.monotonic() + GRACE
+        patience = math.inf  # of the first kill, which takes as long as it takes
         while self._answer is None and not self.ended:
             now = time.monotonic()
             if now > patience:
                 return False
             await self._process.kill(children_only=True, started_after=now - started + MARGIN / 2)
+            patience = min(patience, time.monotonic() + GRACE)
             try:
                 async with asyncio.timeout(0.1):
                     await self._changed.wait()

@@ -126,3 +126,24 @@ async def test_a_process_that_answers_nothing_is_killed_soon_after_its_deadline(
     answer = await live.ask(b"x", NONCE, deadline=time.monotonic() + 0.05)
     assert (answer.ending, answer.output) == (Ending.KILLED, b"begun")
     assert script.ended.result() == 137
+
+
+async def test_a_process_has_its_grace_after_a_kill_however_long_that_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_process, "GRACE", 0.8)
+    script = Script(lambda _: b"begun")
+    kills = 0
+
+    async def slow_kill(**_: object) -> None:
+        nonlocal kills
+        kills += 1
+        if kills == 2:
+            script.say(marked(b", and ended", b"ok"))
+        await asyncio.sleep(0.9 if kills == 1 else 0)
+
+    script.kill = slow_kill  # type: ignore[method-assign]
+    live = LiveProcess(script)
+    answer = await live.ask(b"x", NONCE, deadline=time.monotonic() + 0.05)
+    assert (answer.ending, answer.output) == (Ending.STOPPED, b"begun, and ended")
+    await live.close()
