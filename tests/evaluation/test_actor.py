@@ -127,7 +127,7 @@ def fetch_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 async def soon(awaitable: Awaitable[Any]) -> Any:
-    return await asyncio.wait_for(awaitable, 5)
+    return await asyncio.wait_for(awaitable, 60)
 
 
 class Backend:
@@ -367,9 +367,12 @@ async def test_stop_brings_back_all_that_was_in_flight_at_once(monkeypatch: pyte
         await asyncio.Event().wait()
         raise AssertionError
 
-    worker = await Process(never).started(monkeypatch)
+    process = Process(never)
+    worker = await process.started(monkeypatch)
     waiting = asyncio.gather(*(worker.run(job(number)) for number in range(20)))
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while len(process.worker.running) < 20:
+            await asyncio.sleep(0)
     await worker.stop()
     assert {one.stop_reason for one in await soon(waiting)} == {StopReason.CANCELLED}
     await worker.close()
