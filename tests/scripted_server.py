@@ -92,7 +92,7 @@ class ScriptedServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def until(self, condition: Callable[[ScriptedServer], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[ScriptedServer], bool], timeout: float = 60.0) -> None:
         """Wait until ``condition(server)`` holds; it is looked at whenever a request comes or ends.
 
         Raises:

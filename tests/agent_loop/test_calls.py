@@ -17,7 +17,7 @@ from rollway.trajectory import StopReason, ToolErrorKind, Trajectory
 
 
 async def test_calls_of_one_turn_run_at_the_same_time_and_come_back_in_order() -> None:
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
 
     @tool
     def meet(name: str) -> str:
@@ -108,7 +108,7 @@ async def cancelled_at(
     trajectory = Trajectory(id="t", messages=[])
     async with bench(script) as it:
         task = asyncio.create_task(it.loop(*tools, **options).run(QUESTION, trajectory=trajectory))
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -121,7 +121,7 @@ async def test_cancelling_during_tools_leaves_a_valid_conversation() -> None:
     script = [reply(tool_calls=[("add", {"a": 2, "b": 3}), ("slow", {})])]
     try:
         async with bench(script) as it:
-            both_started = lambda: asyncio.to_thread(running.wait, 10)  # noqa: E731
+            both_started = lambda: asyncio.to_thread(running.wait, 60)  # noqa: E731
             await cancelled_when(it, it.loop(add, slow), both_started, trajectory)
     finally:
         release.set()

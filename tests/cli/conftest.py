@@ -52,10 +52,10 @@ def server_url() -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield server.url
     loop.call_soon_threadsafe(done.set)
-    thread.join(10)
+    thread.join(60)
     loop.close()
 
 

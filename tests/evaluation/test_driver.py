@@ -139,7 +139,7 @@ def test_no_job_is_lost_or_doubled_however_many_workers_die(
 
     async def main() -> Run:
         run = Run(SimulatedBackend(act), count, places=places, concurrency=concurrency)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await run.driver.run()
         return run
 
@@ -168,7 +168,7 @@ def test_jobs_that_kill_their_worker_are_found_out_and_cost_no_other_job(
 
     async def main() -> Run:
         run = Run(SimulatedBackend(act), 30, places=places, concurrency=concurrency)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await run.driver.run()
         return run
 
@@ -251,9 +251,9 @@ async def test_an_interrupt_hands_out_nothing_more_and_takes_in_what_was_in_flig
 
     run = Run(SimulatedBackend(act), 1000, places=1, concurrency=4)
     running = asyncio.create_task(run.driver.run())
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 60)
     run.driver.interrupt()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
     assert run.kept == Counter(str(n) for n in range(21))
 
 
@@ -270,9 +270,9 @@ async def test_a_worker_that_does_not_answer_an_interrupt_is_not_waited_for(
 
     run = Run(SimulatedBackend(act), 10)
     running = asyncio.create_task(run.driver.run())
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 60)
     run.driver.interrupt()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
     assert run.kept.total() == 0
 
 

@@ -21,7 +21,7 @@ def ended(number: int, size: int = 2) -> Ended:
 
 
 async def soon(awaitable: Awaitable[Any]) -> Any:
-    return await asyncio.wait_for(awaitable, 5)
+    return await asyncio.wait_for(awaitable, 60)
 
 
 @given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=12))

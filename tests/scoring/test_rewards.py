@@ -162,7 +162,7 @@ async def test_cancelling_reaches_the_reward_function_and_is_not_a_reward_error(
 
     trajectory = make_trajectory(reward=None)
     running = asyncio.create_task(scored(slow, trajectory=trajectory))
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
