@@ -143,7 +143,10 @@ async def test_a_reward_that_hangs_leaves_the_rollout_unscored(roll) -> None:
 
     environment = Watched()
     environment.rewards = [judge]
-    trajectory = await roll(environment, limits=Limits(timeout=1.0))
+    for seconds in (0.2, 2.0, 20.0):  # the shortest in which this machine gets as far as the reward
+        trajectory = await roll(environment, limits=Limits(timeout=seconds))
+        if trajectory.stop_reason is StopReason.COMPLETED:
+            break
     assert (trajectory.stop_reason, trajectory.reward) == (StopReason.COMPLETED, None)
     assert trajectory.error is not None
     assert trajectory.error.where.startswith("reward:")
