@@ -20,10 +20,10 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def becomes() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """``await becomes(fact)``: wait until ``fact()`` is true, at most ten seconds."""
+    """``await becomes(fact)``: wait until ``fact()`` is true, at most a minute."""
 
     async def wait(fact: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not fact():
             assert time.monotonic() < deadline, "it never became true"
             await asyncio.sleep(0.001)
