@@ -78,14 +78,25 @@ def check_mcp_servers(servers: Iterable[McpServer], environment: Mapping[str, st
     Raises:
         UserError: two servers have one name, a command is not there, or a variable is not set.
     """
+    servers = list(servers)
+    refuse_same_names(servers)
+    for server in servers:
+        expanded(server, server.env | server.headers, environment)
+        if server.command is not None:
+            find_command(server)
+
+
+def refuse_same_names(servers: Iterable[McpServer]) -> None:
+    """See that no two servers have one name.
+
+    Raises:
+        UserError: two do.
+    """
     names: set[str] = set()
     for server in servers:
         if server.name in names:
             raise UserError(f"two MCP servers are named {server.name!r}; give each a name of its own")
         names.add(server.name)
-        expanded(server, server.env | server.headers, environment)
-        if server.command is not None:
-            find_command(server)
 
 
 def find_command(server: McpServer) -> str:

@@ -12,16 +12,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rollway.errors import UserError, nearest
+from rollway.errors import UserError
 from rollway.tools.definition import Tool, ToolFailed, ToolOutput
 from rollway.tools.mcp.connection import Connection, McpServerFailed, NoAnswer, connect
 from rollway.tools.mcp.content import read_result
+from rollway.tools.mcp.listing import ListedTool, ToolSource, make_tools
 from rollway.tools.mcp.server import McpServer, check_mcp_servers
-
-if TYPE_CHECKING:
-    from mcp.types import Tool as ListedTool
 
 PROBE_SECONDS = 5.0  # that a server has to show that it is alive
 FIRST_DELAY, MOST_DELAY = 0.5, 30.0  # seconds before a start, from the second in a row on; doubled each time
@@ -35,7 +33,10 @@ class McpSource:
 
     def __init__(self, server: McpServer, connection: Connection) -> None:
         self.server = server
-        self.tools = _tools(server, connection.tools, self._function)
+        self.listed = [
+            ListedTool(tool.name, tool.description or "", tool.input_schema) for tool in connection.tools
+        ]
+        self.tools = make_tools(server, self.listed, self._function)
         self.restarts = 0
         self._connection = connection
         self._starting: asyncio.Task[None] | None = None
@@ -189,7 +190,7 @@ async def _close_all(sources: Sequence[Any]) -> None:
     await asyncio.gather(*(source.close() for source in sources if isinstance(source, McpSource)))
 
 
-def with_mcp_tools(tools: Sequence[Tool], sources: Sequence[McpSource], owner: str) -> list[Tool]:
+def with_mcp_tools(tools: Sequence[Tool], sources: Sequence[ToolSource], owner: str) -> list[Tool]:
     """An environment's tools, then those of the servers.
 
     Args:
@@ -211,27 +212,3 @@ def with_mcp_tools(tools: Sequence[Tool], sources: Sequence[McpSource], owner: s
             owners[tool.name] = server
             together.append(tool)
     return together
-
-
-def _tools(
-    server: McpServer, listed: Sequence[ListedTool], function: Callable[[str], Callable[..., Any]]
-) -> list[Tool]:
-    names = [tool.name for tool in listed]
-    for name in server.tools or ():
-        if name not in names:
-            raise UserError(f"MCP server {server.name!r} has no tool {name!r}{nearest(name, names)}")
-    tools: dict[str, Tool] = {}
-    for tool in listed:
-        if server.tools is not None and tool.name not in server.tools:
-            continue
-        if tool.name in tools:
-            raise UserError(f"MCP server {server.name!r} has two tools named {tool.name!r}")
-        try:
-            tools[tool.name] = Tool.from_schema(
-                server.prefix + tool.name, tool.description or "", tool.input_schema, function(tool.name)
-            )
-        except ValueError as error:
-            raise UserError(
-                f"MCP server {server.name!r}: {error}; leave the tool out by naming the others under tools"
-            ) from None
-    return list(tools.values())

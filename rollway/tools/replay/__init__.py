@@ -4,6 +4,7 @@ from rollway.tools.replay.recorder import ToolRecorder
 from rollway.tools.replay.records import (
     RecordedCall,
     Recording,
+    content_digest,
     decode_recording,
     encode_recording,
     sandbox_file,
@@ -18,6 +19,7 @@ __all__ = [
     "Recordings",
     "ToolRecorder",
     "ToolReplayer",
+    "content_digest",
     "decode_recording",
     "encode_recording",
     "read_recordings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -37,11 +37,19 @@ class ToolRecorder:
         self._calls[place] = msgspec.structs.replace(entry, answer=executed)
         return executed
 
-    def recording(self, key: Key, *, trajectory_id: str = "", sandbox: bool = False) -> Recording:
+    def recording(
+        self,
+        key: Key,
+        *,
+        trajectory_id: str = "",
+        sandbox: bool = False,
+        mcp: Mapping[str, str] | None = None,
+    ) -> Recording:
         """What has been recorded so far.
 
         Args:
             sandbox: a snapshot of the rollout's sandbox is kept with it.
+            mcp: as `Recording.mcp`.
         """
         return Recording(
             task_id=key[0],
@@ -49,4 +57,5 @@ class ToolRecorder:
             calls=list(self._calls),
             trajectory_id=trajectory_id,
             sandbox=sandbox_file(key) if sandbox else None,
+            mcp=None if mcp is None else dict(mcp),
         )

@@ -35,6 +35,9 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
     sandbox: str | None = (
         None  # the file with its last snapshot, below the recordings; None when there is none
     )
+    mcp: dict[str, str] | None = None
+    """By name of each MCP server, in the order of their tools: the digest of what it listed, which is kept
+    once for all. One that had not listed anything when the rollout ended is missing; None: nobody looked."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -72,3 +75,13 @@ def sandbox_file(key: Key) -> str:
     words = re.sub(r"[^A-Za-z0-9_-]+", "_", task_id)[:60]
     digest = hashlib.blake2b(task_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     return f"sandboxes/{words}-{digest}-{sample}.tar.gz"
+
+
+def content_digest(data: bytes) -> str:
+    """The name of what is kept once for all rollouts that have it."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def tool_list_file(digest: str) -> str:
+    """Where the list of tools of this digest is kept, below the recordings."""
+    return f"mcp/{digest}.json"

@@ -1,4 +1,4 @@
-"""The recordings of a run: ``recordings/part-*.jsonl`` and ``recordings/sandboxes/`` in its directory.
+"""The recordings of a run, in ``recordings/`` of its directory: ``part-*.jsonl``, ``sandboxes/``, ``mcp/``.
 
 One writer at a time. A line is whole or, where a crash cut it, the last of its part; of two lines with one
 key the later counts, as a rollout that failed is done again. Readers hold where each line begins, never the
@@ -8,15 +8,24 @@ lines.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from rollway.errors import UserError
-from rollway.tools.replay.records import Key, Recording, decode_recording, sandbox_file
+from rollway.tools.replay.records import (
+    Key,
+    Recording,
+    content_digest,
+    decode_recording,
+    sandbox_file,
+    tool_list_file,
+)
 from rollway.whole_files import write_whole
+
+_Place = tuple[Path, int, int, Mapping[str, str] | None]  # file, offset, bytes, `Recording.mcp`
 
 PART_BYTES = 256 * 2**20
 """A part that has grown beyond this is closed and the next begun."""
@@ -28,6 +37,23 @@ class RecordingWriter:
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / "recordings"
         self._part: IO[bytes] | None = None
+        self._kept_lists: set[str] = set()
+
+    def keep_tool_lists(self, lists: Mapping[str, bytes]) -> None:
+        """Keep what MCP servers listed, by digest, before the recordings that name it. One that is there is
+        not written again.
+
+        Raises:
+            OSError: as `append`.
+        """
+        for digest, data in lists.items():
+            if digest in self._kept_lists:
+                continue
+            path = self._folder / tool_list_file(digest)
+            if not path.is_file() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, data)
+            self._kept_lists.add(digest)
 
     def append(self, key: Key, line: bytes, sandbox: bytes | None = None) -> None:
         """Write an encoded recording, after the snapshot that belongs to it.
@@ -72,9 +98,9 @@ class RecordingWriter:
 class Recordings:
     """The recordings of a run, by key. Made by `read_recordings`."""
 
-    def __init__(self, run_directory: Path, places: dict[Key, tuple[Path, int, int]]) -> None:
+    def __init__(self, run_directory: Path, places: dict[Key, _Place]) -> None:
         self._run = run_directory
-        self._places = places  # file, offset, bytes
+        self._places = places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -106,10 +132,43 @@ class Recordings:
             raise UserError(
                 f"{self._run} has no recording of {_named(key)}; replay the tasks and samples that it has"
             )
-        path, offset, size = self._places[key]
+        path, offset, size, _ = self._places[key]
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(size)
+
+    def servers(self, key: Key) -> Mapping[str, str] | None:
+        """As `Recording.mcp`, without reading the rollout's line again. The same object for rollouts that had
+        the same."""
+        return self._places[key][3]
+
+    def tool_list(self, digest: str) -> bytes:
+        """What an MCP server listed.
+
+        Raises:
+            UserError: it is gone, or is not what was kept.
+        """
+        path = self._tool_list_path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        if content_digest(data) != digest:
+            raise UserError(f"{path} is not the list of tools that was kept: its content has been changed")
+        return data
+
+    def refuse_lost_tool_list(self, digest: str) -> None:
+        """See that a list is there, without reading it.
+
+        Raises:
+            UserError: it is gone.
+        """
+        path = self._tool_list_path(digest)
+        if not path.is_file():
+            raise UserError(f"{path} is gone: it is what an MCP server of the recorded run listed")
+
+    def _tool_list_path(self, digest: str) -> Path:
+        return self._run / "recordings" / tool_list_file(digest)
 
     def sandbox(self, key: Key) -> bytes | None:
         """The last snapshot of the rollout's sandbox; ``None`` when none was kept.
@@ -134,10 +193,12 @@ def read_recordings(run_directory: Path | str) -> Recordings:
         UserError: there are none, or another line is no recording.
     """
     run = Path(run_directory)
-    places: dict[Key, tuple[Path, int, int]] = {}
+    places: dict[Key, _Place] = {}
+    known: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for part in _parts(run / "recordings"):
-        for key, offset, size in _lines(part):
-            places[key] = (part, offset, size)
+        for head, offset, size in _lines(part):
+            mcp = head.mcp and known.setdefault(tuple(head.mcp.items()), head.mcp)
+            places[head.task_id, head.sample_index] = (part, offset, size, mcp)
     if not places:
         raise UserError(
             f"{run} has no recordings to replay: its tools' answers were not recorded, and trajectories "
@@ -147,16 +208,17 @@ def read_recordings(run_directory: Path | str) -> Recordings:
 
 
 class _Head(msgspec.Struct):
-    """As much of a line as its key. The rest is skipped, not decoded."""
+    """As much of a line as is needed to find it again. The rest is skipped, not decoded."""
 
     task_id: str
     sample_index: int
+    mcp: dict[str, str] | None = None
 
 
 _HEAD_DECODER = msgspec.json.Decoder(_Head)
 
 
-def _lines(part: Path) -> Iterator[tuple[Key, int, int]]:
+def _lines(part: Path) -> Iterator[tuple[_Head, int, int]]:
     offset = 0
     with part.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -166,7 +228,7 @@ def _lines(part: Path) -> Iterator[tuple[Key, int, int]]:
                 if not line.endswith(b"\n"):
                     return
                 raise UserError(f"{part}, line {number}: no recording: {error}") from None
-            yield (head.task_id, head.sample_index), offset, len(line)
+            yield head, offset, len(line)
             offset += len(line)
 
 

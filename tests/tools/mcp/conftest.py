@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from http_mcp_server import serve_http
 
 from rollway.tools.mcp import McpServer
 
@@ -30,42 +28,10 @@ def raw() -> Callable[..., McpServer]:
     return server
 
 
-@pytest.fixture
-def serve_http() -> Callable[..., Any]:
+@pytest.fixture(name="serve_http")
+def serve_http_fixture() -> Callable[..., Any]:
     """``async with serve_http() as (url, process)``, or ``serve_http(port)``: ``sdk_server.py`` over HTTP."""
-
-    @asynccontextmanager
-    async def serve(port: int = 0) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-        port = port or free_port()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(HERE / "sdk_server.py"), str(port), stderr=asyncio.subprocess.DEVNULL
-        )
-        try:
-            async with asyncio.timeout(30):
-                while not await reachable(port):
-                    await asyncio.sleep(0.02)
-            yield f"http://127.0.0.1:{port}/mcp", process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    return serve
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-async def reachable(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
+    return serve_http
 
 
 @pytest.fixture

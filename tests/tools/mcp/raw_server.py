@@ -1,8 +1,8 @@
 """A small MCP server over stdio in the standard library alone: quick to start, and able to misbehave.
 
-Run as a program: python raw_server.py [stubborn] [noisy] [silent] [endless]. ``stubborn`` ignores SIGTERM and
-the end of stdin; ``noisy`` begins with lines on stdout that are no message; ``silent`` never answers;
-``endless`` lists tools without end.
+Run as a program: python raw_server.py [stubborn] [noisy] [silent] [endless] [signed]. ``stubborn`` ignores
+SIGTERM and the end of stdin; ``noisy`` begins with lines on stdout that are no message; ``silent`` never
+answers; ``endless`` lists tools without end; ``signed`` says its process id in what it tells of each tool.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LAST = ["env", "odd", "refuse", "echo"]
 
 def listed(cursor: str) -> dict[str, Any]:
     names, following = PAGES.get(cursor, (LAST, None))
-    tools = [{"name": name, "inputSchema": {"type": "object"}} for name in names]
+    about = {"description": f"Of process {os.getpid()}."} if "signed" in sys.argv else {}
+    tools = [{"name": name, "inputSchema": {"type": "object"}} | about for name in names]
     return {"tools": tools} | ({"nextCursor": following} if following else {})
 
 

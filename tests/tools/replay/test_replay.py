@@ -162,7 +162,10 @@ ANSWERS = st.none() | st.builds(ExecutedCall, RESULTS, st.none() | ERRORS, st.bo
 CALLS = st.builds(RecordedCall, st.integers(1, 9), st.integers(0, 9), TEXT, TEXT, ANSWERS)
 
 
-@given(st.builds(Recording, TEXT, st.integers(0, 9), st.lists(CALLS), TEXT, st.none() | TEXT))
+SERVERS = st.none() | st.dictionaries(TEXT, TEXT, max_size=3)
+
+
+@given(st.builds(Recording, TEXT, st.integers(0, 9), st.lists(CALLS), TEXT, st.none() | TEXT, SERVERS))
 def test_a_recording_is_read_back_equal(recording: Recording) -> None:
     line = encode_recording(recording)
     assert b"\n" not in line

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from rollway.errors import UserError
 from rollway.tools import ExecutedCall
@@ -13,6 +14,7 @@ from rollway.tools.replay import (
     RecordedCall,
     Recording,
     RecordingWriter,
+    content_digest,
     encode_recording,
     read_recordings,
     sandbox_file,
@@ -123,3 +125,53 @@ def test_a_large_run_is_indexed_and_not_held(tmp_path: Path) -> None:
 def test_nothing_is_made_where_nothing_is_recorded(tmp_path: Path) -> None:
     RecordingWriter(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
+
+
+LIST = b'[{"name":"a","description":"","input_schema":{}}]'
+
+
+def test_a_list_of_tools_is_kept_once_by_any_number_of_writers_and_a_spoilt_one_is_mended(
+    tmp_path: Path,
+) -> None:
+    digest = content_digest(LIST)
+    file = tmp_path / "recordings" / "mcp" / f"{digest}.json"
+    writer = RecordingWriter(tmp_path)
+    writer.keep_tool_lists({digest: LIST})
+    kept = file.stat()
+    writer.keep_tool_lists({digest: LIST})
+    RecordingWriter(tmp_path).keep_tool_lists({digest: LIST})
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+    file.write_bytes(b"")  # as by a machine that lost its power
+    RecordingWriter(tmp_path).keep_tool_lists({digest: LIST})
+    assert [path.read_bytes() for path in file.parent.iterdir()] == [LIST]
+    write(tmp_path, recording("a"))
+    assert read_recordings(tmp_path).tool_list(digest) == LIST
+
+
+def test_which_lists_rollouts_had_is_found_by_their_keys_and_held_once(tmp_path: Path) -> None:
+    entry = recording("a")
+    had = [None, {}, {"x": "1", "y": "2"}, {"x": "1", "y": "2"}, {"y": "2", "x": "1"}]
+    write(tmp_path, *(replace(entry, sample_index=n, mcp=mcp) for n, mcp in enumerate(had)))
+    recordings = read_recordings(tmp_path)
+    found = [recordings.servers(("a", n)) for n in range(5)]
+    assert found == had
+    assert found[2] is found[3]
+    assert [list(found[n] or ()) for n in (3, 4)] == [["x", "y"], ["y", "x"]]
+    assert [recordings["a", n].mcp for n in range(5)] == had
+
+
+def test_a_list_that_is_gone_or_changed_is_one_line(tmp_path: Path) -> None:
+    digest = content_digest(LIST)
+    writer = RecordingWriter(tmp_path)
+    writer.keep_tool_lists({digest: LIST})
+    write(tmp_path, recording("a"))
+    recordings = read_recordings(tmp_path)
+    file = tmp_path / "recordings" / "mcp" / f"{digest}.json"
+    file.write_bytes(LIST + b" ")
+    with pytest.raises(UserError, match=r"\.json is not the list of tools that was kept"):
+        recordings.tool_list(digest)
+    file.unlink()
+    with pytest.raises(UserError, match=r"\.json cannot be read: No such file"):
+        recordings.tool_list(digest)
+    with pytest.raises(UserError, match=r"\.json is gone"):
+        recordings.refuse_lost_tool_list(digest)
