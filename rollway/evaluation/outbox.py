@@ -34,8 +34,7 @@ class Ended(msgspec.Struct, frozen=True):
         if self.outcome is None:
             return len(self.fault)
         recorded = self.outcome.recorded
-        beside = len(recorded.line) + len(recorded.sandbox or b"") if recorded is not None else 0
-        return len(self.outcome.line) + beside
+        return len(self.outcome.line) + (recorded.size if recorded is not None else 0)
 
 
 class Outbox:

@@ -7,6 +7,7 @@ written.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import check_formats
+from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
 from rollway.evaluation.run_directory import (
     default_path,
     holds_run,
@@ -28,9 +30,10 @@ from rollway.evaluation.run_directory import (
 )
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
-from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.evaluation.tapes import Recorded
+from rollway.evaluation.tasks import Key, TaskSet, load_tasks
 from rollway.scoring import needs_sandbox
-from rollway.tools.mcp import check_mcp_servers
+from rollway.tools.mcp import check_mcp_servers, refuse_same_names
 from rollway.tools.replay import Recordings, read_recordings
 from rollway.tools.sandboxes import SandboxSpec, check_backend
 
@@ -45,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True):
     path: Path
     sandbox: SandboxSpec | None = None  # of the first task; None: the rollouts have none
     recordings: Recordings | None = None  # what tool calls are answered from, in a replay
+    lists: ReplayedLists | None = None  # what MCP servers listed, in a replay that starts none
 
     @property
     def asked(self) -> int:
@@ -57,6 +61,22 @@ class Plan(msgspec.Struct, frozen=True):
         config = self.config
         name = environment_name(self.environment)
         return f"{self.asked} rollouts of {name} ({config.split}): {len(self.tasks)} tasks x {config.samples}"
+
+    @property
+    def starts_servers_to_replay(self) -> bool:
+        """Are MCP servers started although no call is made: for a record that lacks what they listed?"""
+        return self.recordings is not None and self.lists is None and bool(self.config.tools.mcp)
+
+    def recorded(self, key: Key) -> Recorded | None:
+        """What a rollout's calls are answered from, in a replay.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if self.recordings is None:
+            return None
+        beside = {} if self.lists is None else self.lists.beside(key)
+        return Recorded(self.recordings.line(key), self.recordings.sandbox(key), beside)
 
 
 def prepare(config: EvalConfig) -> Plan:
@@ -77,18 +97,21 @@ def prepare(config: EvalConfig) -> Plan:
     tasks = load_tasks(environment, config)
     first = tasks[tasks.ids[0]]
     spec = wanted_sandbox(environment, first, config.sandbox)
-    check_tools(config, environment, sandbox=spec is not None)
+    recordings = _recordings(config, environment, tasks)
+    lists = _lists(config, recordings, tasks)
+    listed = None if lists is None else lists.sources(config.tools.mcp)
+    check_tools(config, environment, sandbox=spec is not None, listed=listed)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
         if spec is not None and (config.tools.replay is None or _looked_into(environment)):
             check_backend(spec)
-        check_mcp_servers(config.tools.mcp)
+        if lists is None:
+            check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
     refuse_other_run(path, config)
     if holds_run(path) and config.model.name is None:
         config = named_model(config, stored_config(path).model.name)
-    recordings = _recordings(config, environment, tasks)
-    return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings)
+    return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
 
 
 def _looked_into(environment: Environment) -> bool:
@@ -105,12 +128,7 @@ def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) ->
         raise UserError(f"tools.replay: there is no run directory {path}")
     recordings = read_recordings(path)
     _refuse_other_recording(path, config, environment)
-    missing = [
-        (task_id, sample)
-        for task_id in tasks.ids
-        for sample in range(config.samples)
-        if (task_id, sample) not in recordings
-    ]
+    missing = [key for key in _keys(config, tasks) if key not in recordings]
     if missing:
         task_id, sample = missing[0]
         raise UserError(
@@ -118,6 +136,18 @@ def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) ->
             f"task {task_id!r}, sample {sample}; ask for those that it has, with tasks, task_ids and samples"
         )
     return recordings
+
+
+def _lists(config: EvalConfig, recordings: Recordings | None, tasks: TaskSet) -> ReplayedLists | None:
+    """What the MCP servers listed, where that is on record."""
+    if recordings is None:
+        return None
+    refuse_same_names(config.tools.mcp)
+    return find_lists(config.tools.mcp, recordings, _keys(config, tasks))
+
+
+def _keys(config: EvalConfig, tasks: TaskSet) -> Iterator[Key]:
+    return ((task_id, sample) for task_id in tasks.ids for sample in range(config.samples))
 
 
 def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environment) -> None:

@@ -126,7 +126,9 @@ async def run_rollout(
                 await _prepare(environment, task, sandbox, limits.timeout)
             workspace = await _set_up(held, environment, task, record, limits.timeout)
             own = environment.tools_for(task, workspace)
-            tools = ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record)
+            tools = (
+                ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record, tape)
+            )
         if record.stop_reason is not None:
             record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
             return record

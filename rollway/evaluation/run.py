@@ -24,9 +24,9 @@ from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
+from rollway.evaluation.run_approval import approval_source
 from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
-from rollway.evaluation.run_tools import approval_source
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
@@ -111,6 +111,7 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             plan.api_key,
             environment_source(config.environment),
             approval_source(config),
+            None if plan.lists is None else plan.lists.shared,
         )
         yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices
 

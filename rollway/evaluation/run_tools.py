@@ -6,22 +6,22 @@ whatever is wrong with it is found before the first rollout.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from rollway.environments.base import Environment, environment_name, named_rewards
-from rollway.environments.loading import import_file
 from rollway.errors import UserError, nearest
-from rollway.evaluation.config import ApprovalConfig, EvalConfig, SandboxConfig
+from rollway.evaluation.config import EvalConfig, SandboxConfig
+from rollway.evaluation.recorded_servers import RecordedServers
+from rollway.evaluation.run_approval import approval_policy, approval_source
+from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape, kept_lists
 from rollway.scoring import needs_sandbox
 from rollway.tools import Tool, ToolRegistry
 from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.builtin import TOOLSETS, builtin_tools
 from rollway.tools.builtin.session import seconds_below
-from rollway.tools.mcp import McpSource, open_mcp_servers, with_mcp_tools
+from rollway.tools.mcp import McpSource, ToolSource, open_mcp_servers, with_mcp_tools
 from rollway.tools.rules import check_arguments, check_names
 from rollway.trajectory import Trajectory
 
@@ -30,11 +30,18 @@ HTTP = "http_get"
 Together = Mapping[str, Sequence[Tool]]
 
 
-def check_tools(config: EvalConfig, environment: Environment, *, sandbox: bool) -> None:
-    """Look, without starting anything, whether the run's tools can be had. Servers' tools are not known yet.
+def check_tools(
+    config: EvalConfig,
+    environment: Environment,
+    *,
+    sandbox: bool,
+    listed: Sequence[ToolSource] | None = None,
+) -> None:
+    """Look, without starting anything, whether the run's tools can be had.
 
     Args:
         sandbox: have the rollouts one?
+        listed: the tools of the MCP servers, in a replay; else they are not known yet.
 
     Raises:
         UserError: a toolset, a tool, a rule or the approval function is not what it should be, or something
@@ -42,11 +49,11 @@ def check_tools(config: EvalConfig, environment: Environment, *, sandbox: bool) 
     """
     toolsets = _toolsets(config, environment)
     if config.tools.approval is not None:
-        _approval_policy(config.tools.approval, approval_source(config))
+        approval_policy(config.tools.approval, approval_source(config))
     if not sandbox:
         _refuse_without_sandbox(config, environment, toolsets)
     tools = RunTools(config, environment, toolsets, (), AsyncExitStack(), None)
-    tools.try_together((), complete=not config.tools.mcp)
+    tools.try_together(listed or (), complete=listed is not None or not config.tools.mcp)
 
 
 def _refuse_without_sandbox(config: EvalConfig, environment: Environment, toolsets: Together) -> None:
@@ -88,6 +95,7 @@ class RunTools:
         sources: Sequence[McpSource],
         held: AsyncExitStack,
         approval: ApprovalPolicy | None,
+        recorded: RecordedServers | None = None,
     ) -> None:
         self.approval = approval
         self.keep_results = config.tools.keep_results
@@ -96,24 +104,34 @@ class RunTools:
         self._toolsets = toolsets
         self._sources = sources
         self._held = held
+        self._recorded = recorded
+        self._lists = kept_lists(sources) if config.tools.record else []
         self._distribution = config.tools.sample
         self._apart = [server for server in config.tools.mcp if server.scope == "rollout"]
 
     @classmethod
     async def open(
-        cls, config: EvalConfig, environment: Environment, approval_source: str | None = None
+        cls,
+        config: EvalConfig,
+        environment: Environment,
+        approval_source: str | None = None,
+        tool_lists: Mapping[str, bytes] | None = None,
     ) -> RunTools:
         """Make what the rollouts share.
 
         Args:
             approval_source: the text of the approval function's file, for a machine that lacks it.
+            tool_lists: what the MCP servers listed, in a replay that starts none of them.
 
         Raises:
             UserError: a toolset, a tool, a rule, a server or the function is not what it should be.
         """
         toolsets = _toolsets(config, environment)
         approval = config.tools.approval
-        policy = None if approval is None else _approval_policy(approval, approval_source)
+        policy = None if approval is None else approval_policy(approval, approval_source)
+        if tool_lists is not None:
+            recorded = RecordedServers(config.tools.mcp, tool_lists)
+            return cls(config, environment, toolsets, (), AsyncExitStack(), policy, recorded)
         async with AsyncExitStack() as held:
             shared = [server for server in config.tools.mcp if server.scope == "worker"]
             sources = await held.enter_async_context(open_mcp_servers(shared)) if shared else []
@@ -122,9 +140,15 @@ class RunTools:
             made._held = held.pop_all()
             return made
 
-    async def registry(self, held: AsyncExitStack, own: Sequence[Tool], record: Trajectory) -> ToolRegistry:
+    def recording_tape(self) -> RecordingTape:
+        """For one rollout."""
+        return RecordingTape(self._lists)
+
+    async def registry(
+        self, held: AsyncExitStack, own: Sequence[Tool], record: Trajectory, tape: Tape | None = None
+    ) -> ToolRegistry:
         """The tools of one rollout, of which ``own`` are the environment's. Servers of the rollout's own are
-        started, and ended with ``held``.
+        started, and ended with ``held``; in a replay they are on record.
 
         Raises:
             UserError: such a server does not start, or two tools have one name.
@@ -135,10 +159,17 @@ class RunTools:
             drawn = self._distribution.sample(record.task_id, self._config.seed or 0)
             record.metadata["toolsets"] = list(drawn)
             names += [name for name in drawn if name not in names]
-        sources = list(self._sources)
-        if self._apart:
-            sources += await held.enter_async_context(open_mcp_servers(self._apart))
-        return self._registry(own, names, sources)
+        return self._registry(own, names, await self._servers(held, tape))
+
+    async def _servers(self, held: AsyncExitStack, tape: Tape | None) -> Sequence[ToolSource]:
+        if self._recorded is not None and isinstance(tape, ReplayTape):
+            return self._recorded.sources(tape.servers, tape.tool_lists)
+        if not self._apart:
+            return self._sources
+        apart = await held.enter_async_context(open_mcp_servers(self._apart))
+        if isinstance(tape, RecordingTape):
+            tape.add_lists(kept_lists(apart))
+        return [*self._sources, *apart]
 
     async def close(self) -> None:
         """End the shared servers."""
@@ -149,7 +180,7 @@ class RunTools:
         async with open_mcp_servers(self._apart) as own_servers:
             self.try_together([*self._sources, *own_servers], complete=True)
 
-    def try_together(self, sources: Sequence[McpSource], *, complete: bool) -> None:
+    def try_together(self, sources: Sequence[ToolSource], *, complete: bool) -> None:
         """See that all tools go together, those that the environment has for every task and the run's.
 
         Args:
@@ -177,12 +208,12 @@ class RunTools:
             raise UserError(f"tools: {error}") from None
 
     def _registry(
-        self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[McpSource]
+        self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[ToolSource]
     ) -> ToolRegistry:
         return ToolRegistry(self._together(own, names, sources), rules=self._config.tools.rules)
 
     def _together(
-        self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[McpSource]
+        self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[ToolSource]
     ) -> Sequence[Tool]:
         owner = f"environment {environment_name(self._environment)!r}"
         if self._config.tools.http_hosts:
@@ -234,50 +265,3 @@ def _builtin(name: str, environment: Environment, options: dict[str, Any]) -> tu
         raise UserError(
             f"there is no toolset {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
         ) from error
-
-
-def _approval_policy(config: ApprovalConfig, source: str | None) -> ApprovalPolicy:
-    ask = None if config.ask is None else _function(config.ask, source)
-    return ApprovalPolicy(rules=config.rules, default=config.default, ask=ask, timeout=config.timeout)
-
-
-def _function(spec: str, source: str | None) -> Any:
-    """What ``file.py:function`` names."""
-    file, name = _file_and_name(spec)
-    found = getattr(import_file(file, source), name, None)
-    if not callable(found):
-        raise UserError(f"tools.approval.ask: {file} has no function {name!r}")
-    try:
-        inspect.signature(found).bind(None)
-    except TypeError as error:
-        raise UserError(
-            f"tools.approval.ask: {name!r} in {file} must take one argument, an ApprovalRequest: {error}"
-        ) from None
-    except ValueError:  # one that does not tell what it takes
-        pass
-    return found
-
-
-def _file_and_name(spec: str) -> tuple[Path, str]:
-    file, _, name = spec.rpartition(":")
-    if not file.endswith(".py") or not name.isidentifier():
-        raise UserError(f"tools.approval.ask: give it as path/to/file.py:function, not {spec!r}")
-    return Path(file).expanduser(), name
-
-
-def approval_source(config: EvalConfig) -> str | None:
-    """The text of the approval function's file, for workers on machines that lack it.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    approval = config.tools.approval
-    if approval is None or approval.ask is None:
-        return None
-    path, _ = _file_and_name(approval.ask)
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"tools.approval.ask: cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"tools.approval.ask: cannot read {path}: {error}") from None

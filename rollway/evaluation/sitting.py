@@ -9,7 +9,6 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -25,8 +24,7 @@ from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
-from rollway.evaluation.tapes import Recorded
-from rollway.evaluation.tasks import Job, Key
+from rollway.evaluation.tasks import Job
 from rollway.evaluation.tracking import Tracker
 from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
@@ -40,6 +38,11 @@ TRACK_SECONDS = 10.0
 NO_BOUNDARY = (
     "sandboxes are of the backend local, which is no security boundary: what the model runs can do here "
     "whatever you can do"
+)
+
+STARTS_SERVERS = (
+    "the recorded run did not keep what its MCP servers list: they are started for their list of tools, "
+    "and no tool is called"
 )
 
 _log = logging.getLogger(__name__)
@@ -81,7 +84,7 @@ async def drive(
         plan.tasks.jobs(
             config,
             run.done,
-            _record_of(plan),
+            plan.recorded,
             lost=lambda job, why: keep(job, _given_up(plan, job, why, where="environment")),
         ),
         backend,
@@ -93,9 +96,9 @@ async def drive(
     )
     done = f", {len(run.done)} of them on record" if run.done else ""
     console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
-    if plan.sandbox is not None and plan.sandbox.backend == "local":
-        console.print(NO_BOUNDARY, highlight=False, soft_wrap=True)
-        _log.warning(NO_BOUNDARY)
+    for warning in _warnings(plan):
+        console.print(warning, highlight=False, soft_wrap=True)
+        _log.warning(warning)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
     problem: str | None = None
     with (
@@ -119,11 +122,9 @@ async def drive(
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
 
 
-def _record_of(plan: Plan) -> Callable[[Key], Recorded] | None:
-    recordings = plan.recordings
-    if recordings is None:
-        return None
-    return lambda key: Recorded(recordings.line(key), recordings.sandbox(key))
+def _warnings(plan: Plan) -> list[str]:
+    local = plan.sandbox is not None and plan.sandbox.backend == "local"
+    return [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
 
 
 def _keep(
@@ -135,6 +136,8 @@ def _keep(
     interrupted: bool,
 ) -> None:
     try:
+        if shelf is not None and outcome.recorded is not None:  # of a cancelled one too: no other brings them
+            shelf.keep_tool_lists(outcome.recorded.tool_lists)
         if interrupted and outcome.stop_reason is StopReason.CANCELLED:
             run.set_aside(outcome.line)
             return

@@ -67,7 +67,7 @@ class TaskSet:
         self,
         config: EvalConfig,
         done: Container[Key],
-        record: Callable[[Key], Recorded] | None = None,
+        record: Callable[[Key], Recorded | None] | None = None,
         *,
         lost: Callable[[Job, Exception], None] | None = None,
     ) -> Iterator[Job]:

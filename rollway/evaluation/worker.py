@@ -39,6 +39,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     api_key: str | None = None
     environment_source: str | None = None  # the text of the environment's file, where it is one
     approval_source: str | None = None  # the text of the approval function's file
+    tool_lists: dict[str, bytes] | None = None
+    """What the MCP servers of a replay listed, by digest, but for lists that come with a job; None: they are
+    started."""
 
 
 class RolloutWorker:
@@ -58,6 +61,8 @@ class RolloutWorker:
         self._pool: ToolPool | None = None
         self._sandboxes: RunSandboxes | None = None
         self._approval_source = spec.approval_source
+        self._tool_lists = spec.tool_lists
+        self._told_lists: set[str] = set()  # digests of what went out with an outcome
         self._tools: RunTools | None = None
 
     async def open(self) -> None:
@@ -66,7 +71,9 @@ class RolloutWorker:
         Raises:
             UserError: as `RunTools.open`.
         """
-        self._tools = await RunTools.open(self._config, self._environment, self._approval_source)
+        self._tools = await RunTools.open(
+            self._config, self._environment, self._approval_source, self._tool_lists
+        )
         self._client = open_client(self._config, self._api_key)
         self._pool = ToolPool(self._config.pool_size)
         self._sandboxes = RunSandboxes(self._config.sandbox)
@@ -76,7 +83,7 @@ class RolloutWorker:
         await self._turnstile.passed()  # a run begins with thousands of them
         begun = functools.partial(begun_record, self._environment, job, self._config)
         record = begun()
-        tape = _tape(self._config, job)
+        tape = self._tape(job)
         rollout = asyncio.create_task(self._rollout(job, record, tape))
         self._running.add(rollout)
         if self._stopped:
@@ -92,7 +99,8 @@ class RolloutWorker:
             record.stop_reason = StopReason.CANCELLED
         outcome = outcome_of(record, job.key, begun)
         if isinstance(tape, RecordingTape):
-            outcome = msgspec.structs.replace(outcome, recorded=tape.recorded(job.key, record.id))
+            recorded = tape.recorded(job.key, record.id, self._told_lists)
+            outcome = msgspec.structs.replace(outcome, recorded=recorded)
         return outcome
 
     async def _rollout(self, job: Job, record: Trajectory, tape: Tape | None) -> Trajectory:
@@ -135,8 +143,9 @@ class RolloutWorker:
         if self._pool is not None:
             self._pool.close()
 
-
-def _tape(config: EvalConfig, job: Job) -> Tape | None:
-    if job.replay is not None:
-        return ReplayTape(decode_recording(job.replay.line), job.replay.sandbox)
-    return RecordingTape() if config.tools.record else None
+    def _tape(self, job: Job) -> Tape | None:
+        assert self._tools is not None, "open the worker first"
+        if job.replay is not None:
+            replay = job.replay
+            return ReplayTape(decode_recording(replay.line), replay.sandbox, replay.tool_lists)
+        return self._tools.recording_tape() if self._config.tools.record else None
