@@ -16,6 +16,7 @@ import pytest
 from rollway.tools import PoolClosed, ToolPool
 
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
+PATIENCE = 60  # seconds for threads to meet
 
 
 class Odd(BaseException):
@@ -27,11 +28,13 @@ def raises(error: BaseException) -> None:
 
 
 async def test_a_value_comes_back_with_its_times() -> None:
+    started = time.monotonic()
     with ToolPool(2) as pool:
         result = await pool.call(lambda a, *, b: a + b, 1, b=2)
+    took = time.monotonic() - started
     assert (result.ok, result.value, result.error, result.timed_out) == (True, 3, None, False)
-    assert 0 <= result.duration < 5
-    assert 0 <= result.queued < 5
+    assert 0 <= result.duration <= took
+    assert 0 <= result.queued <= took - result.duration
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ async def test_whatever_a_tool_raises_is_its_result_and_its_thread_lives_on(erro
 async def test_sync_tools_run_at_the_same_time_and_off_the_event_loop() -> None:
     meeting = threading.Barrier(8)
     with ToolPool(8) as pool:
-        results = await asyncio.gather(*(pool.call(meeting.wait, 10) for _ in range(8)))
+        results = await asyncio.gather(*(pool.call(meeting.wait, PATIENCE) for _ in range(8)))
         assert sorted(result.value for result in results) == list(range(8))
         assert (await pool.call(threading.get_ident)).value != threading.get_ident()
 
@@ -65,32 +68,41 @@ async def test_sync_tools_run_at_the_same_time_and_off_the_event_loop() -> None:
 async def test_no_more_calls_run_at_a_time_than_the_pool_is_large() -> None:
     running, most = 0, 0
     lock = threading.Lock()
+    meeting = threading.Barrier(3)
 
     def work() -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+        meeting.wait(PATIENCE)
         time.sleep(0.002)
         with lock:
             running -= 1
 
     with ToolPool(3) as pool:
-        await asyncio.gather(*(pool.call(work) for _ in range(60)))
+        results = await asyncio.gather(*(pool.call(work) for _ in range(60)))
+    assert all(result.ok for result in results)
     assert most == 3
 
 
 async def test_time_in_the_queue_is_measured_apart(gate: threading.Event, becomes: Becomes) -> None:
     with ToolPool(1) as pool:
+        asked = time.monotonic()
         first = asyncio.create_task(pool.call(gate.wait))
         await becomes(lambda: pool.stats().running == 1)
+        before_it_ran = time.monotonic() - asked  # at most
         second = asyncio.create_task(pool.call(int))
         await becomes(lambda: pool.stats().queued == 1)
         await asyncio.sleep(0.1)
+        opened = time.monotonic()
         gate.set()
         results = await asyncio.gather(first, second)
-    assert results[0].duration >= 0.1 > results[0].queued
-    assert results[1].queued >= 0.1 > results[1].duration
+        after_the_gate = time.monotonic() - opened
+    assert results[0].duration >= 0.1
+    assert results[0].queued <= before_it_ran
+    assert results[1].queued >= 0.1
+    assert results[1].duration <= after_the_gate
     assert pool.stats().wait_p99 == results[1].queued
 
 
@@ -129,7 +141,7 @@ async def test_idle_threads_end_when_the_pool_shrinks_and_when_it_closes(becomes
 
     meeting = threading.Barrier(6)
     pool = ToolPool(6, name="shrinking")
-    await asyncio.gather(*(pool.call(meeting.wait, 10) for _ in range(6)))
+    await asyncio.gather(*(pool.call(meeting.wait, PATIENCE) for _ in range(6)))
     assert threads() == 6
     pool.resize(2)
     await becomes(lambda: threads() == 2)
@@ -180,8 +192,8 @@ def test_one_pool_serves_several_event_loops_at_once_from_any_thread() -> None:
     answers: list[Any] = []
 
     async def several(number: int) -> list[Any]:
-        first = await pool.call(meeting.wait, 10)  # passes only when all four loops are in the pool at once
-        rest = await asyncio.gather(*(pool.call(lambda n=n: n, timeout=10) for n in range(50)))
+        first = await pool.call(meeting.wait, PATIENCE)  # passes only when all four loops are in the pool
+        rest = await asyncio.gather(*(pool.call(lambda n=n: n, timeout=PATIENCE) for n in range(50)))
         return [first.ok, number, *(result.value for result in rest)]
 
     with ToolPool(4) as pool:
@@ -191,7 +203,7 @@ def test_one_pool_serves_several_event_loops_at_once_from_any_thread() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
         stats = pool.stats()
     assert sorted(answer[1] for answer in answers) == [0, 1, 2, 3]
     assert all(answer[0] and answer[2:] == list(range(50)) for answer in answers)
@@ -277,20 +289,22 @@ async def test_wait_percentiles_are_of_the_queue() -> None:
 async def test_2000_sleeping_calls_on_a_pool_grown_live_lose_no_result_and_use_all_of_it(
     becomes: Becomes,
 ) -> None:
+    meeting = threading.Barrier(512)
+
     def work(number: int) -> int:
-        time.sleep(0.05)
+        if number < 976:
+            time.sleep(0.005)
+        else:
+            meeting.wait(PATIENCE)  # which two times 512 pass, if 512 are there at a time
         return number
 
     with ToolPool(16) as pool:
-        started = time.monotonic()
         calls = asyncio.gather(*(pool.call(work, number) for number in range(2000)))
         await becomes(lambda: pool.stats().completed >= 64)
         pool.resize(512)
         results = await calls
-        took = time.monotonic() - started
     assert [result.value for result in results] == list(range(2000))
     assert all(result.ok for result in results)
-    assert took < 4.0  # 16 workers would take 6.25 seconds, 512 take 0.4 after the first 64 calls
 
 
 @pytest.mark.parametrize("seed", range(6))

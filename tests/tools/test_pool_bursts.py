@@ -79,7 +79,7 @@ async def test_calls_of_one_round_of_the_event_loop_are_handed_over_together(
         wake(workers, worker)
 
     async def call(number: int) -> int:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while number and not pool.stats().completed and time.monotonic() < deadline:
             time.sleep(0)  # the loop stays in this round until the first call has ended  # noqa: ASYNC251
         return int((await pool.call(int, number)).value)
@@ -106,7 +106,7 @@ async def test_a_crowd_begins_one_by_one_from_the_starter(
 
     meeting = threading.Barrier(12)
     with ToolPool(12) as pool:
-        await asyncio.gather(*(pool.call(meeting.wait, 10) for _ in range(12)))
+        await asyncio.gather(*(pool.call(meeting.wait, 60) for _ in range(12)))
         monkeypatch.setattr(workers_module.Starter, "ask", noted)
         calls = [asyncio.create_task(pool.call(gate.wait)) for _ in range(12)]
         await becomes(lambda: pool.stats().running == 12)
@@ -133,7 +133,7 @@ async def test_of_the_threads_that_a_closing_pool_sends_home_the_event_loop_wake
     monkeypatch.setattr(workers_module.Workers, "_see_off", noted)
     meeting = threading.Barrier(30)
     pool = ToolPool(30, name="going home")
-    await asyncio.gather(*(pool.call(meeting.wait, 10) for _ in range(30)))
+    await asyncio.gather(*(pool.call(meeting.wait, 60) for _ in range(30)))
     assert threads() == 31  # and the starter
     assert pool.close(timeout=10)
     await becomes(lambda: threads() == 0)
