@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -239,7 +240,19 @@ def test_the_reward_is_passed_alone():
     assert weights == {"passed": 1.0, "cases_passed": 0.0, "ran_code": 0.0}
 
 
-@pytest.mark.parametrize("arguments", [{"dataset": "mbpp"}, {"check_timeout": 0}, {"check_timeout": -1.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dataset": "mbpp"},
+        {"dataset": 3},
+        {"check_timeout": 0},
+        {"check_timeout": -1.0},
+        {"check_timeout": math.nan},
+        {"check_timeout": math.inf},
+        {"check_timeout": "20"},
+        {"path": 3},
+    ],
+)
 def test_arguments_that_make_no_sense_are_a_users_error(arguments):
     with pytest.raises(UserError, match="python_code"):
         PythonCodeEnvironment(**arguments)

@@ -125,3 +125,8 @@ def test_a_file_that_is_no_task_is_told_in_one_line_with_its_name(tmp_path: Path
 def test_a_folder_without_tasks_is_told_so(tmp_path: Path):
     with pytest.raises(ValueError, match=r"no folder with .md files"):
         read_tasks(tmp_path, "test")
+
+
+def test_a_folder_that_is_not_there_is_told_so(tmp_path: Path):
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        read_tasks(tmp_path / "nowhere", "test")

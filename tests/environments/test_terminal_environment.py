@@ -162,6 +162,22 @@ def test_what_is_said_of_a_task_that_does_not_exist_is_refused(arguments):
         TerminalEnvironment(backend="local", **arguments).tasks("test")
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "told"),
+    [
+        ("trust_checks", "no", "must be true or false, not 'no'"),
+        ("skip_unsupported", 1, "must be true or false, not 1"),
+        ("path", 3, "must be the path of a folder, not 3"),
+        ("backend", "vm", "must be one of local, bubblewrap, docker, podman, not 'vm'"),
+        ("images", "hello", "must be a mapping from task ids to names of images, not 'hello'"),
+        ("keep_processes", "hello", "must be a list of task ids, not 'hello'"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_refused_and_never_taken_for_another(argument, value, told):
+    with pytest.raises(UserError, match=rf"^terminal: environment_args.{argument} {told}"):
+        TerminalEnvironment(**{argument: value})
+
+
 def test_the_environment_goes_by_name_and_its_faults_are_one_line(tmp_path):
     assert isinstance(load_environment("terminal", {"backend": "docker"}), TerminalEnvironment)
     with pytest.raises(ValueError, match=r"no split 'train'; it has 'test'"):

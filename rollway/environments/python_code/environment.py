@@ -6,6 +6,7 @@ when the rollout has ended and all that it had started there is gone.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rollway.environments.arguments import check_argument
 from rollway.environments.base import Environment, Reward, Task
 from rollway.environments.python_code.checking import (
     SOLUTION,
@@ -68,7 +70,7 @@ class PythonCodeEnvironment(Environment):
         check_timeout: seconds in which all hidden tests of a task must have run.
 
     Raises:
-        UserError: there is no such dataset, or ``check_timeout`` is not positive.
+        UserError: there is no such dataset, or an argument is of a wrong type or not positive.
     """
 
     name = "python_code"
@@ -84,7 +86,9 @@ class PythonCodeEnvironment(Environment):
     ) -> None:
         if dataset not in ("tasks", "humaneval"):
             raise UserError(f"python_code has no dataset {dataset!r}; it has 'tasks' and 'humaneval'")
-        if not check_timeout > 0:
+        check_argument(self.name, "path", path, str | None, "the path of a folder or a file")
+        check_argument(self.name, "check_timeout", check_timeout, float, "a number of seconds")
+        if not 0 < check_timeout < math.inf:
             raise UserError(f"python_code: check_timeout must be positive, got {check_timeout}")
         self.dataset, self.path, self.check_timeout = dataset, path, check_timeout
         self.rewards = (

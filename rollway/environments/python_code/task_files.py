@@ -32,8 +32,10 @@ def read_tasks(folder: Path, split: str) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: there is no such split.
-        UserError: a file is no task.
+        UserError: there is no such folder, or a file is no task.
     """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give one that has a folder of tasks for each split")
     splits = list_splits(folder)
     if split not in splits:
         there = " and ".join(map(repr, splits)) or "no folder with .md files"

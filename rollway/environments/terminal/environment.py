@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from rollway.environments.arguments import check_argument
 from rollway.environments.base import Environment, Reward, Task
 from rollway.environments.terminal.clean_shell import missing_programs
 from rollway.environments.terminal.folders import TaskFolder
@@ -63,7 +64,7 @@ class TerminalEnvironment(Environment):
         skip_unsupported: leave out tasks that cannot be run, with a warning each.
 
     Raises:
-        UserError: a program is missing that the tasks need on this machine.
+        UserError: an argument is of a wrong type, or this machine has not the programs that tasks need.
     """
 
     name = "terminal"
@@ -79,6 +80,15 @@ class TerminalEnvironment(Environment):
         keep_processes: Sequence[str] = (),
         skip_unsupported: bool = False,
     ) -> None:
+        for argument, value, kind, wanted in (
+            ("path", path, str | None, "the path of a folder"),
+            ("backend", backend, Backend, f"one of {', '.join(get_args(Backend))}"),
+            ("images", images, dict[str, str] | None, "a mapping from task ids to names of images"),
+            ("trust_checks", trust_checks, bool, "true or false"),
+            ("keep_processes", keep_processes, list[str], "a list of task ids"),
+            ("skip_unsupported", skip_unsupported, bool, "true or false"),
+        ):
+            check_argument(self.name, argument, value, kind, wanted)
         self.path = Path(path).expanduser() if path else SHIPPED
         self.shipped = path is None
         self._images = dict(images or {})
