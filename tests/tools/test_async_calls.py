@@ -13,6 +13,7 @@ import pytest
 from rollway.tools import ToolPool
 
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
+LATE = 30.0  # seconds: a loaded machine takes its time, and what hung would take a thousand
 
 
 async def double(x: int) -> int:
@@ -67,8 +68,8 @@ async def test_an_async_tool_is_cancelled_at_its_deadline(becomes: Becomes) -> N
     with ToolPool(1) as pool:
         result = await pool.call(hang, timeout=0.05)
         assert (result.timed_out, result.ok) == (True, False)
-        assert 0.05 <= result.duration < 1
-        await asyncio.wait_for(cleaned.wait(), 1)
+        assert 0.05 <= result.duration < LATE
+        await asyncio.wait_for(cleaned.wait(), LATE)
         await becomes(lambda: pool.stats().written_off == 0)
         assert (pool.stats().late, pool.stats().running_async) == (1, 0)
 
@@ -86,7 +87,7 @@ async def test_an_async_tool_that_will_not_be_cancelled_is_left_behind(becomes: 
     with ToolPool(1) as pool:
         result = await pool.call(stubborn, timeout=0.05)
         assert result.timed_out
-        assert result.duration < 1
+        assert result.duration < LATE
         assert pool.stats().written_off == 1
         let_go.set()
         await becomes(lambda: pool.stats().late == 1)
@@ -141,9 +142,9 @@ async def test_an_async_tool_that_cancels_its_own_task_does_not_cancel_the_calle
 async def test_a_sync_tool_that_returns_a_coroutine_has_one_deadline_for_both() -> None:
     def slow_then_async() -> Any:
         time.sleep(0.05)
-        return asyncio.sleep(10)
+        return asyncio.sleep(1000)
 
     with ToolPool(1) as pool:
         result = await pool.call(slow_then_async, timeout=0.15)
     assert result.timed_out
-    assert 0.15 <= result.duration < 1
+    assert 0.15 <= result.duration < LATE

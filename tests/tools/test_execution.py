@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,13 +62,15 @@ def failed(executed: ExecutedCall, kind: ToolErrorKind) -> str:
 
 
 async def test_a_call_that_goes_well_is_answered_with_its_times(pool: ToolPool) -> None:
+    asked = time.monotonic()
     executed = await ran(pool, add, '{"a": 1, "b": "2"}')
+    took = time.monotonic() - asked
     assert executed.error is None
     assert executed.stop is False
     result = executed.result
     assert (result.call_id, result.name, result.content, result.ok) == ("call_1", "add", "3", True)
-    assert 0 <= result.duration < 5
-    assert 0 <= result.queued < 5
+    assert 0 <= result.duration <= took
+    assert 0 <= result.queued <= took - result.duration
     assert result.truncated_from is None
 
 
@@ -285,7 +288,7 @@ async def test_calls_of_one_turn_run_at_the_same_time_and_come_back_in_their_ord
 
     @tool
     def meet(number: int) -> int:
-        meeting.wait(10)
+        meeting.wait(60)
         return number
 
     @tool
@@ -323,7 +326,7 @@ async def test_a_failing_call_does_not_touch_its_siblings(pool: ToolPool, gate: 
         registry=ToolRegistry([add, explode, hang]),
         pool=pool,
         turn=1,
-        timeout=0.1,
+        timeout=1.0,  # enough for the others on any machine
     )
     assert [each.result.call_id for each in executed] == names
     assert [each.error and each.error.kind.value for each in executed] == [
