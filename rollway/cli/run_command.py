@@ -106,6 +106,8 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "concurrency": concurrency,
             "wandb.enabled": wandb,
         }
+        if replay_tools is not None and record_tools is None:
+            options["tools.record"] = False  # the config may be the recorded run's own
         given = {name: value for name, value in options.items() if value is not None}
         return _run(_configure(target, resume, given, set_ or [], groups=groups))
 

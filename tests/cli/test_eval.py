@@ -57,6 +57,16 @@ def test_a_run_is_gone_on_with_by_its_directory_alone(
     assert "3 scored" in capsys.readouterr().out
 
 
+def test_a_recorded_run_is_replayed_with_its_own_config(
+    environment_file: str, server_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(environment_file, "--base-url", server_url, "--out", "run", "--record-tools") == 0
+    assert run("run/config.yaml", "--out", "again", "--replay-tools", "run") == 0
+    capsys.readouterr()
+    assert run("run/config.yaml", "--out", "both", "--replay-tools", "run", "--record-tools") == 2
+    assert "record and replay exclude each other" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("open_ends", [os.pipe, pty.openpty])
 def test_a_reader_that_leaves_does_not_end_the_run(
     open_ends: Callable[[], tuple[int, int]], environment_file: str, server_url: str, tmp_path: Path
