@@ -30,20 +30,25 @@ def refusal(
         arguments: as the function gets them.
         workspace: where relative paths begin; ``None``: nobody knows.
     """
+    decisive: dict[str, None] = {}  # arguments that would have let the call pass, in the order of the rules
     for rule in rules:
         if fits(rule, tool, arguments, workspace, strictly=rule.allow):
-            return None if rule.allow else words(rule, tool)
+            return None if rule.allow else _words(rule, tool, [*decisive])
+        if rule.allow and rule.argument is not None and rule.names(tool):
+            decisive[rule.argument] = None
     return None
 
 
-def words(rule: CallPattern, tool: str) -> str:
-    """What the model is told where a rule decides against a call."""
-    told: str = getattr(rule, "told", "")
-    if told:
-        return told
-    if rule.argument is None:
+def _words(rule: Rule, tool: str, decisive: Sequence[str]) -> str:
+    """What the model is told where a rule decides against a call: never that all calls are refused, where
+    some are not.
+    """
+    if rule.told:
+        return rule.told
+    about = [rule.argument] if rule.argument is not None else decisive
+    if not about:
         return f"Error: tool {tool!r} may not be used here"
-    return f"Error: tool {tool!r} may not be called with this {rule.argument!r}"
+    return f"Error: tool {tool!r} may not be called with this {' and '.join(map(repr, about))}"
 
 
 def may_be_called(rules: Iterable[Rule], tool: Tool) -> bool:

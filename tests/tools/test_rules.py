@@ -53,6 +53,15 @@ async def ran(
         return await execute_call(call, registry=registry, pool=pool, turn=1, context=context)
 
 
+async def test_a_model_is_not_told_that_a_tool_is_forbidden_where_an_argument_decides() -> None:
+    rules = [
+        Rule(tool="read_file", argument="path", under="public", allow=True),
+        Rule(tool="read_file", allow=False),
+    ]
+    executed = await ran(ToolRegistry([read_file], rules=rules), "read_file", path="secret")
+    assert executed.result.content == "Error: tool 'read_file' may not be called with this 'path'"
+
+
 async def test_a_refused_call_does_not_run_and_the_model_is_told() -> None:
     rules = [
         Rule(tool="terminal", argument="command", matches="git *", allow=True),
