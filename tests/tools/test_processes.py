@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def spin(pid_file: str) -> None:
     daemon = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert daemon.stdout is not None
     pid = daemon.stdout.readline()
-    Path(pid_file).write_text(f"{os.getpid()} {pid}")
+    Path(f"{pid_file}.new").write_text(f"{os.getpid()} {pid}")
+    os.rename(f"{pid_file}.new", pid_file)
     ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the lock
 
 
@@ -150,7 +152,10 @@ async def test_a_process_that_dies_says_by_what(pool: ToolPool, how: str, words:
 async def test_at_the_deadline_everything_is_killed(pool: ToolPool, tmp_path: Path, becomes: Becomes) -> None:
     file = tmp_path / "pids"
     await ran(pool, own_pid)  # a worker is there, so that the deadline is the tool's alone
-    executed = await ran(pool, spin, timeout=2, pid_file=str(file))
+    for timeout in (2, 20, 60):  # which leaves a slow machine the time for two processes
+        executed = await ran(pool, spin, timeout=timeout, pid_file=str(file))
+        if file.exists():
+            break
     assert executed.error is not None
     assert executed.error.kind is ToolErrorKind.TIMEOUT
     pids = [int(pid) for pid in file.read_text().split()]
@@ -227,21 +232,24 @@ async def test_no_more_run_than_the_pool_has_workers_and_no_thread_waits(
     calls = [asyncio.create_task(ran(pool, _nap, folder=str(tmp_path), seconds=0.2)) for _ in range(4)]
     await becomes(lambda: pool.stats().running_processes == 2 and pool.stats().queued == 2)
     results = [(await call).result for call in calls]
+    took = time.monotonic() - asked
     assert all(result.ok for result in results)
-    assert all(result.duration < 5 for result in results)
-    assert max(result.queued for result in results) <= time.monotonic() - asked
-    assert max(map(int, os.listdir(tmp_path))) == 2  # at a time
+    assert all(result.queued + result.duration <= took for result in results)
+    assert set(os.listdir(tmp_path)) == {"1", "2"}  # at a time
     gate.set()
     await asyncio.gather(*hung)
 
 
 @tool(name="nap", process=True)
 def _nap(folder: str, seconds: float) -> None:
-    """Sleep, and note how many do."""
-    mine = Path(folder).parent / f"nap-{os.getpid()}"
+    """Sleep, and note how many do; the first until there are two."""
+    mine, deadline = Path(folder).parent / f"nap-{os.getpid()}", time.monotonic() + 60
+    (Path(folder) / "1").touch()
     mine.touch()
-    (Path(folder) / str(len(list(mine.parent.glob("nap-*"))))).touch()
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or (time.monotonic() < deadline and not (Path(folder) / "2").exists()):
+        (Path(folder) / str(len(list(mine.parent.glob("nap-*"))))).touch()
+        time.sleep(0.01)
     mine.unlink()
 
 
@@ -375,11 +383,16 @@ def test_what_the_rollout_fills_in_cannot_cross() -> None:
 
 async def test_starting_and_asking_a_process_does_not_hold_up_the_loop(pool: ToolPool) -> None:
     slowest = 0.0
-    call = asyncio.create_task(ran(pool, _sleep, seconds=0.2))
-    last = time.thread_time()
-    while not call.done():
-        await asyncio.sleep(0)
-        now = time.thread_time()
-        slowest, last = max(slowest, now - last), now
+    gc.collect()
+    gc.disable()  # it takes its time from whoever runs, for all that other tests have left
+    try:
+        call = asyncio.create_task(ran(pool, _sleep, seconds=0.2))
+        last = time.thread_time()
+        while not call.done():
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            slowest, last = max(slowest, now - last), now
+    finally:
+        gc.enable()
     assert call.result().error is None
     assert slowest < 0.1  # CPU seconds of one step of the loop, pickling included
