@@ -78,7 +78,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(
     )
     os.close(its)
     os.close(ours)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=100)
     assert (process.returncode, told) == (0, b"")
     assert read_summary(tmp_path / "run" / "summary.json").scored == 3
 

@@ -18,7 +18,10 @@ from scripted_server import ScriptedServer
 from rollway.evaluation import evaluate_async
 from rollway.trajectory import StopReason
 
-pytestmark = pytest.mark.timeout(400)  # Ray takes seconds to start, and many more on a busy machine
+pytestmark = pytest.mark.timeout(900)  # Ray takes seconds to start, and many more on a busy machine
+
+PATIENCE = 150.0
+"""Seconds for whatever takes Ray to start or end processes, of which a busy machine needs some ten."""
 
 SIZE = 40
 ASKED = {(f"test-{n}", sample) for n in range(SIZE) for sample in (0, 1)}
@@ -53,7 +56,15 @@ def worker_processes(run: Path) -> list[int]:
     return [int(pid) for pid in re.findall(r"runs as process (\d+) on", (run / "log.txt").read_text())]
 
 
-async def gone(pid: int, seconds: float = 30.0) -> bool:
+async def on_record(run: Path) -> None:
+    """Wait until a rollout is on the disk: the driver gets to it after the workers have ended it."""
+    part = run / "trajectories" / "part-00000.jsonl"
+    async with asyncio.timeout(PATIENCE):
+        while not (part.exists() and b"\n" in part.read_bytes()):
+            await asyncio.sleep(0.05)
+
+
+async def gone(pid: int, seconds: float = PATIENCE) -> bool:
     """Wait until a process has ended."""
     async with asyncio.timeout(seconds):
         while state(pid) != "Z":
@@ -83,12 +94,12 @@ async def test_a_killed_worker_costs_no_rollout_and_doubles_none(
             ray={"cpus_per_worker": 0},
         )
         running = asyncio.create_task(evaluate_async(settings))
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 46, timeout=150)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 46, timeout=PATIENCE)
         os.kill(worker_processes(tmp_path / "run")[0], signal.SIGKILL)
         # A new worker takes the dead one's place, and up the same number of rollouts.
-        await server.until(lambda s: s.aborted == 8 and s.running == 16, timeout=60)
+        await server.until(lambda s: s.aborted == 8 and s.running == 16, timeout=PATIENCE)
         gate.gate.set()
-        summary = await asyncio.wait_for(running, 60)
+        summary = await asyncio.wait_for(running, PATIENCE)
     found = stored(tmp_path / "run")
     assert set(found) == ASKED
     assert {t.stop_reason for t in found.values()} == {StopReason.COMPLETED}
@@ -103,10 +114,11 @@ async def test_a_killed_driver_is_started_again_and_finishes_exactly_what_is_mis
     run = tmp_path / "run"
     async with ScriptedServer(gate) as server:
         first = await driver(server)
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=150)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=PATIENCE)
+        await on_record(run)
         os.kill(first.pid, signal.SIGKILL)
         await first.wait()
-        await server.until(lambda s: s.running == 0, timeout=60)
+        await server.until(lambda s: s.running == 0, timeout=PATIENCE)
         assert all([await gone(pid) for pid in worker_processes(run)])
         before = stored(run)
         assert 0 < len(before) < len(ASKED)
@@ -115,7 +127,7 @@ async def test_a_killed_driver_is_started_again_and_finishes_exactly_what_is_mis
         gate.gate.set()
         asked = len(server.requests)
         second = await driver(server)
-        out, err = await asyncio.wait_for(second.communicate(), 150)
+        out, err = await asyncio.wait_for(second.communicate(), PATIENCE)
         assert second.returncode == 0, err.decode()
         assert len(server.requests) - asked == 2 * (len(ASKED) - len(before))
     after = stored(run)
@@ -131,10 +143,10 @@ async def test_ctrl_c_at_the_terminal_ends_everything_and_leaves_what_was_finish
 ) -> None:
     async with ScriptedServer(gated(free=50)) as server:
         process = await driver(server)
-        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=150)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=PATIENCE)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-        _, err = await asyncio.wait_for(process.communicate(), 60)
-        await server.until(lambda s: s.running == 0, timeout=30)
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        await server.until(lambda s: s.running == 0, timeout=PATIENCE)
     assert process.returncode == 130
     assert re.fullmatch(
         r"rollway: interrupted; \d+ of 80 rollouts are on record; go on with: .*\n", err.decode()
