@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import cache
@@ -78,9 +77,3 @@ async def any_sandbox(kind: str, opened: Opener) -> Sandbox:
 async def cell(bubblewrap: None, opened: Opener) -> Sandbox:
     """A bubblewrap sandbox with little of everything."""
     return await opened(memory=256 * MIB, processes=32, file_size=16 * MIB, disk=64 * MIB, output=4 * MIB)
-
-
-@pytest.fixture
-def open_files() -> Callable[[], int]:
-    """The number of our own open descriptors."""
-    return lambda: len(os.listdir("/proc/self/fd"))

@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from sandbox_traces import NOTHING, left_on_host
+from sandbox_traces import NOTHING, OurOwn, left_on_host
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import (
@@ -24,6 +23,7 @@ from rollway.tools.sandboxes import (
     check_backend,
     open_sandbox,
 )
+from rollway.tools.sandboxes.agent.system import descendants
 from rollway.tools.sandboxes.orphans import (
     base_folder,
     is_dead,
@@ -34,7 +34,7 @@ from rollway.tools.sandboxes.orphans import (
 
 Opener = Callable[..., Awaitable[Sandbox]]
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
-SOON = 15.0  # seconds: a loaded machine takes its time, and what hung would take a thousand
+SOON = 60.0  # seconds: a loaded machine takes its time, and what hung would take a thousand
 DAEMON = "(setsid sh -c 'sleep 1000 & exec sleep 1000' &) ; trap '' TERM INT HUP; sleep 1000 & sleep 1000"
 
 WORKER = """
@@ -63,16 +63,17 @@ def start_worker(*backends: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def sleepers(sandbox: Sandbox) -> int:
-    """Processes of a sandbox that sleep, as the host sees them."""
-    count = 0
-    for pid, marker in marked_processes():
-        if marker.name == sandbox.id:
-            try:
-                below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-                count += sum(Path(f"/proc/{child}/comm").read_text() == "sleep\n" for child in below)
-            except OSError:
-                pass
-    return count
+    """Processes of a sandbox that sleep, as the host sees them; one that has ended does not."""
+    marked = [pid for pid, marker in marked_processes() if marker.name == sandbox.id]
+    below = [one for root in marked for one in descendants(root) if one.parent == root and not one.ended]
+    return sum(name_of(one.pid) == "sleep" for one in below)
+
+
+def name_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
 
 
 async def test_a_deadline_kills_the_whole_tree(sandbox: Sandbox) -> None:
@@ -183,28 +184,26 @@ def test_only_an_owner_of_ours_that_is_gone_is_dead() -> None:
     assert not is_dead("lost+found")
 
 
-async def test_a_sandbox_costs_no_thread_and_leaves_no_descriptor(
-    sandbox: Sandbox, opened: Opener, open_files: Callable[[], int]
-) -> None:
+async def test_a_sandbox_costs_no_thread_and_leaves_no_descriptor(sandbox: Sandbox, opened: Opener) -> None:
     backend = "local" if sandbox.workspace != "/workspace" else "bubblewrap"
-    threads, files = threading.active_count(), open_files()
+    ours = OurOwn()
     several = await asyncio.gather(*(opened(backend) for _ in range(6)))
-    assert open_files() - files <= 6
+    assert len(ours.descriptors()) <= 6
     await asyncio.gather(*(one.exec("true") for one in several))
-    assert threading.active_count() - threads <= 6  # the event loop's own executor
+    assert len(ours.threads()) <= 6  # the event loop's own executor
     await asyncio.gather(*(one.close() for one in several))
-    assert open_files() == files
+    assert ours.descriptors() == []
 
 
 @pytest.mark.parametrize("backend", ["local", "bubblewrap"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 20])
 async def test_a_cancelled_start_leaves_nothing(
-    backend: str, steps: int, request: pytest.FixtureRequest, open_files: Callable[[], int]
+    backend: str, steps: int, request: pytest.FixtureRequest
 ) -> None:
     if backend == "bubblewrap":
         request.getfixturevalue("bubblewrap")
     await (await open_sandbox(SandboxSpec(backend=backend))).close()  # type: ignore[arg-type]
-    files = open_files()
+    ours = OurOwn()
     opening = asyncio.ensure_future(open_sandbox(SandboxSpec(backend=backend)))  # type: ignore[arg-type]
     for _ in range(steps):
         await asyncio.sleep(0.002)
@@ -214,18 +213,18 @@ async def test_a_cancelled_start_leaves_nothing(
     except asyncio.CancelledError:
         pass
     assert left_on_host(owner_name()) == NOTHING
-    assert open_files() == files
+    assert ours.descriptors() == []
 
 
 async def test_a_start_that_fails_says_why_and_leaves_nothing(
-    bubblewrap: None, monkeypatch: pytest.MonkeyPatch, open_files: Callable[[], int]
+    bubblewrap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rollway.tools.sandboxes.bubblewrap_view.WORKSPACE", "/proc/none/workspace")
     await asyncio.to_thread(base_folder)
-    files = open_files()
+    ours = OurOwn()
     with pytest.raises(SandboxError, match=r"did not start: bwrap: .*/proc/none"):
         await open_sandbox(SandboxSpec())
-    assert open_files() == files
+    assert ours.descriptors() == []
     assert left_on_host(owner_name()) == NOTHING
 
 
