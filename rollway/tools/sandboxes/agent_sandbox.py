@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from rollway.tools.sandboxes.agent.archives import CONTENT
 from rollway.tools.sandboxes.agent.frames import PIECE
 from rollway.tools.sandboxes.agent_process import AgentProcess
 from rollway.tools.sandboxes.archives import Bounds, on_our_disk
+from rollway.tools.sandboxes.given import as_bytes, as_command, as_seconds, as_words
 from rollway.tools.sandboxes.link import Link
 from rollway.tools.sandboxes.packing import pack
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, SandboxError, SandboxFileError
@@ -46,13 +48,14 @@ class AgentSandbox:
         environment: Mapping[str, str] | None = None,
         max_output: int = MAX_OUTPUT,
     ) -> ExecResult:
+        words, timeout = as_command(command), as_seconds(timeout)
         number, answer = self._link.post(
             "exec",
-            stdin,
-            command=["bash", "-c", command] if isinstance(command, str) else list(command),
+            as_bytes("stdin", stdin),
+            command=["bash", "-c", words] if isinstance(words, str) else words,
             directory=directory,
             environment=dict(environment or {}),
-            timeout=None if timeout is None else float(timeout),
+            timeout=timeout,
             max_output=max_output,
         )
         try:
@@ -80,7 +83,10 @@ class AgentSandbox:
         environment: Mapping[str, str] | None = None,
     ) -> AgentProcess:
         return await self._start(
-            "start", command=list(command), directory=directory, environment=dict(environment or {})
+            "start",
+            command=as_words(command),
+            directory=directory,
+            environment=dict(environment or {}),
         )
 
     async def _start(self, op: str, **fields: Any) -> AgentProcess:
@@ -97,8 +103,8 @@ class AgentSandbox:
     async def kill_all(self) -> None:
         await self._link.ask("kill_all")
 
-    async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
-        content = bytearray()
+    async def read(self, path: str | Path, *, max_bytes: int | None = None) -> bytes:
+        path, content = os.fspath(path), bytearray()
         while max_bytes is None or len(content) < max_bytes:
             wanted = PIECE if max_bytes is None else min(PIECE, max_bytes - len(content))
             reply, piece = await self._link.ask("read", path=path, offset=len(content), bytes=wanted)
@@ -107,7 +113,8 @@ class AgentSandbox:
                 break
         return bytes(content)
 
-    async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
+    async def write(self, path: str | Path, data: bytes, *, executable: bool = False) -> None:
+        path, data = os.fspath(path), as_bytes("data", data)
         part = f".{secrets.token_hex(8)}.part"
         size = max(1, len(data))
         try:
@@ -126,20 +133,22 @@ class AgentSandbox:
                 self._link.tell("drop", path=path, part=part)
             raise
 
-    async def upload(self, source: Path, path: str) -> None:
+    async def upload(self, source: str | Path, path: str | Path) -> None:
+        path = os.fspath(path)
         with on_our_disk(path), tempfile.TemporaryFile() as archive:
-            await asyncio.to_thread(pack, source, archive, CONTENT)
+            await asyncio.to_thread(pack, Path(source), archive, CONTENT)
             async with self._transfer("unpack", path=path, mode="r|", clear=False) as transfer:
                 while piece := archive.read(PIECE):
                     await transfer.write(piece)
 
-    async def download(self, path: str, target: Path) -> None:
+    async def download(self, path: str | Path, target: str | Path) -> None:
+        path = os.fspath(path)
         await self._link.ask("kind", path=path)  # a clear refusal, before anything is made
         with on_our_disk(path), tempfile.TemporaryFile() as archive:
             async with self._transfer("pack", path=path, mode="w|") as transfer:
                 async for piece in _pieces(transfer, path):
                     archive.write(piece)
-            await asyncio.to_thread(unpack, archive, target, CONTENT)
+            await asyncio.to_thread(unpack, archive, Path(target), CONTENT)
 
     async def snapshot(self) -> bytes:
         archive = bytearray()
@@ -149,6 +158,7 @@ class AgentSandbox:
         return bytes(archive)
 
     async def restore(self, snapshot: bytes) -> None:
+        snapshot = as_bytes("snapshot", snapshot)
         async with self._transfer("unpack", path=".", mode="r|gz", clear=True) as transfer:
             await transfer.write(snapshot)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ from rollway.tools.sandboxes.container_orphans import owner_of_this_process
 from rollway.tools.sandboxes.container_process import KILLED, ContainerProcess
 from rollway.tools.sandboxes.container_running import Running, as_file
 from rollway.tools.sandboxes.container_scripts import NO_DIRECTORY
+from rollway.tools.sandboxes.given import as_bytes, as_command, as_seconds, as_words
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, Sandbox, SandboxError, SandboxFileError
 from rollway.tools.sandboxes.spec import SandboxSpec
 
@@ -110,11 +112,12 @@ class ContainerSandbox:
         environment: Mapping[str, str] | None = None,
         max_output: int = MAX_OUTPUT,
     ) -> ExecResult:
+        words, stdin = as_command(command), as_bytes("stdin", stdin)
         with contextlib.ExitStack() as stack:
             source = stack.enter_context(as_file(stdin)) if stdin else None
             return await self.run(
-                command,
-                timeout=timeout,
+                words,
+                timeout=as_seconds(timeout),
                 stdin=source,
                 directory=directory,
                 environment=environment,
@@ -214,7 +217,7 @@ class ContainerSandbox:
         words = exec_command(
             self._engine,
             self.id,
-            list(command),
+            as_words(command),
             mark=mark,
             nonce=nonce,
             stdin=True,
@@ -236,24 +239,24 @@ class ContainerSandbox:
         self._check_open()
         await self._kill("")
 
-    async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
-        return await container_files.read(self, path, max_bytes)
+    async def read(self, path: str | Path, *, max_bytes: int | None = None) -> bytes:
+        return await container_files.read(self, os.fspath(path), max_bytes)
 
-    async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
-        with as_file(data) as source:
-            await container_files.write(self, path, source, executable)
+    async def write(self, path: str | Path, data: bytes, *, executable: bool = False) -> None:
+        with as_file(as_bytes("data", data)) as source:
+            await container_files.write(self, os.fspath(path), source, executable)
 
-    async def upload(self, source: Path, path: str) -> None:
-        await container_files.upload(self, source, path)
+    async def upload(self, source: str | Path, path: str | Path) -> None:
+        await container_files.upload(self, Path(source), os.fspath(path))
 
-    async def download(self, path: str, target: Path) -> None:
-        await container_files.download(self, path, target)
+    async def download(self, path: str | Path, target: str | Path) -> None:
+        await container_files.download(self, os.fspath(path), Path(target))
 
     async def snapshot(self) -> bytes:
         return await container_files.snapshot(self)
 
     async def restore(self, snapshot: bytes) -> None:
-        await container_files.restore(self, snapshot)
+        await container_files.restore(self, as_bytes("snapshot", snapshot))
 
     async def close(self) -> None:
         if self._closed:

@@ -117,7 +117,7 @@ class Sandbox(Protocol):
         """End every command, every process and all that they started; the files stay, and it goes on."""
         ...
 
-    async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
+    async def read(self, path: str | Path, *, max_bytes: int | None = None) -> bytes:
         """A file's content, or its first ``max_bytes``.
 
         Raises:
@@ -125,7 +125,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
+    async def write(self, path: str | Path, data: bytes, *, executable: bool = False) -> None:
         """Write a file; folders on the way are made. Permissions of one that is there stay.
 
         Raises:
@@ -133,7 +133,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def upload(self, source: Path, path: str) -> None:
+    async def upload(self, source: str | Path, path: str | Path) -> None:
         """Copy a file or a folder of ours to ``path``.
 
         Raises:
@@ -141,7 +141,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def download(self, path: str, target: Path) -> None:
+    async def download(self, path: str | Path, target: str | Path) -> None:
         """Copy a file or a folder to ours at ``target``. Symbolic links are copied as links, never followed,
         and left out where they could lead out of the copy.
 

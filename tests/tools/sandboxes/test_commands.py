@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -183,3 +185,26 @@ async def _running(sandbox: Sandbox, pattern: str) -> int:
     ours = f"[ $(readlink /proc/$p/cwd) = {folder} ]"
     command = f"for p in $(pgrep -f '^{pattern}$'); do {ours} && echo; done | wc -l"
     return int((await sandbox.exec(command)).stdout)
+
+
+async def test_what_a_caller_gets_wrong_is_told_in_words_and_costs_nothing(any_sandbox: Sandbox) -> None:
+    wrong: list[tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], dict[str, Any], str]] = [
+        (any_sandbox.write, ("file", "text"), {}, r"data must be bytes, not str; .*text.encode\(\)"),
+        (any_sandbox.exec, ("cat",), {"stdin": "text"}, r"stdin must be bytes, not str; .*text.encode\(\)"),
+        (any_sandbox.exec, (b"true",), {}, "a command must be a text or a list of texts, not b'true'"),
+        (any_sandbox.exec, (["echo", 1],), {}, "a command must be a text or a list of texts"),
+        (any_sandbox.exec, ([],), {}, "a command of no words"),
+        (
+            any_sandbox.exec,
+            ("true",),
+            {"timeout": "5"},
+            "timeout must be a number of seconds or None, not '5'",
+        ),
+        (any_sandbox.exec, ("true",), {"timeout": math.nan}, "timeout must be a number of seconds or None"),
+        (any_sandbox.start, ("sleep 1",), {}, "a process is started by a list of words, such as"),
+        (any_sandbox.restore, ("text",), {}, "snapshot must be bytes, not str"),
+    ]
+    for method, arguments, options, told in wrong:
+        with pytest.raises((TypeError, ValueError), match=told):
+            await method(*arguments, **options)
+    assert (await any_sandbox.exec("echo on")).stdout == b"on\n"

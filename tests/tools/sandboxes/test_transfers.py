@@ -189,3 +189,12 @@ async def test_no_name_in_a_snapshot_leads_out(any_sandbox: Sandbox, name: str) 
     with pytest.raises(SandboxFileError, match=f"^this is no snapshot: {name}: a name that leads out"):
         await any_sandbox.restore(snapshot_with(name))
     assert (await any_sandbox.exec("ls -A ..")).stdout.find(b"out") == -1
+
+
+async def test_paths_may_be_texts_or_path_objects_on_both_sides(any_sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "ours").write_text("x")
+    await any_sandbox.upload(str(tmp_path / "ours"), Path("in/one"))
+    await any_sandbox.write(Path("two"), b"y")
+    assert await any_sandbox.read(Path("in/one")) + await any_sandbox.read("two") == b"xy"
+    await any_sandbox.download(Path("in"), str(tmp_path / "back"))
+    assert (tmp_path / "back" / "one").read_text() == "x"
