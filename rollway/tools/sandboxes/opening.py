@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
+
 from rollway.errors import UserError, nearest
 from rollway.tools.sandboxes.protocol import Sandbox
-from rollway.tools.sandboxes.spec import MIB, Backend, SandboxSpec
+from rollway.tools.sandboxes.spec import MIB, Backend, SandboxLimits, SandboxSpec
 
 LEAST_MEMORY = 64 * MIB
 """Below it a process can hardly load its libraries; a smaller number is most often one of megabytes."""
@@ -52,11 +54,12 @@ def check_backend(spec: SandboxSpec) -> None:
 
 def _check_fields(spec: SandboxSpec) -> None:
     backends = get_args(Backend)
-    if spec.backend not in backends:  # a record's fields are not checked when it is made
+    if spec.backend not in backends:
         raise UserError(
             f"there is no sandbox.backend {spec.backend!r}{nearest(str(spec.backend), backends)}; there are: "
             f"{', '.join(backends)}"
         )
+    _check_types(spec)
     in_container = spec.backend in ("docker", "podman")
     if in_container and spec.image is None:
         raise UserError(f"sandbox.image is required by the {spec.backend} backend: name the image to run")
@@ -75,3 +78,14 @@ def _check_fields(spec: SandboxSpec) -> None:
         raise UserError(f"sandbox.hidden: {unclear!r} is no absolute path")
     if spec.mounts and spec.backend == "local":
         raise UserError("sandbox.mounts need a backend that isolates files; local has none: upload instead")
+
+
+def _check_types(spec: SandboxSpec) -> None:
+    """A record's fields are not checked when it is made, and ``network="no"`` would be a network."""
+    if not isinstance(spec.limits, SandboxLimits):
+        raise UserError(f"sandbox.limits: give it as SandboxLimits(...), not {spec.limits!r:.80}")
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), SandboxSpec)
+    except (msgspec.ValidationError, TypeError) as error:
+        words, _, place = str(error).replace("`", "").partition(" - at $.")
+        raise UserError(f"sandbox.{place or 'mounts'}: {words}") from None

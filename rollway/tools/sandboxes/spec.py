@@ -14,7 +14,7 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What one sandbox may use.
 
     Raises:
-        ValueError: a limit is not positive.
+        ValueError: a limit is no whole number, or not positive.
     """
 
     memory: int = 1024 * MIB  # bytes: of each process, and of all together where the backend can count them
@@ -27,8 +27,11 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"sandbox.limits.{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"sandbox.limits.{name} must be a whole number, got {value!r}")
+            if value <= 0:
+                raise ValueError(f"sandbox.limits.{name} must be positive, got {value}")
 
 
 class Mount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

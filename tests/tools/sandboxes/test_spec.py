@@ -46,12 +46,23 @@ def test_a_limit_that_cannot_be_is_refused(limits: dict[str, int]) -> None:
         ),
         ({"environment": {"A=B": "x"}}, "sandbox.environment: 'A=B' cannot be a variable"),
         ({"environment": {"A": "x\0"}}, "sandbox.environment: 'A' cannot be a variable"),
+        ({"environment": {"A": 1}}, r"sandbox.environment\[...\]: Expected str, got int"),
+        ({"network": "no"}, "sandbox.network: Expected bool, got str"),
+        ({"hidden": "/usr"}, "sandbox.hidden: Expected array, got str"),
+        ({"mounts": ["/data"]}, r"sandbox.mounts\[0\]: Expected object, got str"),
+        ({"limits": {"memory": 1 << 30}}, r"sandbox.limits: give it as SandboxLimits\(...\), not {'memory'"),
         ({"hidden": ["usr/share"]}, "sandbox.hidden: 'usr/share' is no absolute path"),
     ],
 )
 def test_a_spec_that_no_command_could_run_in_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_backend(SandboxSpec(backend="local", **fields))
+
+
+@pytest.mark.parametrize("memory", ["2G", 1e9, True])
+def test_a_limit_is_a_whole_number(memory: Any) -> None:
+    with pytest.raises(ValueError, match=r"sandbox.limits.memory must be a whole number, got "):
+        SandboxLimits(memory=memory)
 
 
 def test_a_backend_that_does_not_exist_is_refused() -> None:
