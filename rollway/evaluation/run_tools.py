@@ -216,7 +216,7 @@ class RunTools:
         self, own: Sequence[Tool], names: Sequence[str], sources: Sequence[ToolSource]
     ) -> Sequence[Tool]:
         owner = f"environment {environment_name(self._environment)!r}"
-        if self._config.tools.http_hosts:
+        if self._config.tools.http_hosts and HTTP not in _named(self._config):
             names = [*names, HTTP]
         added = {tool.name: tool for name in names for tool in self._toolsets[name]}
         for tool in own:
@@ -236,16 +236,17 @@ def _differ_by_task(environment: Environment) -> bool:
 
 def _toolsets(config: EvalConfig, environment: Environment) -> dict[str, tuple[Tool, ...]]:
     """The tools of every set, or single tool, that the run names."""
-    limit = config.limits.tool_timeout
+    limit, hosts = config.limits.tool_timeout, config.tools.http_hosts
     options: dict[str, Any] = {} if limit is None else {"timeout": seconds_below(limit)}
     found: dict[str, tuple[Tool, ...]] = {}
     for name in _named(config):
         if name in environment.toolsets:
             found[name] = tuple(environment.toolsets[name])
         else:
-            found[name] = _builtin(name, environment, options)
-    if config.tools.http_hosts:
-        found[HTTP] = builtin_tools([], http_hosts=config.tools.http_hosts)
+            web = {"http_hosts": hosts} if name == HTTP else {}
+            found[name] = _builtin(name, environment, options | web)
+    if hosts:
+        found.setdefault(HTTP, builtin_tools([], http_hosts=hosts))
     return found
 
 

@@ -256,6 +256,25 @@ async def test_toolsets_are_drawn_once_for_all_samples_of_a_task(
         assert ("terminal" in next(iter(sets))) == ("terminal" in seen[task_id])
 
 
+@pytest.mark.parametrize(
+    ("tools", "shown"),
+    [
+        ({}, {True}),
+        ({"add": ["todo", "http_get"]}, {True}),
+        ({"sample": {"each": {"http_get": 0.5, "todo": 1.0}}}, {True, False}),
+    ],
+)
+async def test_the_web_is_there_for_its_hosts_and_by_chance_where_it_is_drawn(
+    config: Callable[..., EvalConfig], counting_file: Path, tools: dict[str, Any], shown: set[bool]
+) -> None:
+    rewrite(counting_file, ("range(3)", "range(12)"))
+    tools = {**tools, "http_hosts": ["example.com"]}
+    async with ScriptedServer(lambda request: reply("done")) as server:
+        await evaluate_async(config(server, environment=str(counting_file), tools=tools))
+        names = [{tool["function"]["name"] for tool in request.body["tools"]} for request in server.requests]
+    assert {"http_get" in each for each in names} == shown
+
+
 async def test_a_rule_of_the_run_refuses_a_call(
     config: Callable[..., EvalConfig], stored: Any, counting_file: Path, tmp_path: Path
 ) -> None:
