@@ -26,7 +26,7 @@ async def test_the_home_folder_and_our_files_are_not_there(cell: Sandbox, tmp_pa
     home, here = Path.home(), Path(__file__).parents[3]
     for path in (tmp_path / "secret", home / ".bashrc", home / ".ssh", here / "pyproject.toml"):
         assert (await cell.exec(["test", "-e", str(path)])).exit_code == 1, path
-    found = (await cell.exec("ls /; ls -A /home /root 2>/dev/null; cat /etc/shadow", timeout=5)).stdout
+    found = (await cell.exec("ls /; ls -A /home /root 2>/dev/null; cat /etc/shadow", timeout=30)).stdout
     assert b"hunter2" not in found
     names = set(found.decode().split())
     assert names.isdisjoint({"boot", "mnt", "srv", "media", "sys", "run", "opt"})
@@ -81,14 +81,14 @@ async def test_no_listener_of_the_host_is_reached(cell: Sandbox) -> None:
     abstract = await asyncio.start_unix_server(on_connection, f"\0rollway-test-{os.getpid()}")
     port = server.sockets[0].getsockname()[1]
     async with server, abstract:
-        done = await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=5)
+        done = await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=30)
         assert done.exit_code == 1
         connect = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); "
             f"s.connect('\\0rollway-test-{os.getpid()}'); print('in')"
         )
-        assert b"in\n" not in (await cell.exec(["python3", "-c", connect], timeout=5)).stdout
-        done = await cell.exec("echo > /dev/tcp/1.1.1.1/53", timeout=5)
+        assert b"in\n" not in (await cell.exec(["python3", "-c", connect], timeout=30)).stdout
+        done = await cell.exec("echo > /dev/tcp/1.1.1.1/53", timeout=30)
         assert done.exit_code == 1
         assert not done.timed_out
     assert not connected.is_set()
@@ -99,7 +99,7 @@ async def test_with_network_the_host_is_reached(bubblewrap: None, opened) -> Non
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert (await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=5)).exit_code == 0
+        assert (await cell.exec(f"echo > /dev/tcp/127.0.0.1/{port}", timeout=30)).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -142,36 +142,34 @@ async def test_the_agent_cannot_be_killed_stopped_traced_or_read(cell: Sandbox) 
     attack = (
         "kill -9 1; kill -STOP 1; kill -TERM 1; kill -9 -- -1; cat /proc/1/mem /proc/1/environ; ls /proc/1/fd"
     )
-    await cell.exec(attack, timeout=5)
+    await cell.exec(attack, timeout=30)
     done = await cell.exec(["bash", "-c", f"python3 -c '{PTRACE}' 1 $PPID; ls /proc/1/fd /proc/$PPID/fd"])
     assert done.stdout.split()[:2] == [b"-1", b"-1"]
-    assert (await cell.exec("echo on", timeout=5)).stdout == b"on\n"
+    assert (await cell.exec("echo on", timeout=30)).stdout == b"on\n"
 
 
 async def test_killing_everything_kills_the_command_and_not_the_sandbox(cell: Sandbox) -> None:
-    other = asyncio.ensure_future(cell.exec("sleep 100", timeout=20))
-    await cell.exec("until pgrep sleep; do :; done", timeout=10)
-    started = time.monotonic()
-    done = await cell.exec("kill -9 -1; while :; do :; done", timeout=20)
-    assert done.exit_code == 137
-    assert (await other).exit_code == 137
-    assert time.monotonic() - started < 15  # of the twenty until the deadlines
-    assert (await cell.exec("echo on; ls -d /proc/[0-9]* | wc -l", timeout=5)).stdout.split()[0] == b"on"
+    other = asyncio.ensure_future(cell.exec("sleep 1000", timeout=60))
+    assert (await cell.exec("until pgrep sleep; do :; done", timeout=60)).exit_code == 0
+    for done in (await cell.exec("kill -9 -1; while :; do :; done", timeout=60), await other):
+        assert done.exit_code == 137
+        assert not done.timed_out
+    assert (await cell.exec("echo on; ls -d /proc/[0-9]* | wc -l", timeout=30)).stdout.split()[0] == b"on"
 
 
 async def test_a_stopped_supervisor_holds_no_deadline_up(cell: Sandbox) -> None:
     started = time.monotonic()
-    done = await cell.exec("kill -STOP $PPID; (setsid sleep 100 &); sleep 100", timeout=0.5)
+    done = await cell.exec("kill -STOP $PPID; (setsid sleep 1000 &); sleep 1000", timeout=0.5)
     assert done.timed_out
-    assert time.monotonic() - started < 15
-    assert (await cell.exec("pgrep sleep", timeout=5)).exit_code == 1
+    assert time.monotonic() - started < 60
+    assert (await cell.exec("pgrep -r R,S,D,T,t sleep", timeout=30)).exit_code == 1
 
 
 async def test_a_killed_supervisor_leaves_no_stray(cell: Sandbox) -> None:
-    done = await cell.exec("(setsid sleep 100 &); kill -9 $PPID; sleep 100", timeout=10)
+    done = await cell.exec("(setsid sleep 1000 &); kill -9 $PPID; sleep 1000", timeout=60)
     assert done.exit_code == 137
     assert not done.timed_out
-    assert (await cell.exec("pgrep sleep", timeout=5)).exit_code == 1
+    assert (await cell.exec("pgrep -r R,S,D,T,t sleep", timeout=30)).exit_code == 1
 
 
 async def test_no_namespace_can_be_made_in_it(cell: Sandbox) -> None:
