@@ -53,7 +53,8 @@ class Servers:
     def clock(self, **fields: Any) -> dict[str, Any]:
         """The section of one that nobody here wrote."""
         program = str(Path(sys.executable).with_name("mcp-server-time"))
-        return {"name": "time", "command": self.command("time", program), "prefix": "time_", **fields}
+        command = self.command("time", program)
+        return {"name": "time", "command": command, "prefix": "time_", "start_timeout": 100.0, **fields}
 
     @property
     def starts(self) -> list[str]:
