@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from rollway.trajectory import ToolErrorKind
 
 Run = Callable[..., Awaitable[str]]
 Execute = Callable[..., Awaitable[ExecutedCall]]
+Patience = Callable[[], AbstractContextManager[None]]
 SHORT = 0.4  # seconds, for code that hangs
 
 
 @pytest.fixture
 def py(call: Run) -> Run:
-    tool = python_tool(timeout=10)
+    tool = python_tool(timeout=100)
 
     async def run(code: str) -> str:
         return await call(tool, code=code)
@@ -127,23 +129,32 @@ async def test_chained_exceptions_are_told_as_a_chain(py: Run) -> None:
     assert said.index("ZeroDivisionError") < said.index("direct cause") < said.index("ValueError: worse")
 
 
-async def test_an_endless_loop_is_killed_and_a_new_interpreter_begins(execute: Execute, py: Run) -> None:
+async def test_an_endless_loop_is_killed_and_a_new_interpreter_begins(
+    execute: Execute, py: Run, workspace: Path
+) -> None:
     await py("x = 5")
-    started = time.monotonic()
-    done = await execute(python_tool(timeout=SHORT), code="print('begun')\nwhile True: pass")
-    assert time.monotonic() - started < 5
-    assert done.result.content == (
-        "begun\n[killed: the code did not end within 0.4 s. The next call begins in a new interpreter; "
-        "variables and imports are gone.]"
+    for timeout in (SHORT, 4.0, 30.0):  # until a slow machine has got to the loop
+        code = "print('begun')\nopen('got', 'w').close()\nwhile True: pass"
+        done = await execute(python_tool(timeout=timeout), code=code)
+        if (workspace / "got").exists():
+            break
+    assert re.fullmatch(
+        r"begun\n\[killed: the code did not end within [\d.]+ s\. The next call begins in a new interpreter; "
+        r"variables and imports are gone\.\]",
+        done.result.content,
     )
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TOOL_REPORTED
     assert "NameError" in await py("x")
 
 
-async def test_a_program_that_hangs_is_killed_and_the_variables_stay(call: Run, py: Run) -> None:
+async def test_a_program_that_hangs_is_killed_and_the_variables_stay(
+    call: Run, py: Run, patience: Patience
+) -> None:
     await py("x = 5")
-    said = await call(python_tool(timeout=SHORT), code="import subprocess; subprocess.run(['sleep', '300'])")
+    code = "import subprocess; subprocess.run(['sleep', '300'])"
+    with patience():
+        said = await call(python_tool(timeout=SHORT), code=code)
     assert "variables are kept" in said
     assert await py("x") == "5"
 
@@ -168,7 +179,7 @@ async def test_threads_go_on_and_their_output_comes_later(py: Run, workspace: Pa
 
 
 async def test_huge_output_is_cut_in_the_middle_and_endless_output_stopped(call: Run) -> None:
-    tool = python_tool(timeout=10, max_chars=1000)
+    tool = python_tool(timeout=100, max_chars=1000)
     said = await call(tool, code="print('a' + 'x' * 10**7 + 'b')")
     assert len(said) < 1100
     assert said[0] == "a"

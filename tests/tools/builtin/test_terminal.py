@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from rollway.trajectory import ToolErrorKind
 
 Run = Callable[..., Awaitable[str]]
 Execute = Callable[..., Awaitable[ExecutedCall]]
+Patience = Callable[[], AbstractContextManager[None]]
 SHORT = 0.4  # seconds, for commands that hang
+LONGER = (SHORT, 4.0, 30.0)  # for those that do something before, until a slow machine has got to it
 
 
 @pytest.fixture
 def sh(call: Run) -> Run:
-    tool = terminal_tool(timeout=10)
+    tool = terminal_tool(timeout=100)
 
     async def run(command: str, **arguments: Any) -> str:
         return await call(tool, command=command, **arguments)
@@ -98,13 +100,17 @@ async def test_a_shell_that_is_ended_is_begun_anew_in_its_directory(sh: Run, com
 
 
 async def test_a_command_past_its_deadline_is_killed_and_the_shell_and_older_jobs_stay(
-    sh: Run, execute: Execute
+    sh: Run, execute: Execute, workspace: Path, patience: Patience
 ) -> None:
     await sh("x=5; sleep 300 & echo $! >job")
-    short = terminal_tool(timeout=SHORT)
-    done = await execute(short, command="echo begun; sleep 301 & sleep 302 | cat")
+    tool, command = terminal_tool(timeout=60), "echo begun; touch got; sleep 301 & sleep 302 | cat"
+    with patience():
+        for timeout in LONGER:
+            done = await execute(tool, command=command, timeout=timeout)
+            if (workspace / "got").exists():
+                break
     assert done.result.content.startswith("begun\n")
-    assert re.search(r"did not end within 0\.\d+ s; the shell goes on", done.result.content)
+    assert re.search(r"did not end within [\d.]+ s; the shell goes on", done.result.content)
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TOOL_REPORTED
     assert "5\nalive\n" in await sh("echo $x; kill -0 $(cat job) && echo alive")
@@ -116,16 +122,14 @@ async def test_a_command_past_its_deadline_is_killed_and_the_shell_and_older_job
 )
 async def test_a_shell_that_hangs_itself_is_killed_and_begun_anew(call: Run, sh: Run, command: str) -> None:
     await sh("mkdir sub; cd sub")
-    started = time.monotonic()
     said = await call(terminal_tool(timeout=10), command=command, timeout=SHORT)
-    assert time.monotonic() - started < 5
     # Time that it waited for its shell is taken off.
     assert re.search(r"\[killed with its shell: the command did not end within 0\.\d+ s\.", said)
     assert await sh("basename $PWD") == "sub\n[exit code 0]"
 
 
 async def test_a_timeout_that_cannot_be_had_is_refused(sh: Run) -> None:
-    assert "at most 10 seconds, got 11" in await sh("true", timeout=11)
+    assert "at most 100 seconds, got 101" in await sh("true", timeout=101)
     assert "above 0" in await sh("true", timeout=0)
     assert await sh("true", timeout=None) == "[exit code 0]"
 
@@ -144,9 +148,14 @@ async def test_a_call_that_waited_too_long_for_others_is_told_so(call: Run) -> N
     assert second.startswith("Not run: the calls before this one took all the time")
 
 
-async def test_a_call_that_the_engine_gives_up_takes_its_command_with_it(sh: Run, execute: Execute) -> None:
+async def test_a_call_that_the_engine_gives_up_takes_its_command_with_it(
+    sh: Run, execute: Execute, workspace: Path
+) -> None:
     tool = terminal_tool(timeout=10)
-    done = await execute(tool, tool_timeout=0.3, command="echo $$ >shell; while :; do :; done")
+    for timeout in LONGER:
+        done = await execute(tool, tool_timeout=timeout, command="echo $$ >shell; while :; do :; done")
+        if (workspace / "shell").exists():
+            break
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TIMEOUT
     said = await sh("kill -0 $(cat shell) 2>/dev/null || echo ended")
@@ -181,8 +190,8 @@ async def test_the_end_mark_cannot_be_told_from_an_earlier_one(sh: Run) -> None:
 
 
 async def test_output_of_a_background_job_comes_with_a_later_call_and_never_blocks_it(sh: Run) -> None:
-    await sh("(sleep 0.2; seq 200000; echo done >finished) &")
-    said = await sh("until [ -e finished ]; do sleep 0.02; done; echo waited")
+    await sh("(until [ -e go ]; do sleep 0.02; done; seq 200000; echo done >finished) &")
+    said = await sh("touch go; until [ -e finished ]; do sleep 0.02; done; echo waited")
     assert said.endswith("200000\nwaited\n[exit code 0]")
 
 
