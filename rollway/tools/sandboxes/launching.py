@@ -81,10 +81,16 @@ def spawn(
 
 
 async def begun(begin: Callable[[], _T], undo: Callable[[_T], Awaitable[None]]) -> _T:
-    """What the blocking ``begin`` gives; when the caller is cancelled meanwhile, it is undone first."""
+    """What the blocking ``begin`` gives; when the caller is cancelled meanwhile, it is undone first.
+
+    Raises:
+        SandboxError: a file or a folder of ours could not be made or read.
+    """
     beginning = asyncio.ensure_future(asyncio.to_thread(begin))
     try:
         return await asyncio.shield(beginning)
+    except OSError as error:
+        raise SandboxError(f"the sandbox cannot be started: {error}") from error
     except asyncio.CancelledError:
         await asyncio.wait([beginning])
         if beginning.exception() is None:

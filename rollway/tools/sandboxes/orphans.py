@@ -22,10 +22,17 @@ MARKER = "ROLLWAY_SANDBOX"  # the variable by which the processes of a sandbox a
 
 
 def base_folder() -> Path:
-    """Where the folders of all owners lie; made where it is missing, and ours alone."""
-    base = Path(tempfile.gettempdir()).resolve() / f"rollway-sandboxes-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    found = base.lstat()
+    """Where the folders of all owners lie; made where it is missing, and ours alone.
+
+    Raises:
+        SandboxError: it cannot be made, or is somebody else's.
+    """
+    try:
+        base = Path(tempfile.gettempdir()).resolve() / f"rollway-sandboxes-{os.getuid()}"
+        base.mkdir(mode=0o700, exist_ok=True)
+        found = base.lstat()
+    except OSError as error:
+        raise SandboxError(f"there is no folder for sandboxes: {error}; mend that, or set TMPDIR") from error
     if found.st_uid != os.getuid() or base.is_symlink():
         raise SandboxError(f"{base} belongs to somebody else; remove it, or set TMPDIR")
     return base

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxLimits, SandboxSpec, open_sandbox
+from rollway.errors import UserError
+from rollway.tools.sandboxes import (
+    Sandbox,
+    SandboxError,
+    SandboxLimits,
+    SandboxSpec,
+    check_backend,
+    open_sandbox,
+)
+from rollway.tools.sandboxes.orphans import owner_name
+from rollway.tools.sandboxes.spec import Backend
 
 MIB = 1 << 20
 
@@ -50,3 +61,30 @@ async def test_a_killed_agent_is_a_lost_sandbox_and_what_it_ran_ends(sandbox: Sa
     folder = Path(sandbox.workspace).parent
     await sandbox.close()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("backend", ["local", "bubblewrap"])
+async def test_a_folder_for_sandboxes_that_cannot_be_made_is_told_in_one_line(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if backend == "bubblewrap":
+        request.getfixturevalue("bubblewrap")
+    (tmp_path / f"rollway-sandboxes-{os.getuid()}").write_text("in the way")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SandboxError, match=r"^there is no folder for sandboxes: .*File exists.*set TMPDIR$"):
+        await open_sandbox(SandboxSpec(backend=backend))
+    if backend == "bubblewrap":
+        with pytest.raises(UserError, match="no folder for sandboxes"):
+            check_backend(SandboxSpec(backend=backend))
+
+
+async def test_a_disk_that_takes_no_workspace_fails_the_start_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await open_sandbox(SandboxSpec(backend="local"))).close()  # what is done once is done
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    base = tmp_path / f"rollway-sandboxes-{os.getuid()}"
+    base.mkdir(mode=0o700)
+    (base / owner_name()).write_text("in the way")
+    with pytest.raises(SandboxError, match="the sandbox cannot be started: "):
+        await open_sandbox(SandboxSpec(backend="local"))
