@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,8 +51,11 @@ def keys(path: Path) -> list[Key]:
 def files_no_larger_than(size: int) -> Iterator[None]:
     """A write beyond it is cut short and the next one fails, as on a disk that fills up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    keeps_none = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # Python would keep half a file of what is imported meanwhile
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = keeps_none
