@@ -113,10 +113,16 @@ async def test_a_huge_value_is_a_wrong_answer(sandbox):
 
 
 async def test_a_solution_that_hangs_has_what_it_did_before_and_no_more(sandbox):
-    code = "def double(x):\n    while isinstance(x, str):\n        pass\n    return x + x\n"
-    verdict = await check_cases(sandbox, code, SUITE, timeout=3)
+    code = (
+        "def double(x):\n    if isinstance(x, str):\n        open('hangs', 'w').close()\n"
+        "    while isinstance(x, str):\n        pass\n    return x + x\n"
+    )
+    for timeout in (3, 30):  # seconds; a slow machine may need some to come to the second case
+        verdict = await check_cases(sandbox, code, SUITE, timeout=timeout)
+        assert "out of time" in verdict.reason
+        if (await sandbox.exec(["test", "-e", "hangs"])).exit_code == 0:
+            break
     assert (verdict.passed, verdict.cases) == (1, 4)
-    assert "out of time" in verdict.reason
     assert await share(sandbox, "while True: pass", timeout=1) == (0, 4)
 
 

@@ -89,7 +89,7 @@ async def test_nothing_that_the_rollout_started_runs_while_it_is_checked():
     daemon = "(setsid sh -c 'echo $$ > pid; while :; do echo x >> beat; sleep 0.005; done' &) >/dev/null 2>&1"
     async with prepared(ENVIRONMENT, "word-frequency") as sandbox:
         await sandbox.exec(daemon)
-        await sandbox.exec("until [ -s beat ]; do :; done", timeout=20.0)
+        await sandbox.exec("until [ -s beat ]; do :; done", timeout=60.0)
         await check(ENVIRONMENT.folder({"task_id": "word-frequency"}), sandbox)
         sizes = [len(await sandbox.read("beat")) for _ in range(2)]
         await asyncio.sleep(0.05)  # ten beats
@@ -99,7 +99,7 @@ async def test_nothing_that_the_rollout_started_runs_while_it_is_checked():
 @pytest.mark.parametrize(("kept", "solved"), [(True, True), (False, False)])
 async def test_a_service_runs_while_it_is_checked_where_the_task_asks_for_one(tmp_path, kept, solved):
     (tmp_path / "tests").mkdir()
-    patience = 20 if kept else 1  # seconds; nobody answers one that was ended
+    patience = 60 if kept else 1  # seconds; nobody answers one that was ended
     body = f'echo ask > ask; timeout {patience} bash -c "until [ -s told ]; do :; done"'
     (tmp_path / "tests" / "test.sh").write_text(
         SCRIPT + body + " && echo 1 > $LOGS_DIR/verifier/reward.txt\n"
@@ -166,6 +166,7 @@ async def test_a_listing_tells_names_that_hold_anything():
 
 
 SCRIPT = '#!/bin/bash\nmkdir -p "$LOGS_DIR/verifier"\n'
+ENDLESS = "sleep 600"
 REWARDS = [
     ('[ "$(cat answer)" = 42 ] && echo 1 > $LOGS_DIR/verifier/reward.txt', "echo 42 > answer", 1.0),
     ('[ "$(cat answer)" = 42 ] && echo 1 > $LOGS_DIR/verifier/reward.txt', "", 0.0),
@@ -173,7 +174,7 @@ REWARDS = [
     ('echo \'{"reward": 0.5, "one": 1, "two": 0}\' > $LOGS_DIR/verifier/reward.json', "", 0.5),
     ("echo NaN > $LOGS_DIR/verifier/reward.txt", "", 0.0),
     ("echo '[1]' > $LOGS_DIR/verifier/reward.json", "", 0.0),
-    ("sleep 600", "", 0.0),
+    (ENDLESS, "", 0.0),
     ("exit 1", "mkdir -p logs/verifier; echo 1 > logs/verifier/reward.txt", 0.0),
     ("exit 1", "echo 'echo 1 > $LOGS_DIR/verifier/reward.txt' > .bashrc; cp .bashrc .bash_profile", 0.0),
 ]
@@ -186,8 +187,9 @@ async def test_a_script_gives_the_reward_that_it_writes_and_nothing_else_does(
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test.sh").write_text(SCRIPT + body + "\n")
     (tmp_path / "tests" / "data").write_text("0.25\n")
+    patience = 1.0 if body == ENDLESS else 60.0  # seconds; a slow machine may take long to start a shell
     folder = TaskFolder(
-        id="scripted", path=tmp_path, form="harbor", instruction="", check="script", check_timeout=1.0
+        id="scripted", path=tmp_path, form="harbor", instruction="", check="script", check_timeout=patience
     )
     sandbox = await open_sandbox(SandboxSpec(backend="local"))
     try:
