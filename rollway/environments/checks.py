@@ -5,8 +5,9 @@ Every fault is one `UserError` line that names the environment and the attribute
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -17,13 +18,22 @@ from rollway.errors import UserError
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
 
+_PLAIN_HOOKS = ("tasks", "prompt", "sandbox_for", "limits_for", "tools_for", "done")
+
 
 def check_environment(environment: Environment) -> None:
-    """See that ``name``, ``pass_threshold``, ``tools``, ``toolsets`` and ``rewards`` are what they should be.
+    """See that ``name``, ``pass_threshold``, ``tools``, ``toolsets`` and ``rewards`` are what they should be,
+    and that no hook is async that is not awaited.
 
     Raises:
         UserError: one is not.
     """
+    for hook in _PLAIN_HOOKS:
+        if inspect.iscoroutinefunction(getattr(environment, hook)):
+            raise UserError(
+                f"environment {type(environment).__name__!r}: its {hook} is async, and is not awaited: "
+                f"write def {hook}(...)"
+            )
     for attribute in ("name", "pass_threshold", "tools", "toolsets", "rewards"):
         _read(environment, attribute)
     if not isinstance(environment.name, str | None):
@@ -91,7 +101,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    """All rollouts read it, so an iterator, which is empty after the first time, is none."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Iterator)
 
 
 def _wrong(environment: Environment, name: str, value: Any, wanted: str, entry: Any = None) -> UserError:

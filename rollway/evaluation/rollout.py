@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
+from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
 from rollway.evaluation.record_numbers import settle_numbers
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
@@ -117,15 +118,15 @@ async def run_rollout(
         if isinstance(tape, ReplayTape):
             held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):
-            limits = environment.limits_for(task, limits)
-            record.messages = [dict(message) for message in environment.prompt(task)]
+            limits = limits_of(environment, task, limits)
+            record.messages = prompt_of(environment, task)
             source = sandboxes or _FreshSandboxes()
             sandbox = None
             if not isinstance(tape, ReplayTape):
                 sandbox = await _open_sandbox(held, environment, task, record, source)
                 await _prepare(environment, task, sandbox, limits.timeout)
             workspace = await _set_up(held, environment, task, record, limits.timeout)
-            own = environment.tools_for(task, workspace)
+            own = tools_of(environment, task, workspace)
             tools = (
                 ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record, tape)
             )
@@ -185,7 +186,7 @@ async def _prepare(
 ) -> None:
     if sandbox is not None:
         async with asyncio.timeout(timeout):
-            await environment.prepare_sandbox(task, sandbox)
+            await awaited("prepare_sandbox", environment.prepare_sandbox(task, sandbox))
 
 
 async def _recorded_sandbox(
@@ -216,7 +217,7 @@ async def _set_up(
 ) -> Any:
     """What `setup` returned; ``held`` tears it down at the end."""
     async with asyncio.timeout(timeout):
-        workspace = await environment.setup(task)
+        workspace = await awaited("setup", environment.setup(task))
     held.push_async_callback(_unhurried, _tear_down, environment, task, workspace, record, timeout)
     return workspace
 
@@ -264,7 +265,7 @@ async def _tear_down(
     """A fault here takes nothing away from a rollout that has ended: it is noted and logged."""
     try:
         async with asyncio.timeout(timeout):
-            await environment.teardown(task, workspace, record)
+            await awaited("teardown", environment.teardown(task, workspace, record))
     except _FAULTS as error:
         record.metadata["teardown_error"] = f"{type(error).__name__}: {error}"
         _log.warning("teardown of task %r raised %s", record.task_id, _traceback(error))

@@ -29,6 +29,9 @@ def right(trajectory: Any, task: Any) -> float:
         ("rewards", ["right"], "it must hold functions"),
         ("tools", [right], "decorate the functions with @tool"),
         ("toolsets", [], "its toolsets is []; it must be a dict"),
+        ("tools", iter([]), "its tools is <list_iterator"),
+        ("toolsets", {"mine": iter([])}, "its toolsets['mine'] is <list_iterator"),
+        ("rewards", map(right, []), "its rewards is <map object"),
     ],
 )
 def test_an_attribute_that_is_not_what_it_should_be_is_told_in_one_line(
@@ -40,6 +43,18 @@ def test_an_attribute_that_is_not_what_it_should_be_is_told_in_one_line(
         check_environment(environment)
     assert complaint in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("hook", ["tasks", "prompt", "sandbox_for", "limits_for", "tools_for", "done"])
+def test_a_hook_that_is_async_and_not_awaited_is_told_in_one_line(hook: str) -> None:
+    """A coroutine is true: `done` would end every rollout after its first turn."""
+
+    async def answer(*arguments: Any) -> Any: ...
+
+    environment = Environment()
+    setattr(environment, hook, answer)
+    with pytest.raises(UserError, match=rf"its {hook} is async, and is not awaited: write def {hook}\("):
+        check_environment(environment)
 
 
 def test_a_property_that_raises_is_told_in_one_line() -> None:

@@ -1,0 +1,75 @@
+"""What an environment's hooks give back, looked at where they are called.
+
+The hooks are a user's code: one that gives back something else is told by its name, and nothing is made of
+what it gave.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from rollway.environments.base import Environment, Task
+from rollway.limits import Limits
+from rollway.tools import Tool
+from rollway.trajectory import Message
+
+
+def prompt_of(environment: Environment, task: Task) -> list[Message]:
+    """The messages that a rollout begins with; copies.
+
+    Raises:
+        TypeError: `prompt` returned none.
+    """
+    messages = environment.prompt(task)
+    if not _is_list(messages) or not all(isinstance(message, Mapping) for message in messages):
+        raise _wrong("prompt", messages, "a list of messages, such as [{'role': 'user', 'content': '...'}]")
+    return [dict(message) for message in messages]
+
+
+def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:
+    """The limits of a task's rollouts.
+
+    Raises:
+        TypeError: `limits_for` returned none.
+    """
+    own = environment.limits_for(task, limits)
+    if not isinstance(own, Limits):
+        raise _wrong("limits_for", own, "Limits, such as the ones that it is given")
+    return own
+
+
+def tools_of(environment: Environment, task: Task, workspace: Any) -> list[Tool]:
+    """The environment's tools of one rollout.
+
+    Raises:
+        TypeError: `tools_for` returned none.
+    """
+    returned = environment.tools_for(task, workspace)
+    tools = list(returned) if _is_list(returned) else None
+    if tools is None or not all(isinstance(tool, Tool) for tool in tools):
+        shown = returned if tools is None else tools
+        raise _wrong("tools_for", shown, "a list of tools: functions decorated with @tool")
+    return tools
+
+
+async def awaited(hook: str, returned: Awaitable[Any]) -> Any:
+    """What an async hook came to.
+
+    Raises:
+        TypeError: it is not async.
+    """
+    if not inspect.isawaitable(returned):
+        raise TypeError(f"{hook} must be async: async def {hook}(...)")
+    return await returned
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _wrong(hook: str, returned: Any, wanted: str) -> TypeError:
+    shown = repr(returned)
+    shown = f"{shown[:80]}..." if len(shown) > 80 else shown
+    return TypeError(f"{hook} returned {shown}; it must return {wanted}")

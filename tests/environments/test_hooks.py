@@ -1,0 +1,60 @@
+"""What an environment's hooks give back is looked at where they are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rollway import Environment, Limits, tool
+from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
+
+
+@tool
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+def giving(hook: str, returned: Any) -> Environment:
+    environment = Environment()
+    setattr(environment, hook, lambda *arguments: returned)
+    return environment
+
+
+@pytest.mark.parametrize("returned", ["hello", {"role": "user", "content": "hello"}, None, ["hello"], 3])
+def test_a_prompt_that_is_no_list_of_messages_is_told_so(returned: Any) -> None:
+    with pytest.raises(TypeError, match=r"^prompt returned .*; it must return a list of messages, such as"):
+        prompt_of(giving("prompt", returned), {})
+
+
+def test_a_prompts_messages_are_copies() -> None:
+    message = {"role": "user", "content": "hello"}
+    (copy,) = prompt_of(giving("prompt", (message,)), {})
+    assert copy == message
+    assert copy is not message
+
+
+@pytest.mark.parametrize("returned", [None, look, "terminal", [look, len], {"look": look}])
+def test_what_is_no_list_of_tools_is_told_so(returned: Any) -> None:
+    with pytest.raises(TypeError, match=r"^tools_for returned .*; it must return a list of tools"):
+        tools_of(giving("tools_for", returned), {}, None)
+
+
+def test_tools_may_come_one_by_one() -> None:
+    assert tools_of(giving("tools_for", iter([look])), {}, None) == [look]
+
+
+def test_limits_that_are_none_are_told_so() -> None:
+    with pytest.raises(TypeError, match=r"^limits_for returned None; it must return Limits"):
+        limits_of(giving("limits_for", None), {}, Limits())
+    assert limits_of(Environment(), {}, Limits(max_turns=3)) == Limits(max_turns=3)
+
+
+async def test_a_hook_that_is_not_async_is_told_so() -> None:
+    async def setup() -> int:
+        return 3
+
+    assert await awaited("setup", setup()) == 3
+    with pytest.raises(TypeError, match=r"^setup must be async: async def setup\(\.\.\.\)$"):
+        await awaited("setup", [])  # type: ignore[arg-type]
