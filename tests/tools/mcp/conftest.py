@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from http_mcp_server import serve_http
 
-from rollway.tools.mcp import McpServer
+from rollway.tools.mcp import McpServer, McpSource
 
 HERE = Path(__file__).parent
 
@@ -35,11 +37,25 @@ def serve_http_fixture() -> Callable[..., Any]:
 
 
 @pytest.fixture
+def within() -> Callable[..., AbstractContextManager[None]]:
+    """``with within(source, call_timeout=0.2)``: for this while; what is to succeed has its usual time."""
+
+    @contextmanager
+    def given(source: McpSource, **seconds: float) -> Iterator[None]:
+        usual = source.server
+        source.server = msgspec.structs.replace(usual, **seconds)
+        yield
+        source.server = usual
+
+    return given
+
+
+@pytest.fixture
 def ends() -> Callable[[int], Any]:
-    """``await ends(pid)``: wait until there is no such process, at most ten seconds."""
+    """``await ends(pid)``: wait until there is no such process, at most a minute."""
 
     async def wait(pid: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while _runs(pid):
                 await asyncio.sleep(0.01)
 

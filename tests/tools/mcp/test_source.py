@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rollway.tools.mcp import (
 
 Raw = Callable[..., McpServer]
 Ends = Callable[[int], Any]
+Within = Callable[..., AbstractContextManager[None]]
 
 
 async def pid_of(source: Any) -> int:
@@ -89,7 +91,7 @@ async def test_a_server_killed_in_mid_call_is_an_error_of_that_call_and_the_next
         await asyncio.sleep(0)
         os.kill(before, signal.SIGKILL)
         with pytest.raises(McpServerFailed, match=r"^MCP server 'raw' was ended by signal 9$"):
-            await asyncio.wait_for(call, 10)
+            await asyncio.wait_for(call, 60)
         assert await pid_of(source) != before
         assert source.restarts == 1
 
@@ -98,7 +100,7 @@ async def test_a_server_killed_between_calls_is_not_noticed_by_the_next_one(raw:
     async with open_mcp_servers([raw()]) as [source]:
         before = await pid_of(source)
         os.kill(before, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while source._connection.alive:
                 await asyncio.sleep(0.01)
         assert await pid_of(source) != before
@@ -116,27 +118,32 @@ async def test_all_calls_in_flight_fail_together_and_one_start_serves_all_that_f
         await asyncio.sleep(0)
         with pytest.raises(McpServerFailed):
             await source.call("die", {})
-        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
         assert {type(outcome) for outcome in outcomes} == {McpServerFailed}
         assert len(set(await asyncio.gather(*(pid_of(source) for _ in range(20))))) == 1
         assert source.restarts == 1
 
 
-async def test_a_slow_call_is_given_up_and_the_server_that_still_answers_is_kept(raw: Raw) -> None:
-    async with open_mcp_servers([raw(call_timeout=0.2)]) as [source]:
+async def test_a_slow_call_is_given_up_and_the_server_that_still_answers_is_kept(
+    raw: Raw, within: Within
+) -> None:
+    async with open_mcp_servers([raw()]) as [source]:
         before = await pid_of(source)
-        with pytest.raises(McpServerFailed, match=r"'raw' gave no answer within 0\.2 s"):
+        with (
+            within(source, call_timeout=0.2),
+            pytest.raises(McpServerFailed, match=r"'raw' gave no answer within 0\.2 s"),
+        ):
             await source.call("hang", {})
         assert await pid_of(source) == before
 
 
 async def test_a_hung_server_is_replaced_for_the_next_call(
-    raw: Raw, monkeypatch: pytest.MonkeyPatch, ends: Ends
+    raw: Raw, monkeypatch: pytest.MonkeyPatch, ends: Ends, within: Within
 ) -> None:
     monkeypatch.setattr("rollway.tools.mcp.source.PROBE_SECONDS", 0.2)
-    async with open_mcp_servers([raw(call_timeout=0.3)]) as [source]:
+    async with open_mcp_servers([raw()]) as [source]:
         before = await pid_of(source)
-        with pytest.raises(McpServerFailed, match="no answer"):
+        with within(source, call_timeout=0.3), pytest.raises(McpServerFailed, match="no answer"):
             await source.call("freeze", {})
         assert await pid_of(source) != before
         await ends(before)
@@ -149,7 +156,7 @@ async def test_a_cancelled_call_breaks_nothing(raw: Raw) -> None:
         await asyncio.sleep(0)
         for call in calls:
             call.cancel()
-        await asyncio.wait(calls, timeout=1)
+        await asyncio.wait(calls, timeout=60)
         assert all(call.cancelled() for call in calls)
         assert await pid_of(source) == before
 
@@ -182,9 +189,9 @@ async def test_a_server_that_cannot_be_started_again_fails_calls_at_once_after_s
                 McpServerFailed, match="ended with exit code 1; its last words: gone for good"
             ):
                 await source.call("pid", {})
-        source._next_start = time.monotonic() + 30
-        with pytest.raises(McpServerFailed, match="gone for good; it is started again in 30 s"):
-            await asyncio.wait_for(source.call("pid", {}), 1)
+        source._next_start = time.monotonic() + 3000
+        with pytest.raises(McpServerFailed, match=r"gone for good; it is started again in (29\d\d|3000) s"):
+            await asyncio.wait_for(source.call("pid", {}), 60)
 
 
 async def test_lines_on_stdout_that_are_no_message_are_skipped_and_logged_once(
@@ -192,9 +199,14 @@ async def test_lines_on_stdout_that_are_no_message_are_skipped_and_logged_once(
 ) -> None:
     async with open_mcp_servers([raw("noisy")]) as [source]:
         assert (await source.call("chatter", {"lines": 100})).content == "done"
-    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    told = [record for record in ours(caplog) if record.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "'raw' writes to stdout what is no message: b'INFO starting" in told[0].getMessage()
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Not what other libraries say meanwhile of what other tests have left."""
+    return [record for record in caplog.records if record.name.startswith("rollway.")]
 
 
 async def test_a_server_that_writes_nothing_but_garbage_is_given_up(raw: Raw) -> None:
@@ -211,7 +223,7 @@ async def test_a_flood_on_stderr_stops_nothing_and_fills_no_log(
     async with open_mcp_servers([raw()]) as [source]:
         for _ in range(5):
             assert (await source.call("flood", {})).content == "done"
-    assert 0 < sum(len(record.getMessage()) for record in caplog.records) < 400_000
+    assert 0 < sum(len(record.getMessage()) for record in ours(caplog)) < 400_000
     assert "what more it writes to stderr is not logged" in caplog.text
 
 
@@ -288,23 +300,26 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(raw: Raw) -> None
         opening = asyncio.create_task(open_mcp(raw("silent")))
         await asyncio.sleep(moment)
         opening.cancel()
-        await asyncio.wait([opening], timeout=10)
+        await asyncio.wait([opening], timeout=60)
         assert opening.cancelled()
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("mcp-")]
 
 
 async def test_a_server_that_stops_to_read_hangs_neither_calls_nor_the_end(
-    raw: Raw, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, monkeypatch: pytest.MonkeyPatch, within: Within
 ) -> None:
     monkeypatch.setattr("rollway.tools.mcp.source.PROBE_SECONDS", 0.2)
-    async with open_mcp_servers([raw(call_timeout=0.5)]) as [source]:
-        frozen = asyncio.create_task(source.call("freeze", {}))
-        large = [asyncio.create_task(source.call("echo", {"x": "y" * 100_000})) for _ in range(50)]
-        outcomes = await asyncio.wait_for(asyncio.gather(frozen, *large, return_exceptions=True), 10)
-        assert {str(outcome) for outcome in outcomes} == {"MCP server 'raw' gave no answer within 0.5 s"}
-        started = time.monotonic()
-        assert await pid_of(source)
-        assert time.monotonic() - started < 4
+    monkeypatch.setattr("rollway.tools.mcp.stdio.END_SECONDS", 1000.0)  # its end is not to take what it may
+    async with open_mcp_servers([raw()]) as [source]:
+        with within(source, call_timeout=0.5):
+            frozen = asyncio.create_task(source.call("freeze", {}))
+            large = [asyncio.create_task(source.call("echo", {"x": "y" * 100_000})) for _ in range(50)]
+            await asyncio.sleep(0)
+        outcomes = await asyncio.wait_for(asyncio.gather(frozen, *large, return_exceptions=True), 60)
+        told = {str(outcome).removeprefix("MCP server 'raw' ") for outcome in outcomes}
+        assert "gave no answer within 0.5 s" in told
+        assert told <= {"gave no answer within 0.5 s", "does not answer any more"}
+        assert await asyncio.wait_for(pid_of(source), 60)
 
 
 async def test_a_start_that_fails_closes_the_servers_that_did_start(raw: Raw, ends: Ends) -> None:
