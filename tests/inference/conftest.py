@@ -22,6 +22,15 @@ def full_listener() -> Iterator[str]:
 
 
 @pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port that refuses connections and is given to nobody else. A server may still listen on it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.fixture
 def many_open_files() -> Iterator[None]:
     """As many open files as 2,000 connections need, both of whose ends are in this process."""
     needed = 6000
