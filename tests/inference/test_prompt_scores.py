@@ -144,4 +144,4 @@ async def test_the_embedded_server_scores_a_reply_as_it_sampled_it() -> None:
             reply = await client.generate(request)
             prompt = reply.prompt_token_ids or []
             scores = await scorer.score(prompt + (reply.token_ids or []), len(prompt))
-    assert scores == pytest.approx(reply.logprobs, abs=1e-5)
+    assert scores == pytest.approx(reply.logprobs, abs=1e-4)  # sums in another order, as some BLAS do
