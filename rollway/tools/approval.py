@@ -7,7 +7,7 @@ something else has denied it, and the record says so.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -30,6 +30,10 @@ class ApprovalRule(CallPattern, frozen=True, kw_only=True):
 
     decide: Decision
     told: str = ""  # to the model whose call it denies
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_decision("an approval rule's decide", self.decide)
 
 
 class ApprovalRequest(msgspec.Struct, frozen=True):
@@ -61,7 +65,7 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Which calls may run. The first rule that fits decides, ``default`` where none does.
 
     Raises:
-        ValueError: something is to be asked, and there is nobody to ask.
+        ValueError: a decision that there is none of, or something is to be asked, and there is nobody to ask.
     """
 
     rules: Sequence[ApprovalRule] = ()
@@ -70,6 +74,8 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = 300.0  # seconds that `ask` has; then the call is denied
 
     def __post_init__(self) -> None:
+        if self.default is not None:
+            _check_decision("an approval policy's default", self.default)
         decisions = [self.default, *(rule.decide for rule in self.rules)]
         if self.ask is None and "ask" in decisions:
             raise ValueError("the approval policy asks, and there is no function to ask: ask=...")
@@ -87,6 +93,12 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
             if fits(rule, tool, arguments, workspace, strictly=rule.decide == "allow"):
                 return rule.decide, rule
         return self.default or ("ask" if self.ask is not None else "deny"), None
+
+
+def _check_decision(what: str, decision: Any) -> None:
+    known = get_args(Decision)
+    if decision not in known:
+        raise ValueError(f"{what} must be {', '.join(known)}, got {decision!r:.80}")
 
 
 async def ask_for(policy: ApprovalPolicy, request: ApprovalRequest, pool: ToolPool) -> Approved | Fault:

@@ -29,7 +29,7 @@ class CallPattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sandbox's workspace. It compares names and follows no links.
 
     Raises:
-        ValueError: fields that do not go together.
+        ValueError: fields of a wrong type, or that do not go together.
     """
 
     tool: str = "*"  # a shell pattern over the tool's name
@@ -38,6 +38,10 @@ class CallPattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     under: str | None = None  # a folder; itself, too
 
     def __post_init__(self) -> None:
+        for name in ("tool", "argument", "matches", "under"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "tool"):
+                raise ValueError(f"a rule's {name} must be a text, got {value!r:.80}")
         given = [name for name in ("matches", "under") if getattr(self, name) is not None]
         if self.argument is None and given:
             raise ValueError(f"a rule with {given[0]} needs the argument that it is about: argument=...")

@@ -20,6 +20,11 @@ class Rule(CallPattern, frozen=True, kw_only=True):
     allow: bool
     told: str = ""  # to the model whose call it refuses; empty: words of our own
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.allow, bool):  # "no" would be a permission
+            raise ValueError(f"a rule's allow must be true or false, got {self.allow!r:.80}")
+
 
 def refusal(
     rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any], workspace: str | None

@@ -20,13 +20,15 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Toolsets that go together.
 
     Raises:
-        ValueError: the weight is below 0.
+        ValueError: the toolsets are one text, or the weight is below 0.
     """
 
     toolsets: tuple[str, ...]
     weight: float = 1.0  # relative to the others'
 
     def __post_init__(self) -> None:
+        if isinstance(self.toolsets, str):
+            raise ValueError(f"give the toolsets of a combination as a tuple: ({self.toolsets!r},)")
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"the weight of {list(self.toolsets)} must be 0 or more, got {self.weight}")
 

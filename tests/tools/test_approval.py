@@ -206,6 +206,13 @@ def test_a_policy_that_asks_needs_somebody_to_ask() -> None:
         ApprovalPolicy(default="ask")
 
 
+def test_a_decision_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(ValueError, match="decide must be allow, deny, ask, got 'alow'"):
+        ApprovalRule(tool="x", decide="alow")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="default must be allow, deny, ask, got 'Deny'"):
+        ApprovalPolicy(default="Deny")  # type: ignore[arg-type]
+
+
 def test_approval_rules_stand_in_a_config() -> None:
     assert msgspec.convert({"tool": "terminal", "decide": "ask"}, ApprovalRule).decide == "ask"
     with pytest.raises(msgspec.ValidationError):

@@ -190,6 +190,20 @@ def test_rules_that_cannot_mean_what_they_say_are_refused() -> None:
             Rule(allow=True, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tool": "x", "allow": "no"}, "allow must be true or false, got 'no'"),
+        ({"tool": 3, "allow": False}, "tool must be a text, got 3"),
+        ({"tool": "x", "argument": "a", "matches": 3, "allow": False}, "matches must be a text, got 3"),
+        ({"tool": "x", "argument": "a", "under": Path("/a"), "allow": True}, "under must be a text, got Pos"),
+    ],
+)
+def test_a_rule_with_a_field_of_a_wrong_type_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Rule(**fields)
+
+
 async def test_no_value_of_a_model_breaks_a_rule() -> None:
     made = Tool.from_schema("take", "", {"type": "object"}, lambda value=None: "taken")
     registry = ToolRegistry([made], rules=[Rule(argument="value", matches="rm*", allow=False)])

@@ -100,6 +100,11 @@ def test_numbers_that_make_no_sense_are_refused(wrong: object) -> None:
         msgspec.convert(wrong, ToolsetDistribution)
 
 
+def test_a_combination_is_never_the_letters_of_a_name() -> None:
+    with pytest.raises(ValueError, match=r"as a tuple: \('files',\)"):
+        Combination("files")  # type: ignore[arg-type]
+
+
 def test_the_tools_of_some_sets_come_once_each() -> None:
     @tool
     def a() -> None: ...
