@@ -226,7 +226,7 @@ class Api:
         """How many samples were aborted so far."""
         return await self.metric('request_success_total{finished_reason="abort"')
 
-    async def until(self, name: str, wanted: float, *, seconds: float = 10.0) -> None:
+    async def until(self, name: str, wanted: float, *, seconds: float = 60.0) -> None:
         """Wait until a metric has a value."""
         async with asyncio.timeout(seconds):
             while await self.metric(name) != wanted:

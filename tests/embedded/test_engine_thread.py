@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -43,12 +44,24 @@ async def test_outputs_come_in_the_order_of_prompts_and_samples(thread: EngineTh
     assert thread.pending == 0
 
 
-async def test_closing_before_the_end_frees_the_engine(thread: EngineThread) -> None:
+async def test_closing_before_the_end_frees_the_engine(
+    thread: EngineThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, closed = threading.Event(), threading.Event()
+
+    def step(self: Engine) -> Any:
+        outputs = whole_step(self)
+        running.set()
+        closed.wait(60)  # else it might come to its end before it is closed
+        return outputs
+
+    whole_step = Engine.step
+    monkeypatch.setattr(Engine, "step", step)
     generation = thread.submit([request(max_tokens=400, n=3)])
-    async with asyncio.timeout(10):
-        while not thread.engine.running:
-            await asyncio.sleep(0.001)
-        thread.close(generation)
+    assert await asyncio.to_thread(running.wait, 60)
+    thread.close(generation)
+    closed.set()
+    async with asyncio.timeout(60):
         while thread.engine.running or thread.engine.waiting:
             await asyncio.sleep(0.001)
     assert thread.engine.counters.finished == {"abort": 3}

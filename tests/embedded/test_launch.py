@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -30,9 +29,9 @@ with launch_embedded_sync(sys.argv[1]) as base_url:
 
 def answers(base_url: str) -> bool:
     try:
-        with urllib.request.urlopen(base_url + "/health", timeout=1) as reply:
+        with urllib.request.urlopen(base_url + "/health", timeout=30) as reply:
             return bool(reply.status == 200)
-    except (urllib.error.URLError, ConnectionError):
+    except OSError:  # nobody listens, or the listener went away meanwhile
         return False
 
 
@@ -58,8 +57,8 @@ def test_it_ends_when_its_parent_does_however_that_happens(policy_folder: Path, 
         base_url = parent.stdout.readline().strip()
         assert answers(base_url)
         parent.send_signal(kill)
-        parent.wait(10)
-    wait_until_gone(base_url, 5)
+        parent.wait(60)
+    wait_until_gone(base_url, 60)
 
 
 def test_a_wrong_policy_is_a_users_mistake_told_in_one_line() -> None:
@@ -133,4 +132,4 @@ def test_it_says_that_it_is_ready_and_ends_at_once_when_asked(policy_folder: Pat
         assert line == f"serving mine at {base_url}"
         assert answers(base_url)
         os.kill(server.pid, signal.SIGINT)
-        assert server.wait(5) == 0
+        assert server.wait(30) == 0  # not after the minute that idle connections would be waited for

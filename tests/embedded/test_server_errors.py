@@ -12,7 +12,8 @@ CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 GENERATE = "/inference/v1/generate"
 HELLO = [{"role": "user", "content": "Hello"}]
-ENDLESS = {"max_tokens": 1000, "ignore_eos": True}
+SAMPLES = 16  # of one request, which take seconds: long enough to be seen while they run
+ENDLESS = {"max_tokens": 1000, "ignore_eos": True, "n": SAMPLES}
 
 
 async def test_a_prompt_that_is_too_long_is_refused_in_all_of_vllms_wordings(api: Any) -> None:
@@ -144,12 +145,12 @@ async def test_a_client_that_leaves_is_aborted(api: Any, path: str, stream: bool
     body = {"messages": HELLO, "prompt": [1], "token_ids": [1], "sampling_params": ENDLESS, **ENDLESS}
     async with aiohttp.ClientSession() as session:
         call = asyncio.create_task(post_and_read(session, api.base_url + path, body | {"stream": stream}))
-        await api.until("num_requests_running", 1)
+        await api.until("num_requests_running", SAMPLES)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
     await api.until("num_requests_running", 0)
-    assert await api.aborted() == before + 1
+    assert await api.aborted() == before + SAMPLES
 
 
 async def post_and_read(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
@@ -159,7 +160,7 @@ async def post_and_read(session: aiohttp.ClientSession, url: str, body: dict[str
 
 async def test_a_client_that_leaves_a_full_server_frees_all_that_it_had(api: Any) -> None:
     before = await api.aborted()
-    body = {"prompt": [[1]] * 25, "n": 2, **ENDLESS}
+    body = {"prompt": [[1]] * 25, **ENDLESS, "n": 2}
     async with aiohttp.ClientSession() as session:
         call = asyncio.create_task(post_and_read(session, api.base_url + COMPLETIONS, body))
         await api.until("num_requests_running", 32)
@@ -175,14 +176,15 @@ async def test_a_client_that_leaves_a_full_server_frees_all_that_it_had(api: Any
 async def test_an_abort_by_id_answers_with_what_was_sampled(api: Any) -> None:
     body = {"messages": HELLO, "logprobs": True, "return_token_ids": True, **ENDLESS}
     call = asyncio.create_task(api.post(CHAT, body, **{"X-Request-Id": "victim"}))
-    await api.until("num_requests_running", 1)
+    await api.until("num_requests_running", SAMPLES)
     async with api.session.post(
         api.base_url + "/inference/v1/abort_requests", json={"request_ids": ["chatcmpl-victim"]}
     ) as reply:
         assert reply.status == 200
     status, answer = await call
-    choice = answer["choices"][0]
-    assert (status, choice["finish_reason"]) == (200, "abort")
-    assert 0 < len(choice["token_ids"]) < 1000
-    assert len(choice["logprobs"]["content"]) == len(choice["token_ids"])
+    assert (status, len(answer["choices"])) == (200, SAMPLES)
+    for choice in answer["choices"]:
+        assert choice["finish_reason"] == "abort"
+        assert 0 < len(choice["token_ids"]) < 1000
+        assert len(choice["logprobs"]["content"]) == len(choice["token_ids"])
     await api.until("num_requests_running", 0)
