@@ -52,9 +52,9 @@ def test_long_runs_are_read_in_linear_time(name: str) -> None:
     parser = get_parser(name)
     slow = {}
     for label, text in runs(name).items():
-        before = time.process_time()
+        before = time.thread_time()  # what other tests left running counts for nothing
         parser.parse(text)
-        spent = time.process_time() - before
+        spent = time.thread_time() - before
         if spent > CPU_SECONDS:
             slow[label] = spent
     assert not slow
