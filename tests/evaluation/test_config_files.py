@@ -54,6 +54,10 @@ def test_every_shipped_config_is_valid(name: str) -> None:
             {"environment": "x", "limits": {"max_turns": 0}},
             "limits.max_turns must be positive or null, got 0",
         ),
+        (
+            {"environment": "x", "tools": {"mcp": [{"name": "x", "command": "y", "scope": "all"}]}},
+            "tools.mcp.0.scope: Invalid enum value 'all'; it may be 'rollout' or 'worker'",
+        ),
         ({"environment": "x", "limits": 3}, "limits: Expected object, got int"),
         (
             {"environment": "x", "model": "gpt"},

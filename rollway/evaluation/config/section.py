@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
@@ -55,5 +56,16 @@ def _read_struct(struct: type[_Struct], value: Any) -> _Struct:
         return msgspec.convert(value, struct)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
-        field, message = place.rstrip("`").lstrip("."), message.replace("`", "")
+        field = place.rstrip("`").lstrip(".")
+        message = message.replace("`", "") + _choices(struct, field)
         raise PydanticCustomError("in_section", "{message}", {"message": message, "field": field}) from None
+
+
+def _choices(struct: type[msgspec.Struct], name: str) -> str:
+    """Which values a field may have, where they can be counted: msgspec does not say."""
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        if field.name == name and isinstance(field.type, msgspec.inspect.LiteralType):
+            return f"; it may be {' or '.join(map(repr, field.type.values))}"
+    return ""
