@@ -255,6 +255,11 @@ def test_a_compose_file_with_one_container_may_name_the_image(make):
     assert read_folder(make(files), images={}, trusted=False).image == "ready:2"
 
 
+def test_a_task_that_asks_for_nothing_is_refused(make):
+    files = {"task.toml": "", "instruction.md": " \n", "tests/test.sh": "true"}
+    assert "task counting: its instruction is empty" in refusal(make(files))
+
+
 def test_a_task_without_a_check_is_refused(make):
     assert "has no tests/test.sh" in refusal(make({"task.toml": "", "instruction.md": "x"}))
     assert "has no run-tests.sh" in refusal(

@@ -70,8 +70,12 @@ def read_folder(folder: Path, *, images: Mapping[str, str], trusted: bool) -> Ta
         UserError: it cannot be run as it is.
     """
     if (folder / harbor.MARK).is_file():
-        return harbor.read_harbor(folder, images=images, here=trusted)
-    return terminal_bench.read_terminal_bench(folder, images=images)
+        task = harbor.read_harbor(folder, images=images, here=trusted)
+    else:
+        task = terminal_bench.read_terminal_bench(folder, images=images)
+    if not task.instruction:
+        raise UserError(f"task {task.id}: its instruction is empty")
+    return task
 
 
 def read_folders(
