@@ -80,6 +80,10 @@ class ClientProcess:
     async def end(self) -> int:
         return await asyncio.shield(self._end)
 
+    async def ends_within(self, seconds: float) -> bool:
+        await asyncio.wait((self._end,), timeout=max(0.0, seconds))
+        return self.ended
+
     @property
     def ended(self) -> bool:
         return self._end.done()

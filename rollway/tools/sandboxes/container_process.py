@@ -6,18 +6,18 @@ Output waits here until it is read; a process whose output nobody reads is held 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 from collections.abc import Awaitable
 from typing import Protocol
 
 from rollway.tools.sandboxes.container_engine import engine_words, start_client
 from rollway.tools.sandboxes.container_output import EndLine
+from rollway.tools.sandboxes.container_running import kill_with
 from rollway.tools.sandboxes.protocol import SandboxError
 
 MOST_WAITING = 1 << 20
 """Bytes of output that wait to be read before the process is held up."""
-GRACE = 5.0  # seconds that a client has to end once its process has
+GRACE = 5.0  # seconds that a client's last words have once it has ended
 KILLED = 137
 
 
@@ -62,12 +62,10 @@ class ContainerProcess:
         return data
 
     async def kill(self, *, children_only: bool = False, started_after: float | None = None) -> None:
-        await self._kill(spare_first=children_only, started_after=started_after)
         if children_only or started_after is not None:
+            await self._kill(spare_first=children_only, started_after=started_after)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await self.client.end()
+        await kill_with([self.client], self._kill)
         self.client.kill()
 
     async def wait(self) -> int:

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import IO
 
+from rollway.tools.sandboxes.client_process import ClientProcess
 from rollway.tools.sandboxes.container_engine import start_client
 from rollway.tools.sandboxes.container_output import CommandOutput
+
+COMING_IN = 10.0  # seconds that an engine may take to bring a command in
+GRACE = 0.5  # seconds that a client has to end by itself once its command has
+
+
+async def kill_with(clients: Iterable[ClientProcess], kill: Callable[[], Awaitable[None]]) -> None:
+    """Kill, and again while a client is there whose command may have been on its way in: no kill finds it
+    there, and it would go on without its client."""
+    clients, give_up = list(clients), time.monotonic() + COMING_IN
+    while True:
+        await kill()
+        grace = time.monotonic() + GRACE
+        if all([await client.ends_within(grace - time.monotonic()) for client in clients]):
+            return
+        if time.monotonic() > give_up:
+            return
 
 
 class Running:
@@ -45,14 +62,12 @@ class Running:
         finally:
             client_end.cancel()
 
-    async def last_words(self, grace: float) -> None:
+    async def last_words(self) -> None:
         """Let the client end by itself, and take what is still in its pipes."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self.client.end()
+        await self.client.ends_within(GRACE)
         self.client.kill()
         if self._outputs:
-            await asyncio.wait(self._outputs, timeout=grace)
+            await asyncio.wait(self._outputs, timeout=GRACE)
 
     def _take(self, output: CommandOutput, data: bytes) -> None:
         output.feed(data)

@@ -39,7 +39,7 @@ from rollway.tools.sandboxes.container_engine import (
 )
 from rollway.tools.sandboxes.container_orphans import owner_of_this_process
 from rollway.tools.sandboxes.container_process import KILLED, ContainerProcess
-from rollway.tools.sandboxes.container_running import Running, as_file
+from rollway.tools.sandboxes.container_running import Running, as_file, kill_with
 from rollway.tools.sandboxes.container_scripts import NO_DIRECTORY
 from rollway.tools.sandboxes.given import as_bytes, as_command, as_seconds, as_words
 from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, Sandbox, SandboxError, SandboxFileError
@@ -47,7 +47,6 @@ from rollway.tools.sandboxes.spec import SandboxSpec
 
 START_SECONDS = 600.0  # the engine may have to pull the image first
 UNDO_SECONDS = 2.0  # that an engine has to finish a start that is no longer wanted
-GRACE = 0.5  # seconds that a client has to end by itself once its command has
 _ENGINE_CODES = (125, 126, 127)  # a client's exit codes when the engine could not run the command
 
 
@@ -164,12 +163,12 @@ class ContainerSandbox:
             except TimeoutError:
                 running.timed_out = True
             if running.timed_out or running.exceeded:
-                await self._kill(mark)
+                await kill_with([running.client], lambda: self._kill(mark))
                 running.killed = True
-            await running.last_words(GRACE)
+            await running.last_words()
             return await self._result(running, directory)
         except asyncio.CancelledError:
-            await self._kill_for_cancelled(mark)
+            await self._kill_for_cancelled(mark, running.client)
             raise
         finally:
             self._clients.discard(running.client)
@@ -230,14 +229,17 @@ class ContainerSandbox:
         try:
             await process.connect()
         except BaseException:
-            process.client.kill()
-            process.client.let_go()
+            try:
+                await self._kill_for_cancelled(mark, process.client)
+            finally:
+                process.client.kill()
+                process.client.let_go()
             raise
         return process
 
     async def kill_all(self) -> None:
         self._check_open()
-        await self._kill("")
+        await kill_with(self._clients, lambda: self._kill(""))
 
     async def read(self, path: str | Path, *, max_bytes: int | None = None) -> bytes:
         return await container_files.read(self, os.fspath(path), max_bytes)
@@ -289,9 +291,9 @@ class ContainerSandbox:
             await self.close()
             raise SandboxError(f"its command could not be killed, so it was closed: {error}") from error
 
-    async def _kill_for_cancelled(self, mark: str) -> None:
+    async def _kill_for_cancelled(self, mark: str, client: ClientProcess) -> None:
         """Kill to the end although the caller is cancelled, and once more cancelled close what is left."""
-        killing = asyncio.ensure_future(self._kill(mark))
+        killing = asyncio.ensure_future(kill_with([client], lambda: self._kill(mark)))
         try:
             with contextlib.suppress(SandboxError):
                 await asyncio.shield(killing)

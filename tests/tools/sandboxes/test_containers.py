@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from rollway.tools.sandboxes import (
 )
 from rollway.tools.sandboxes.container_engine import ask_engine, check_container_backend
 from rollway.tools.sandboxes.container_orphans import is_dead, owner_of_this_process, reap_containers
+from rollway.tools.sandboxes.container_process import ContainerProcess
 from rollway.tools.sandboxes.containers import open_container
 
 MIB = 1 << 20
@@ -376,3 +378,39 @@ async def test_mistakes_are_told_in_one_line_with_the_engines_words(engine: None
     with pytest.raises(SandboxError, match=r"podman run failed: .*nowhere"):
         await open_container(spec(mounts=[Mount("/nowhere", "/data")]))
     assert containers() == []
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancelled", "start cancelled", "killed", "all killed"])
+async def test_a_command_that_is_ended_on_its_way_in_does_not_go_on(
+    sandbox: Sandbox, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = '(sleep 1; "$real" "$@"; touch "$0.over") & wait $!'  # as an engine goes on without its client
+    write_engine(
+        tmp_path / "podman",
+        f'real={shutil.which("podman")}; case "$*" in *"sleep 7012"*) {late} ;; *) exec "$real" "$@" ;; esac',
+    )
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if how == "deadline":
+        assert (await sandbox.exec("sleep 7012", timeout=0.1)).timed_out
+    elif how == "killed":
+        await (await sandbox.start(["sleep", "7012"])).kill()
+    else:
+        if how == "start cancelled":
+            monkeypatch.setattr(ContainerProcess, "connect", lambda process: asyncio.sleep(1000))
+        begin = sandbox.start(["sleep", "7012"]) if how == "start cancelled" else sandbox.exec("sleep 7012")
+        running: asyncio.Future[object] = asyncio.ensure_future(begin)
+        await asyncio.sleep(0.1)
+        if how == "all killed":
+            await sandbox.kill_all()
+        else:
+            running.cancel()
+        await asyncio.wait((running,))
+    async with asyncio.timeout(20):
+        while not (tmp_path / "podman.over").exists():
+            await asyncio.sleep(0.01)
+    assert await programs(sandbox, "sleep 7012") == 0
+
+
+def write_engine(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
