@@ -17,11 +17,19 @@ from rollway.environments.python_code import PythonCodeEnvironment
 from rollway.environments.python_code.environment import cases_passed
 from rollway.environments.python_code.humaneval import package_data_file, read_humaneval
 from rollway.environments.python_code.task_files import SHIPPED, read_tasks
+from rollway.environments.sandbox_specs import sandbox_spec
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run import evaluate_async
 from rollway.evaluation.run_directory import read_trajectories
-from rollway.tools.sandboxes import Mount, SandboxError, SandboxSpec, check_backend, open_sandbox
+from rollway.tools.sandboxes import (
+    Mount,
+    SandboxChanges,
+    SandboxError,
+    SandboxSpec,
+    check_backend,
+    open_sandbox,
+)
 from rollway.trajectory import Trajectory
 
 TASKS = {task["prompt"]: task for task in read_tasks(SHIPPED, "test")}
@@ -166,11 +174,14 @@ async def test_a_workspace_in_a_bad_state_is_a_zero_and_not_unscored(rollouts, c
     assert (trajectory.reward, trajectory.error) == (0.0, None)
 
 
-async def test_the_answers_cannot_be_found_in_the_sandbox(rollouts):
-    find = "find / -name '*mask_card*' -o -name 'HumanEval*' 2>/dev/null; echo found nothing else"
-    trajectory = await one(rollouts, find)
-    (result,) = trajectory.turns[0].tool_results
-    assert result.content.startswith("found nothing else")
+async def test_the_answers_cannot_be_found_in_the_sandbox():
+    spec = sandbox_spec(PythonCodeEnvironment(), {"task_id": ONE}, SandboxChanges(backend=BACKEND))
+    sandbox = await open_sandbox(spec)
+    try:  # without a time limit: a disk that has been asked for nothing yet takes long to list
+        found = await sandbox.exec("find / -name '*mask_card*' -o -name 'HumanEval*' 2>/dev/null; echo over")
+    finally:
+        await sandbox.close()
+    assert found.stdout == b"over\n"
 
 
 def test_a_sandbox_does_not_show_the_files_of_tasks_wherever_they_lie(tmp_path):
