@@ -23,8 +23,8 @@ OBJECT_STORE_BYTES = 256 * 2**20
 CONNECT_SECONDS = 5.0
 """How long the head of a cluster may take to take a connection."""
 
-START_SECONDS = 120.0
-"""How long the first worker may take to start."""
+START_SECONDS = 300.0
+"""How long the first worker may take to start: a busy machine has taken more than a minute."""
 
 
 class ChunkScorer:

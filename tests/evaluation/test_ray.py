@@ -18,10 +18,10 @@ from scripted_server import ScriptedServer
 from rollway.evaluation import evaluate_async
 from rollway.trajectory import StopReason
 
-pytestmark = pytest.mark.timeout(900)  # Ray takes seconds to start, and many more on a busy machine
+pytestmark = pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 
-PATIENCE = 150.0
-"""Seconds for whatever takes Ray to start or end processes, of which a busy machine needs some ten."""
+PATIENCE = 300.0
+"""Seconds for whatever takes Ray to start or end processes: a third of a core needs eighty."""
 
 SIZE = 40
 ASKED = {(f"test-{n}", sample) for n in range(SIZE) for sample in (0, 1)}

@@ -337,7 +337,7 @@ async def test_a_rollout_that_failed_before_its_server_was_there_fails_in_the_re
     assert recorded[failed.task_id, 0].stop_reason is StopReason.ENVIRONMENT_ERROR
 
 
-@pytest.mark.timeout(400)  # Ray takes seconds to start, and many more on a busy machine
+@pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 async def test_through_ray_lists_reach_the_record_and_every_worker_of_the_replay(
     config: Config, replay_of: Config, stored: Any, servers: Servers, tmp_path: Path
 ) -> None:
@@ -347,12 +347,12 @@ async def test_through_ray_lists_reach_the_record_and_every_worker_of_the_replay
     async with ScriptedServer(policy) as recorder, ScriptedServer(policy) as replayer:
         record = config(recorder, tools=tools, **ray)
         with connected(record):  # for both runs: each has workers of its own all the same
-            assert (await asyncio.wait_for(evaluate_async(record), 180)).finished == 6
+            assert (await asyncio.wait_for(evaluate_async(record), 500)).finished == 6
             assert len(tool_lists(tmp_path / "run")) == 1 + 6
             servers.take_away()
             started = servers.starts
             replay = replay_of(replayer, tools, **ray)
-            assert (await asyncio.wait_for(evaluate_async(replay), 180)).finished == 6
+            assert (await asyncio.wait_for(evaluate_async(replay), 500)).finished == 6
     assert servers.starts == started
     assert results(stored(tmp_path / "again")) == results(stored(tmp_path / "run"))
     assert offered(replayer) == offered(recorder)

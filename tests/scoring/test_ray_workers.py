@@ -5,7 +5,7 @@ from sample_trajectories import make_trajectory
 
 from rollway.scoring import score_run
 
-pytestmark = pytest.mark.timeout(400)  # Ray takes seconds to start, and many more on a busy machine
+pytestmark = pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 
 
 @pytest.fixture(scope="module")
