@@ -49,7 +49,7 @@ def podman(*arguments: str, environment: dict[str, str]) -> str:
     if shutil.which("podman") is None:
         raise NoPodman("podman is not installed (apt-get install podman runc busybox-static)")
     done = subprocess.run(
-        ["podman", *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+        ["podman", *arguments], env=environment, capture_output=True, text=True, check=False, timeout=110
     )
     if done.returncode != 0:
         raise NoPodman(f"podman {arguments[0]} does not work here: {done.stderr.strip()[-300:]}")

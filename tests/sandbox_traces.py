@@ -21,7 +21,12 @@ def left_on_host(owner: str) -> dict[str, list[str]]:
     return {
         "processes": [f"{pid} {marker.name}" for pid, marker in marked],
         "folders": [str(path) for path in folder.iterdir()] if folder.exists() else [],
-        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/rollway.{owner}.*")],
+        "cgroups": [
+            os.path.join(above, name)
+            for above, names, _ in os.walk("/sys/fs/cgroup")  # which others make and remove meanwhile
+            for name in names
+            if name.startswith(f"rollway.{owner}.")
+        ],
         "mounts": [line for line in mounts if owner in line],
     }
 

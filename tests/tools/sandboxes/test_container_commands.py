@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rollway.errors import UserError
 from rollway.tools.sandboxes import Mount, SandboxError, SandboxSpec
+from rollway.tools.sandboxes.agent.system import process
 from rollway.tools.sandboxes.container_commands import exec_command, list_command, remove_command, run_command
 from rollway.tools.sandboxes.container_engine import ask_engine, check_container_backend, engine_error
 from rollway.tools.sandboxes.container_files import checked
@@ -127,8 +128,8 @@ async def test_an_engine_that_is_not_installed_is_told(
 
 
 def is_running(pid: str) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    found = process(int(pid))
+    return found is not None and not found.ended
 
 
 async def test_an_engine_that_hangs_is_given_up_and_ended(

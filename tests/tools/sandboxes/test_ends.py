@@ -131,7 +131,7 @@ async def test_an_agent_that_does_not_answer_is_given_up(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rollway.tools.sandboxes.agent_sandbox.GRACE", 0.2)
-    monkeypatch.setattr("rollway.tools.sandboxes.launching.END_TIMEOUT", 0.5)
+    monkeypatch.setattr("rollway.tools.sandboxes.launching.END_TIMEOUT", 2.0)
     for pid, marker in marked_processes():
         if marker.name == sandbox.id:
             os.kill(pid, signal.SIGSTOP)
