@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from rollway.tools import ToolPool
+from rollway.tools import ToolPool, async_calls
 
 Becomes = Callable[[Callable[[], bool]], Awaitable[None]]
 LATE = 30.0  # seconds: a loaded machine takes its time, and what hung would take a thousand
@@ -91,6 +93,44 @@ async def test_an_async_tool_that_will_not_be_cancelled_is_left_behind(becomes: 
         assert pool.stats().written_off == 1
         let_go.set()
         await becomes(lambda: pool.stats().late == 1)
+
+
+def test_a_loop_ends_although_an_async_tool_will_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_calls, "END_SECONDS", 0.05)
+
+    async def stubborn() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1000)
+
+    async def main() -> None:
+        with ToolPool(1) as pool:
+            given_up.append((await pool.call(stubborn, timeout=0.01)).timed_out)
+
+    given_up: list[bool] = []
+    loop = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    loop.start()
+    loop.join(LATE)
+    assert given_up == [True]
+    assert not loop.is_alive()
+
+
+def test_a_loop_that_ends_waits_for_a_tool_that_cleans_up_after_its_deadline() -> None:
+    cleaned: list[bool] = []
+
+    async def careful() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append(True)
+
+    async def main() -> None:
+        with ToolPool(1) as pool:
+            await pool.call(careful, timeout=0.01)
+
+    asyncio.run(main())
+    assert cleaned == [True]
 
 
 async def test_cancelling_the_caller_cancels_the_tool_and_waits_for_its_cleanup() -> None:
