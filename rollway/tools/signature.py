@@ -175,11 +175,19 @@ def _eager(hint: Any) -> Any:
     return hint
 
 
+def _words(hint: Any) -> str | None:
+    """The text in ``Annotated[int, "text"]``, also where that is a member of a union: ``... | None``."""
+    if typing.get_origin(hint) is Annotated:
+        return next((item for item in hint.__metadata__ if isinstance(item, str)), None)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(filter(None, map(_words, typing.get_args(hint))), None)
+    return None
+
+
 def _field(parameter: inspect.Parameter, hint: Any, documented: str | None) -> tuple[Any, Any]:
     """The (type, default) pair that pydantic makes a field from."""
     metadata = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
-    words = next((item for item in metadata if isinstance(item, str)), None)
-    description = words
+    description = _words(hint)
     if description is None and not any(isinstance(item, FieldInfo) and item.description for item in metadata):
         description = documented
     if isinstance(parameter.default, FieldInfo):

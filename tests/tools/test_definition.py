@@ -148,6 +148,13 @@ def test_descriptions_come_from_annotations_before_docstrings() -> None:
     )
 
 
+def test_a_description_may_stand_in_a_member_of_a_union() -> None:
+    @tool
+    def f(x: Annotated[int, "how many"] | None = None) -> None: ...
+
+    assert properties(f)["x"]["description"] == "how many"
+
+
 def test_nested_types_stand_where_they_are_used_and_arrive_as_objects() -> None:
     @tool
     def move(to: Point, via: list[Point] = [], how: Literal["walk", "run"] = "walk") -> str:  # noqa: B006
