@@ -150,6 +150,8 @@ def _from_function(function: Callable[..., Any], name: str, description: str, pr
         plain = plain.func
     name = name or getattr(plain, "__name__", "")
     _check_name(name)
+    if inspect.isasyncgenfunction(plain):
+        raise TypeError(f"tool {name!r} is an async generator: make it return a list of what it yields")
     unbound = _is_method(function)
     docstring = parse_docstring(getattr(plain, "__doc__", None))
     parameters, binder, context = describe_function(function, name, docstring, skip_first=unbound)

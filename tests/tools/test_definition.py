@@ -9,7 +9,7 @@ import inspect
 import math
 import pickle
 import warnings
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Union, Unpack
 
 import pytest
@@ -475,6 +475,9 @@ def test_what_cannot_be_a_tool_says_which_parameter_is_to_blame() -> None:
     def looped(a: int, what: Loop) -> None: ...
     def opaque_rest(a: int, **what: Opaque) -> None: ...
 
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
     with pytest.raises(TypeError, match="tool 'opaque': parameter 'what' has a type that JSON cannot say"):
         tool(opaque)
     with pytest.raises(TypeError, match="tool 'opaque_rest': parameter 'what' has a type that JSON cannot"):
@@ -489,6 +492,8 @@ def test_what_cannot_be_a_tool_says_which_parameter_is_to_blame() -> None:
         tool(max)
     with pytest.raises(TypeError, match=r"tool 'looped': parameter 'what' has a type .*: pydantic.JsonValue"):
         tool(looped)
+    with pytest.raises(TypeError, match="tool 'stream' is an async generator: make it return a list"):
+        tool(stream)
     with pytest.raises(TypeError, match="is a tool already"):
         tool(search)
     with pytest.raises(TypeError, match="needs a function, got a classmethod"):
