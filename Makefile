@@ -60,7 +60,7 @@ test: lint sandboxes
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(VLLM_VENV)/bin/python -m pytest -m torch tests/embedded tests/inference
-	$(VENV)/bin/python -m pytest -m vllm --timeout=600
+	$(VENV)/bin/python -m pytest -m vllm --timeout=1500
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,17 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from http_mcp_server import kept_free
 
 ROOT = Path(__file__).parent.parent.parent
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 POLICY = ROOT / "rollway" / "embedded" / "policies" / "calculator"
-START_DEADLINE = 300.0  # seconds; a cold start on two cores takes 20 to 80
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+START_DEADLINE = 900.0  # seconds; a cold start on two cores takes 20 to 80
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +36,11 @@ def serving(folder: Path, dtype: str) -> Iterator[str]:
     """A server that computes in ``dtype``, as long as the block runs. Its log lies in ``folder``."""
     if not VLLM_PYTHON.exists():
         pytest.fail("no .venv-vllm here: run 'make test-vllm', which makes it")
-    port, log = free_port(), folder / "server.log"
+    with kept_free(0) as port:
+        yield from _serving(folder / "server.log", dtype, port)
+
+
+def _serving(log: Path, dtype: str, port: int) -> Iterator[str]:
     command = [str(VLLM_PYTHON), "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(POLICY), "--served-model-name", "calculator", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--dtype", dtype, "--enforce-eager", "--max-model-len", "2048"]

@@ -36,7 +36,7 @@ async def roll_out(url: str, endpoint: Endpoint, temperature: float) -> list[Tra
                         task,
                         client=client,
                         pool=pool,
-                        limits=Limits(max_turns=8, timeout=120),
+                        limits=Limits(max_turns=8, timeout=600),
                         sampling=Sampling(temperature=temperature, max_tokens=256),
                         reasoning_parser="qwen3",
                         trajectory=new_trajectory(environment, task, seed=number),

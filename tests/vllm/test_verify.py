@@ -53,7 +53,7 @@ async def roll_out(mode: str, url: str) -> list[Trajectory]:
                         task,
                         client=client,
                         pool=pool,
-                        limits=Limits(max_turns=8, timeout=300),
+                        limits=Limits(max_turns=8, timeout=600),
                         sampling=Sampling(temperature=1.0, max_tokens=256),
                         reasoning_parser=None if mode == "chat" else "qwen3",
                         trajectory=new_trajectory(environment, task, seed=number),

@@ -21,7 +21,8 @@ from rollway.trajectory import StopReason, Trajectory, VersionSpan
 
 pytestmark = pytest.mark.vllm
 
-LONG = Sampling(temperature=1.0, max_tokens=400, seed=5, extra={"ignore_eos": True})
+TOKENS = 1500  # of a reply, which take seconds: two updates must come before its end
+LONG = Sampling(temperature=1.0, max_tokens=TOKENS, seed=5, extra={"ignore_eos": True})
 
 
 class Watched:
@@ -55,7 +56,7 @@ class Watched:
 
 
 def metric(url: str, name: str) -> float:
-    text = urllib.request.urlopen(f"{url}/metrics", timeout=10).read().decode()
+    text = urllib.request.urlopen(f"{url}/metrics", timeout=60).read().decode()
     lines = [line for line in text.split("\n") if line.startswith((name + "{", name + " "))]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -104,7 +105,7 @@ async def test_the_recorded_spans_are_the_servers(vllm_url: str, modes: list[str
         spans = join_spans(spans, [span for span in theirs if span.end > span.start], len(ids))
         ids += choice["token_ids"]
     assert (turn.token_ids, turn.weight_versions) == (ids, spans)
-    assert len(ids) == len(turn.logprobs or []) == 400
+    assert len(ids) == len(turn.logprobs or []) == TOKENS
     assert [span.version for span in spans][1:] == versions
     assert all(span.end > span.start for span in spans)
     (sequence,) = trajectory.sequences
