@@ -59,7 +59,7 @@ test: lint sandboxes
 	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
-	$(VLLM_VENV)/bin/python -m pytest -m torch tests/embedded tests/inference
+	$(VLLM_VENV)/bin/python -m pytest -m torch --timeout=1500 tests/embedded tests/inference
 	$(VENV)/bin/python -m pytest -m vllm --timeout=1500
 
 lint: $(STAMP)
