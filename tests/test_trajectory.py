@@ -107,7 +107,7 @@ trajectories = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trajectories)
 def test_a_trajectory_written_as_one_line_reads_back_equal(trajectory: Trajectory) -> None:
     line = encode_trajectory(trajectory)

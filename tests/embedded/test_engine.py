@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.embedded import engine as engine_module
@@ -94,7 +94,7 @@ def test_a_batch_gives_what_each_request_gives_alone(
 
 # The same examples each time: in batches of another size some BLAS sum in another order, and then one sampled
 # token in 100,000 is another.
-@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from("asn"), st.integers(1, 70), st.integers(1, 9)), max_size=20))
 def test_joining_and_leaving_at_any_step_changes_nothing(
     make_engine: MakeEngine, events: list[tuple[str, int, int]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
@@ -104,13 +104,11 @@ def test_generation_ends_at_the_end_of_a_message(template):
     assert settings_of_tokenizer["eos_token"] == "<|im_end|>"
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives_the_tokenizer(template, text):
     assert template.decode(template.encode(text)) == text
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_every_digit_and_minus_is_a_token_of_its_own(template, number):
     text = f'{{"a": {number}, "b": {number}}}'
@@ -192,7 +190,6 @@ def history(thought: str, calls: list[tuple[str, int, int]], *, split: str, as_t
 CALLS = st.lists(st.tuples(st.sampled_from(["add", "subtract", "multiply"]), NUMBERS, NUMBERS), max_size=3)
 
 
-@settings(deadline=None)
 @given(
     thought=TEXTS.filter(bool),
     calls=CALLS,
@@ -212,7 +209,6 @@ def test_a_turn_is_rendered_again_as_the_very_tokens_that_were_sampled(
     assert template.encode(template.render(later, tools=TOOLS))[: len(following)] == following
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_text_is_written_back_to_the_letter(template, text):
     message = {"role": "assistant", "content": text}

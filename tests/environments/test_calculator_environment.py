@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollway.environments.base import Environment, named_rewards
@@ -90,13 +90,11 @@ def test_a_text_without_a_number_has_no_answer(text):
     assert read_answer(text) is None
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
 def test_the_last_number_of_a_text_is_the_answer(first, last):
     assert read_answer(f"First {first}, and so it is {last:,}.") == last
 
 
-@settings(deadline=None)
 @given(
     text=st.sampled_from(["The answer is 20.", "20", "The answer is 19.", "no idea"]),
     calls=st.integers(0, 4),

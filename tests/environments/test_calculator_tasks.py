@@ -8,7 +8,7 @@ from itertools import islice
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollway.environments.calculator.expressions import (
@@ -99,14 +99,12 @@ def test_an_unknown_split_is_refused_with_the_names_of_the_splits():
         make_tasks("validation")
 
 
-@settings(deadline=None)
 @given(EXPRESSIONS)
 def test_the_written_expression_keeps_tree_and_value(expression):
     assert eval(write(expression)) == evaluate(expression)
     assert canonical_of(write(expression)) == canonical(expression)
 
 
-@settings(deadline=None)
 @given(EXPRESSIONS)
 def test_every_inner_value_stays_below_a_million(expression):
     while not isinstance(expression, int):
@@ -115,7 +113,6 @@ def test_every_inner_value_stays_below_a_million(expression):
         expression = fill_in(expression, map(evaluate, ready(expression)))
 
 
-@settings(deadline=None)
 @given(EXPRESSIONS)
 def test_filling_in_step_by_step_takes_each_operation_once_and_keeps_the_value(expression):
     value, left = evaluate(expression), count_operations(expression)
@@ -125,7 +122,6 @@ def test_filling_in_step_by_step_takes_each_operation_once_and_keeps_the_value(e
     assert (expression, left) == (value, 0)
 
 
-@settings(deadline=None)
 @given(SIGNED, SIGNED, SIGNED)
 def test_swapped_summands_and_factors_are_one_expression_and_swapped_differences_are_two(a, b, c):
     inner = Operation("add", a, b)
@@ -136,7 +132,6 @@ def test_swapped_summands_and_factors_are_one_expression_and_swapped_differences
         assert canonical(Operation("subtract", a, b)) != canonical(Operation("subtract", b, a))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 3))
 def test_a_worded_question_names_the_operands_and_no_other_number(seed, operations):
     import re

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollway.environments.python_code.cases import parse_tests
@@ -37,20 +37,17 @@ def over_the_wire(value):
     return json.loads(json.dumps(encode(value)))
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_every_plain_value_agrees_with_itself_on_the_other_side(value):
     assert agrees(over_the_wire(value), Exactly(value))
     assert decode(over_the_wire(value)) == value
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_two_values_agree_just_when_python_calls_them_equal(one, other):
     assert agrees(over_the_wire(one), Exactly(other)) == (one == other)
 
 
-@settings(deadline=None)
 @given(
     VALUES,
     st.recursive(

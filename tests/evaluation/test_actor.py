@@ -271,7 +271,7 @@ async def test_what_ended_and_was_not_fetched_is_done_again_when_the_worker_dies
     deaths=st.integers(0, 8),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_job_is_lost_or_doubled_in_a_batch_whenever_its_worker_dies(
     count: int, places: int, concurrency: int, deaths: int, seed: int
 ) -> None:

@@ -120,7 +120,7 @@ async def finish(worker: SimulatedWorker, job: Job) -> Outcome:
     deaths=st.integers(0, 12),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_job_is_lost_or_doubled_however_many_workers_die(
     count: int, places: int, concurrency: int, deaths: int, seed: int
 ) -> None:
@@ -154,7 +154,7 @@ def test_no_job_is_lost_or_doubled_however_many_workers_die(
     concurrency=st.integers(1, 16),
     delay=st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_jobs_that_kill_their_worker_are_found_out_and_cost_no_other_job(
     poison: set[int], places: int, concurrency: int, delay: int
 ) -> None:

@@ -25,7 +25,7 @@ async def soon(awaitable: Awaitable[Any]) -> Any:
 
 
 @given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_fetch_is_bounded_and_a_long_line_travels_alone(sizes: list[int]) -> None:
     async def main() -> list[list[Ended]]:
         box, batches = Outbox(), []

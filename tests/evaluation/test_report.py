@@ -120,7 +120,7 @@ def test_what_a_model_wrote_is_text_wherever_it_stands():
     assert "{{ 7*7 }}" in page.text
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_gives_a_whole_page(said, named):
     trajectory = make_trajectory(named or "t")
@@ -198,7 +198,7 @@ def test_half_a_surrogate_pair_does_not_keep_the_report_from_being_written(tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, None, "cut"]), max_size=30), st.integers(0, 10), st.randoms())
 def test_the_sample_is_full_without_repeats_and_the_same_in_any_order(outcomes, most, random):
     records = []

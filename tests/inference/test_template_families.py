@@ -254,7 +254,7 @@ def writer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("writer", ["chatml", "glm", "gpt-oss", "mistral"], indirect=True)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_whatever_is_sampled_the_next_prompt_begins_with_it(
     writer: PromptWriter, data: st.DataObject

@@ -91,7 +91,7 @@ def test_any_mix_of_tags_and_brackets_is_read(name: str) -> None:
         parser.format.example,
     ]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.sampled_from(words), max_size=30), st.booleans())
     def check_mix(mix: list[str], lenient: bool) -> None:
         text = "".join(mix)

@@ -38,7 +38,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.text(characters), values, max_size=4), st.booleans(), st.integers(0, 3))
 def test_the_end_of_any_object_is_found(value: dict[str, Any], ascii: bool, indent: int) -> None:
     source = json.dumps(value, ensure_ascii=ascii, indent=indent or None)
@@ -175,7 +175,7 @@ def test_what_is_not_even_nearly_json_is_not_guessed(source: str) -> None:
     assert read_lenient(source, 0) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values)
 def test_python_literals_are_written_as_python_reads_them_and_read_back(value: Any) -> None:
     source = write_literal(value)

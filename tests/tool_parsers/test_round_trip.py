@@ -82,7 +82,7 @@ def round_trip(
 
 @pytest.mark.parametrize("name", list_parsers())
 def test_what_is_rendered_is_read_back(name: str, same_json: Callable[[Any, Any], bool]) -> None:
-    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
     @given(calls)
     def check(written: list[tuple[str, dict[str, Any]]]) -> None:
         assume(len(dict(written)) == len(written))  # one tool has one schema

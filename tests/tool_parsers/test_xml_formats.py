@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rollway.tool_parsers import ToolParser, get_parser
@@ -93,7 +93,7 @@ def read(parser: ToolParser, text: str, tools: list[dict] | None = None) -> list
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(calls=st.lists(st.tuples(names, arguments), min_size=1, max_size=3, unique_by=lambda call: call[0]))
 def test_what_is_rendered_is_read_as_the_same_calls(format: str, calls: list[tuple[str, dict]]) -> None:
     parser = get_parser(format)
@@ -117,7 +117,7 @@ def test_what_is_rendered_is_read_as_the_same_calls(format: str, calls: list[tup
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(words=st.text("ab c\n.é", min_size=1, max_size=20), body=tagged_text)
 def test_text_before_the_calls_is_kept(format: str, words: str, body: str) -> None:
     assume(words.strip())
@@ -184,7 +184,7 @@ def test_every_prefix_of_a_text_keeps_its_words_or_makes_the_whole_call(format: 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_mutation_of_a_text_raises_or_loses_words(format: str, data: st.DataObject) -> None:
     parser = get_parser(format)
@@ -212,7 +212,7 @@ class NoShortCut:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_the_short_cut_reads_what_the_reader_with_care_reads(format: str, data: st.DataObject) -> None:
     parser = get_parser(format)

@@ -61,7 +61,7 @@ def test_arguments_that_are_no_text_are_an_error() -> None:
         parse_arguments({"a": 1})  # type: ignore[arg-type]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
     with contextlib.suppress(InvalidArguments):
@@ -75,13 +75,13 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), json_values))
 def test_every_json_object_is_read_back_equal(value: dict[str, Any]) -> None:
     assert parse_arguments(json.dumps(value)) == value
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(json_values)
 def test_a_value_is_shown_in_one_short_line(value: Any) -> None:
     assert "\n" not in shown(value)

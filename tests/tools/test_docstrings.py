@@ -93,7 +93,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(pieces).map("".join))
 def test_no_text_crashes_the_parser(text: str) -> None:
     parse_docstring(text)

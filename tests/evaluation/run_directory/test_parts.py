@@ -14,7 +14,7 @@ from rollway.evaluation.run_directory import part_files
 
 
 @given(cut=st.integers(0, 400))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_part_cut_at_any_byte_loses_only_the_line_that_was_cut(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

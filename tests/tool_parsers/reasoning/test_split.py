@@ -59,7 +59,7 @@ words = st.text(alphabet="ab 1\n\t\r.{}\"'é🙂", max_size=30)
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("prefilled", [True, False])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(reasoning=words, content=st.none() | words)
 def test_what_join_writes_splits_back_to_the_letter(
     name: str, prefilled: bool, reasoning: str, content: str | None
@@ -70,7 +70,7 @@ def test_what_join_writes_splits_back_to_the_letter(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     text=st.lists(st.sampled_from(TAGS) | words, max_size=12).map("".join),
     prefilled=st.sampled_from([None, True, False]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.sandboxes import SandboxFileError
@@ -286,7 +286,7 @@ PARTS = st.lists(st.sampled_from(["a", "b", "c", "..", ".", "", "copy"]), min_si
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(
     copies=st.lists(
         st.lists(

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollway.tools.sandboxes import Sandbox, SandboxFileError
@@ -128,7 +128,7 @@ async def test_a_snapshot_keeps_every_time(sandbox: Sandbox) -> None:
     assert (await sandbox.exec(look)).stdout == before
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.dictionaries(st.text(), st.integers()), st.binary(max_size=300))), st.data())
 def test_frames_survive_any_cut(messages: list[tuple[dict[str, int], bytes]], data: st.DataObject) -> None:
     stream = b"".join(order(header, body) for header, body in messages)
@@ -159,7 +159,7 @@ def test_the_kept_part_is_the_beginning_and_the_end(pieces: list[bytes], limit: 
     assert kept.total == len(whole)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(["..", ".", "a", "b", "up", "out", "in", "abs", ""]), max_size=8))
 def test_whatever_the_path_nothing_outside_is_reached(tmp_path: Path, parts: list[str]) -> None:
     root = tmp_path / "workspace"

@@ -243,7 +243,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, warm=st.integers(0, 3), spare=st.none() | st.integers(1, 3), starts=st.integers(1, 3))
 def test_whatever_happens_none_is_handed_out_twice_none_is_leaked_and_most_holds(
     steps: list[str], warm: int, spare: int | None, starts: int
