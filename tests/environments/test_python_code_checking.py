@@ -38,7 +38,13 @@ TWICE = "def twice(x: List[int]) -> List[int]:\n    return x + x\n"
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    opened = await open_sandbox(SandboxSpec(backend="local"))
+    """Behind walls: in local, hostile solutions would see, and reach, all that runs on the machine."""
+    spec = SandboxSpec(backend="bubblewrap")
+    try:
+        check_backend(spec)
+    except UserError as error:
+        pytest.skip(str(error))
+    opened = await open_sandbox(spec)
     yield opened
     await opened.close()
 
@@ -162,22 +168,13 @@ while True:
 """
 
 
-async def test_a_process_that_outlives_the_rollout_cannot_answer_for_the_solution():
-    spec = SandboxSpec(backend="bubblewrap")  # in local it would see, and write to, all that runs here
-    try:
-        check_backend(spec)
-    except UserError as error:
-        pytest.skip(str(error))
-    sandbox = await open_sandbox(spec)
-    try:
-        await sandbox.write("watch.py", WATCHER.encode())
-        await sandbox.exec("python3 watch.py >/dev/null 2>&1 & while [ ! -e ready ]; do sleep 0.01; done")
-        waits = "import os\ndef double(x):\n    while not os.path.exists('written4'):\n        pass\n"
-        passed, cases = await share(sandbox, waits, timeout=60)
-        assert passed < cases
-        assert await sandbox.read("written4") == b""  # it did write where the answers go
-    finally:
-        await sandbox.close()
+async def test_a_process_that_outlives_the_rollout_cannot_answer_for_the_solution(sandbox):
+    await sandbox.write("watch.py", WATCHER.encode())
+    await sandbox.exec("python3 watch.py >/dev/null 2>&1 & while [ ! -e ready ]; do sleep 0.01; done")
+    waits = "import os\ndef double(x):\n    while not os.path.exists('written4'):\n        pass\n"
+    passed, cases = await share(sandbox, waits, timeout=60)
+    assert passed < cases
+    assert await sandbox.read("written4") == b""  # it did write where the answers go
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"#" * (MAX_SOLUTION + 1), "link", "folder", "pipe"])
