@@ -4,8 +4,13 @@ that only sleep do to the event loop: alone, and in real rollouts."""
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
 
 from benchmarks.engine import WARM_UP
 from benchmarks.measure import Lag, Stopwatch
@@ -60,13 +65,62 @@ async def trivial_calls() -> None:
 
 
 async def one_after_another() -> None:
-    """What a call costs when nothing else is in flight: two threads wake each other."""
+    """What a call costs when nothing else is in flight: two threads wake each other, on cores that sleep.
+
+    How much of it is the machine's is seen where both threads have one core, and by the barest of such calls.
+    """
+    anywhere = await each_way()
+    with on_one_core():
+        together = await each_way()
+    print("one after another, us CPU a call:   on all cores  on one core")
+    for name, reading in anywhere.items():
+        print(f"{name:<36}{reading:12.1f}{together[name]:13.1f}")
+
+
+async def each_way() -> dict[str, float]:
+    """CPU microseconds of a call, by what it is made with."""
     with ToolPool(8) as pool:
         ours = await microseconds_each(lambda: pool.call(trivial, timeout=10.0))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8))
     plain = await microseconds_each(lambda: asyncio.to_thread(trivial))
-    print("one after another:")
-    print(f"ToolPool.call, with a deadline    {ours:6.1f} us CPU a call")
-    print(f"asyncio.to_thread                 {plain:6.1f} us CPU a call")
+    with bare_thread() as call:
+        bare = await microseconds_each(call)
+    return {
+        "ToolPool.call, with a deadline": ours,
+        "asyncio.to_thread": plain,
+        "a queue to a thread, a wake back": bare,
+    }
+
+
+@contextmanager
+def bare_thread() -> Iterator[Callable[[], Awaitable[int]]]:
+    """The least that it takes to have a thread do something: no context, no deadline, no cancelling."""
+    loop = asyncio.get_running_loop()
+    asked: SimpleQueue[asyncio.Future[int] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (future := asked.get()) is not None:
+            loop.call_soon_threadsafe(future.set_result, trivial())
+
+    async def call() -> int:
+        future: asyncio.Future[int] = loop.create_future()
+        asked.put(future)
+        return await future
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield call
+    asked.put(None)
+    thread.join()
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Of this thread, and of those that it starts meanwhile."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 async def microseconds_each(call: Callable[[], Awaitable[object]]) -> float:
