@@ -35,9 +35,8 @@ def taking_the_place_of(path: Path, *, to_disk: bool = True) -> Iterator[IO[byte
     file = temporary.open("wb")
     try:
         yield file
-        file.flush()
         if to_disk:
-            os.fsync(file.fileno())
+            bring_to_disk(file)
         file.close()
         temporary.replace(path)
     except BaseException:
@@ -45,3 +44,13 @@ def taking_the_place_of(path: Path, *, to_disk: bool = True) -> Iterator[IO[byte
             file.close()
         temporary.unlink(missing_ok=True)
         raise
+
+
+def bring_to_disk(file: IO[bytes]) -> None:
+    """Wait until the disk has all that was written.
+
+    Raises:
+        OSError: it has not.
+    """
+    file.flush()
+    os.fsync(file.fileno())

@@ -14,7 +14,7 @@ import msgspec
 
 from rollway.errors import UserError, nearest
 from rollway.scoring.records import ScoreRow, ScoreSummary
-from rollway.whole_files import taking_the_place_of, write_whole
+from rollway.whole_files import bring_to_disk, taking_the_place_of, write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -50,7 +50,7 @@ class ScoreFiles:
         with ExitStack() as held:
             with self._told_in_one_line():
                 self.rows.parent.mkdir(exist_ok=True)
-                file = held.enter_context(taking_the_place_of(self.rows))
+                file = held.enter_context(taking_the_place_of(self.rows, to_disk=False))
 
             def write(row: ScoreRow) -> None:
                 with self._told_in_one_line():
@@ -58,7 +58,7 @@ class ScoreFiles:
 
             yield write
             with self._told_in_one_line():
-                file.flush()  # a disk that is full says so while the old score is whole
+                bring_to_disk(file)  # here: a disk that fails says so while the old score is whole
                 self.summary.unlink(missing_ok=True)  # that of the score which is replaced now
                 held.close()
 

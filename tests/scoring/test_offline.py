@@ -1,5 +1,6 @@
 """Scoring a stored run again: what was recorded stays, every rollout has one row, and nothing is made up."""
 
+import errno
 import os
 
 import pytest
@@ -269,3 +270,17 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_the_old_score(stored_run):
     assert stored_run.rows("mine") == rows
     assert read_score_summary(stored_run.path, "mine") == first
     assert sorted(os.listdir(stored_run.path / "scores")) == ["mine.jsonl", "mine.summary.json"]
+
+
+def test_a_disk_that_fails_at_the_end_leaves_the_old_score_and_its_numbers(stored_run, monkeypatch):
+    first = score(stored_run, "twice", name="mine")
+    rows = stored_run.rows("mine")
+
+    def fsync(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match=r"cannot write to .*scores: Input/output error"):
+        score(stored_run, "judged", name="mine", overwrite=True)
+    assert stored_run.rows("mine") == rows
+    assert read_score_summary(stored_run.path, "mine") == first
