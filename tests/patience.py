@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from scripted_server import ScriptedServer
 
 LIMITS = (0.3, 3.0, 30.0)  # seconds
 
@@ -19,3 +20,11 @@ async def with_time_to_arrive(attempt: Callable[[float], Awaitable[bool]]) -> No
         if await attempt(limit):
             return
     pytest.fail(f"nothing arrived within {LIMITS[-1]} s")
+
+
+async def arrived_and_was_aborted(server: ScriptedServer) -> bool:
+    """Did the request that was given up arrive? Then the server is waited for, until nothing of it runs."""
+    arrived = bool(server.requests)
+    if arrived:
+        await server.until(lambda s: s.aborted == 1 and s.running == 0)
+    return arrived

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rollway.errors import UserError
+from rollway.errors import UserError, in_short
 
 
 def check_argument(environment: str, name: str, value: Any, kind: Any, wanted: str) -> None:
@@ -26,6 +26,6 @@ def check_argument(environment: str, name: str, value: Any, kind: Any, wanted: s
     try:
         msgspec.convert(os.fspath(value) if isinstance(value, os.PathLike) else value, kind)
     except msgspec.ValidationError:
-        shown = repr(value)
-        shown = f"{shown[:80]}..." if len(shown) > 80 else shown
-        raise UserError(f"{environment}: environment_args.{name} must be {wanted}, not {shown}") from None
+        raise UserError(
+            f"{environment}: environment_args.{name} must be {wanted}, not {in_short(value)}"
+        ) from None

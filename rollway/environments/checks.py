@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from rollway.environments.base import Environment, Reward, environment_name
-from rollway.errors import UserError
+from rollway.errors import UserError, in_short
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
 
@@ -106,7 +106,6 @@ def _is_list(value: Any) -> bool:
 
 
 def _wrong(environment: Environment, name: str, value: Any, wanted: str, entry: Any = None) -> UserError:
-    shown = repr(value if entry is None else entry)
-    shown = f"{shown[:80]}..." if len(shown) > 80 else shown
+    shown = in_short(value if entry is None else entry)
     what = f"is {shown}; it must be" if entry is None else f"holds {shown}; it must hold"
     return UserError(f"environment {environment_name(environment)!r}: its {name} {what} {wanted}")

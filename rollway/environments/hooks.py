@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from rollway.environments.base import Environment, Task
+from rollway.errors import in_short
 from rollway.limits import Limits
 from rollway.tools import Tool
 from rollway.trajectory import Message
@@ -70,6 +71,4 @@ def _is_list(value: Any) -> bool:
 
 
 def _wrong(hook: str, returned: Any, wanted: str) -> TypeError:
-    shown = repr(returned)
-    shown = f"{shown[:80]}..." if len(shown) > 80 else shown
-    return TypeError(f"{hook} returned {shown}; it must return {wanted}")
+    return TypeError(f"{hook} returned {in_short(returned)}; it must return {wanted}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from patience import with_time_to_arrive
+from patience import arrived_and_was_aborted, with_time_to_arrive
 from scripted_server import ScriptedRequest, ScriptedServer, Step, after, error, hang, hang_up, reply
 
 from rollway.inference import (
@@ -344,9 +344,7 @@ async def test_a_server_that_hangs_is_given_up_at_the_total_deadline_and_left_wi
             async with client(server, timeouts=Timeouts(total=limit)) as c:
                 with pytest.raises(ServerUnreachable, match=r"timeouts\.total") as raised:
                     await c.generate(ask())
-                arrived = bool(server.requests)
-                if arrived:
-                    await server.until(lambda s: s.aborted == 1 and s.running == 0)
+                arrived = await arrived_and_was_aborted(server)
             assert len(server.requests) <= len(raised.value.attempts) == 1
             return arrived
 
@@ -395,10 +393,7 @@ async def test_the_requests_deadline_bounds_a_try_and_aborts_it_on_the_server() 
             async with asyncio.timeout(limit + 30.0):
                 with pytest.raises(ServerUnreachable, match="deadline of the request"):
                     await c.generate(ask(deadline=time.monotonic() + limit))
-            arrived = bool(server.requests)
-            if arrived:
-                await server.until(lambda s: s.aborted == 1 and s.running == 0)
-            return arrived
+            return await arrived_and_was_aborted(server)
 
     await with_time_to_arrive(attempt)
 

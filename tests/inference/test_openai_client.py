@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from patience import with_time_to_arrive
+from patience import arrived_and_was_aborted, with_time_to_arrive
 from scripted_server import ScriptedServer, Step, error, hang, hang_up, reply
 
 from rollway.inference import (
@@ -149,9 +149,7 @@ async def test_a_hanging_provider_is_given_up_and_left_with_nothing_running(
             async with client(server, timeouts=times(limit)) as c:
                 with pytest.raises(ServerUnreachable, match="timeouts"):
                     await c.generate(ask())
-                arrived = bool(server.requests)
-                if arrived:
-                    await server.until(lambda s: s.aborted == 1 and s.running == 0)
+                arrived = await arrived_and_was_aborted(server)
             assert len(server.requests) <= 1
             return arrived
 
@@ -163,10 +161,7 @@ async def test_the_requests_deadline_aborts_the_request() -> None:
         async with ScriptedServer([hang()]) as server, client(server) as c:
             with pytest.raises(ServerUnreachable, match="deadline"):
                 await c.generate(ask(deadline=time.monotonic() + limit))
-            arrived = bool(server.requests)
-            if arrived:
-                await server.until(lambda s: s.aborted == 1 and s.running == 0)
-            return arrived
+            return await arrived_and_was_aborted(server)
 
     await with_time_to_arrive(attempt)
 
