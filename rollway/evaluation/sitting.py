@@ -94,11 +94,7 @@ async def drive(
         give_up=lambda job, why: _given_up(plan, job, why, where="worker"),
         stop_after_failures=config.stop_after_failures,
     )
-    done = f", {len(run.done)} of them on record" if run.done else ""
-    console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
-    for warning in _warnings(plan):
-        console.print(warning, highlight=False, soft_wrap=True)
-        _log.warning(warning)
+    _announce(plan, len(run.done), console)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
     problem: str | None = None
     with (
@@ -120,6 +116,15 @@ async def drive(
             unsaved = _close(shelf, plan.path)
     seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
+
+
+def _announce(plan: Plan, on_record: int, console: Console) -> None:
+    """Tell what is going to be done, and what is to be known of it."""
+    done = f", {on_record} of them on record" if on_record else ""
+    console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
+    for warning in _warnings(plan):
+        console.print(warning, highlight=False, soft_wrap=True)
+        _log.warning(warning)
 
 
 def _warnings(plan: Plan) -> list[str]:
