@@ -10,10 +10,15 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check
+# More than there are cores: tests wait more than they compute.
+TEST_PROCESSES ?= 4
 SANDBOX_PROGRAMS := bwrap git podman runc busybox
 SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 
-.PHONY: demo test test-vllm sandboxes lint bench clean
+# Hundreds of processes that the tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-install test-vllm sandboxes lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -56,7 +61,12 @@ demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
 test: lint sandboxes
-	$(VENV)/bin/python -m pytest -m 'not vllm and not torch'
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder \
+		-m 'not vllm and not torch and not install'
+
+# The wheel, with all that it asks for, in an empty environment.
+test-install: $(STAMP)
+	$(VENV)/bin/python -m pytest -m install
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(VLLM_VENV)/bin/python -m pytest -m torch --timeout=1500 tests/embedded tests/inference

@@ -81,7 +81,7 @@ def state(pid: int) -> str:
 
 
 async def test_a_killed_worker_costs_no_rollout_and_doubles_none(
-    config, gated, stored, tmp_path: Path
+    ray_cluster, config, gated, stored, tmp_path: Path
 ) -> None:
     gate = gated(free=30)
     async with ScriptedServer(gate) as server:

@@ -20,7 +20,6 @@ from scripted_server import ScriptedRequest, ScriptedServer, reply
 from rollway.errors import UserError
 from rollway.evaluation import evaluate_async
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.ray_backend import connected
 from rollway.trajectory import StopReason, Trajectory
 
 RAW = Path(__file__).parents[1] / "tools" / "mcp" / "raw_server.py"
@@ -339,20 +338,19 @@ async def test_a_rollout_that_failed_before_its_server_was_there_fails_in_the_re
 
 @pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 async def test_through_ray_lists_reach_the_record_and_every_worker_of_the_replay(
-    config: Config, replay_of: Config, stored: Any, servers: Servers, tmp_path: Path
+    ray_cluster: Any, config: Config, replay_of: Config, stored: Any, servers: Servers, tmp_path: Path
 ) -> None:
     policy = calling([("time_get_current_time", TOKYO), ("pid", {})])
     tools = {"mcp": [servers.clock(), servers.raw("raw", "signed", scope="rollout")], "record": True}
     ray = {"workers": 2, "concurrency": 2, "ray": {"cpus_per_worker": 0}}
     async with ScriptedServer(policy) as recorder, ScriptedServer(policy) as replayer:
         record = config(recorder, tools=tools, **ray)
-        with connected(record):  # for both runs: each has workers of its own all the same
-            assert (await asyncio.wait_for(evaluate_async(record), 500)).finished == 6
-            assert len(tool_lists(tmp_path / "run")) == 1 + 6
-            servers.take_away()
-            started = servers.starts
-            replay = replay_of(replayer, tools, **ray)
-            assert (await asyncio.wait_for(evaluate_async(replay), 500)).finished == 6
+        assert (await asyncio.wait_for(evaluate_async(record), 500)).finished == 6
+        assert len(tool_lists(tmp_path / "run")) == 1 + 6
+        servers.take_away()
+        started = servers.starts
+        replay = replay_of(replayer, tools, **ray)
+        assert (await asyncio.wait_for(evaluate_async(replay), 500)).finished == 6
     assert servers.starts == started
     assert results(stored(tmp_path / "again")) == results(stored(tmp_path / "run"))
     assert offered(replayer) == offered(recorder)
