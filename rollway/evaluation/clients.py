@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
@@ -107,7 +109,7 @@ async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
         found: dict[str, Any] = {"name": client.model}
         if isinstance(client, ChatClient) and config.model.folder is None and client.folder is not None:
             found["folder"] = str(client.folder)
-        return config.model.model_copy(update=found)
+        return msgspec.structs.replace(config.model, **found)
     except InferenceError as error:
         raise UserError(str(error)) from None
     finally:

@@ -176,9 +176,9 @@ def _found_policy(config: EvalConfig) -> EvalConfig:
     folder = find_policy(policy)
     if policy in list_policies():
         return config
-    return config.model_copy(update={"model": config.model.model_copy(update={"policy": str(folder)})})
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, policy=str(folder)))
 
 
 def named_model(config: EvalConfig, name: str | None) -> EvalConfig:
     """``config`` with the model's name filled in."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, name=name))

@@ -91,21 +91,19 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 @asynccontextmanager
 async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str]]]:
     """The model's server, started where it is ours, workers that talk to it, and what was chosen for it."""
-    config = plan.config
-    if config.model.policy is None:
-        config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
+    config, policy = plan.config, plan.config.model.policy
+    if policy is None:
+        config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
-        starting = (
-            await stack.enter_async_context(starting_server(config.model)) if config.model.policy else None
-        )
+        starting = await stack.enter_async_context(starting_server(config.model)) if policy else None
         if config.workers:
             stack.enter_context(connected(config))
         if starting is not None:
-            model = config.model.model_copy(update={"base_url": await starting})
-            config = config.model_copy(update={"model": model})
-            config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
-        config, choices = choose_formats(config)
+            model = msgspec.structs.replace(config.model, base_url=await starting)
+            config = msgspec.structs.replace(config, model=model)
+            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+        config, choices = choose_formats(config, policy)
         spec = WorkerSpec(
             config.as_dict(),
             plan.api_key,

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
 from rollway.environments.base import Environment, environment_name, named_rewards
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig, SandboxConfig
@@ -68,7 +70,7 @@ def _refuse_without_sandbox(config: EvalConfig, environment: Environment, toolse
     if config.tools.replay is not None:
         needs = []  # no tool runs
     needs += [f"reward {each.name!r}" for each in named_rewards(environment) if needs_sandbox(each.function)]
-    settings = {name: field.default for name, field in SandboxConfig.model_fields.items()}
+    settings = msgspec.structs.asdict(SandboxConfig())
     set_here = [
         f"sandbox.{name}" for name, default in settings.items() if default != getattr(config.sandbox, name)
     ]

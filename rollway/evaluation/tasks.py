@@ -164,10 +164,11 @@ def _ids(rows: Any, limit: int | None, where: str) -> Iterator[Any]:
 def _chosen(positions: dict[str, int], config: EvalConfig, name: str, split: str) -> dict[str, int]:
     if config.task_ids is None:
         return positions
-    for task_id in config.task_ids:
+    asked = [str(task_id) for task_id in config.task_ids]
+    for task_id in asked:
         if task_id not in positions:
             raise UserError(
                 f"task_ids: environment {name!r} has no task {task_id!r} in split {split!r}"
                 f"{nearest(task_id, positions)}"
             )
-    return {task_id: positions[task_id] for task_id in config.task_ids}
+    return {task_id: positions[task_id] for task_id in asked}

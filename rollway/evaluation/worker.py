@@ -48,7 +48,7 @@ class RolloutWorker:
     """Runs jobs. Open it inside the event loop that it is to run on, close it when done."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._config = EvalConfig.model_validate(spec.config)
+        self._config = msgspec.convert(spec.config, EvalConfig)
         self._api_key = spec.api_key
         self._decode = open_decode(self._config.model)
         self._environment: Environment = load_environment(

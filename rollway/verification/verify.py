@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from rollway.errors import UserError
 from rollway.evaluation.clients import check_server, read_api_key
 from rollway.evaluation.config import EvalConfig
@@ -150,8 +152,8 @@ def _some_jobs(survey: Survey, jobs: Iterator[Job], path: Path) -> Iterator[Job]
 async def _verify(config: EvalConfig, survey: Survey, jobs: Iterator[Job], plan: _Plan) -> VerificationReport:
     api_key = read_api_key(config)
     async with _served(config) as base_url:
-        model = config.model.model_copy(update={"base_url": base_url})
-        model = await check_server(config.model_copy(update={"model": model}), api_key)
+        model = msgspec.structs.replace(config.model, base_url=base_url)
+        model = await check_server(msgspec.structs.replace(config, model=model), api_key)
         async with PromptScorer(
             base_url, model.name or "", api_key, timeouts=model.timeouts, retry=model.retry
         ) as scorer:

@@ -124,7 +124,10 @@ def test_mistakes_in_the_configuration(complaint, tmp_path: Path, environment_fi
     (tmp_path / "unknown.yaml").write_text("environment: calculator\nlimits:\n  max_turn: 3\n")
     assert "limits.max_turn: unknown field (did you mean 'max_turns'?)" in complaint("eval", "unknown.yaml")
     assert "(did you mean 'samples'?)" in complaint("eval", "calculator", "--set", "sample=3")
-    assert "samples: should be a valid integer" in complaint("eval", "calculator", "--set", "samples=lots")
+    lots = complaint("eval", "calculator", "--set", "samples=lots")
+    assert lots == "the command line: samples: should be a whole number of at least 1, not 'lots'"
+    none = complaint("eval", "calculator", "--max-turns", "0")
+    assert none == "the command line: limits.max_turns: must be positive or null, got 0"
     assert "(did you mean 'hermes'?)" in complaint("eval", "calculator", "--tool-parser", "hermse")
     assert "variable NO_SUCH_KEY is not set" in complaint(
         "eval", "calculator", "--api-key-env", "NO_SUCH_KEY"

@@ -88,7 +88,7 @@ def rollouts(tmp_path: Path) -> Callable[..., Any]:
                 "concurrency": 4,
                 "out": str(out),
             }
-            config = EvalConfig.model_validate({**fields, **changes})
+            config = EvalConfig(**{**fields, **changes})
             await evaluate_async(config)
         return list(read_trajectories(out))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
@@ -167,7 +168,7 @@ async def test_the_first_interrupt_stops_cleanly_and_the_rest_is_done_later(
 
 async def test_a_wrong_model_name_leaves_no_run_behind(policy, config: Config, tmp_path: Path) -> None:
     settings = config(policy)
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": "gpt-5"})})
+    settings = msgspec.structs.replace(settings, model=msgspec.structs.replace(settings.model, name="gpt-5"))
     with pytest.raises(UserError, match=r"gpt-5.*scripted"):
         await evaluate_async(settings)
     assert not (tmp_path / "run").exists()
