@@ -12,13 +12,15 @@ INSPECT_STAMP := $(INSPECT_VENV)/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check
 # More than there are cores: tests wait more than they compute.
 TEST_PROCESSES ?= 4
+IN_PROCESSES := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+HERE := not vllm and not torch and not install
 SANDBOX_PROGRAMS := bwrap git podman runc busybox
 SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 
 # Hundreds of processes that the tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-install test-vllm sandboxes lint bench clean
+.PHONY: demo test check test-install test-vllm sandboxes lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -61,8 +63,11 @@ demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
 test: lint sandboxes
-	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder \
-		-m 'not vllm and not torch and not install'
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)'
+
+# Lint, and what is quick and near the change: in half a minute.
+check: lint
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) --at-most 12 -m '$(HERE)' $$($(VENV)/bin/python tests/near_change.py)
 
 # The wheel, with all that it asks for, in an empty environment.
 test-install: $(STAMP)

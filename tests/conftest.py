@@ -6,6 +6,7 @@ The suite runs in several processes. Tests that share what takes seconds to make
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -28,8 +29,23 @@ for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "T
     os.environ.pop(name, None)
 os.environ["TERM"] = "xterm"
 
+BEGUN = pytest.StashKey[float]()
+"""When the first test of a process began, on the monotonic clock."""
+
 SHARED = {"ray_cluster": "ray", "podman_variables": "podman"}
 """Fixtures that many files use and that are slow to make, with the group that runs in one process."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--at-most", type=float, metavar="SECONDS", help="skip the tests that have not begun by then"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    seconds, now = item.config.getoption("--at-most"), time.monotonic()
+    if seconds is not None and now - item.config.stash.setdefault(BEGUN, now) > seconds:
+        pytest.skip(f"not begun within {seconds:g} s")
 
 
 @pytest.hookimpl(tryfirst=True)
