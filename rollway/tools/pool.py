@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from rollway.statistics import percentiles
 from rollway.tools.async_calls import AsyncCounts, call_async
-from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats, percentile
+from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.thread_calls import LoopCalls, ThreadCall
 from rollway.tools.workers import Workers
 
@@ -147,7 +148,7 @@ class ToolPool:
     def stats(self) -> PoolStats:
         """How the pool stands now."""
         counts = self._workers.counts()
-        waits = sorted(counts.waits)
+        p50, p90, p99 = percentiles(counts.waits, [50, 90, 99]) or [0.0, 0.0, 0.0]
         processes = self._processes
         return PoolStats(
             size=counts.size,
@@ -158,9 +159,9 @@ class ToolPool:
             written_off=counts.given_up + self._async.hanging,
             late=counts.late + self._async.late,
             completed=counts.completed + self._async.completed + (processes.completed if processes else 0),
-            wait_p50=percentile(waits, 0.5),
-            wait_p90=percentile(waits, 0.9),
-            wait_p99=percentile(waits, 0.99),
+            wait_p50=p50,
+            wait_p90=p90,
+            wait_p99=p99,
         )
 
     def close(self, timeout: float = 0.0) -> bool:

@@ -15,7 +15,7 @@ from typing import Self
 
 import msgspec
 
-from rollway.tools.pool_records import percentile
+from rollway.statistics import percentiles
 from rollway.tools.sandboxes.opening import open_sandbox
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxError
 from rollway.tools.sandboxes.reaping import reap_dead_workers
@@ -130,7 +130,7 @@ class SandboxPool:
 
     def stats(self) -> SandboxPoolStats:
         """How the pool stands now."""
-        waits = sorted(self._waits)
+        p50, p90, longest = percentiles(self._waits, [50, 90, 100]) or [0.0, 0.0, 0.0]
         return SandboxPoolStats(
             ready=len(self._ready),
             starting=len(self._starting),
@@ -141,9 +141,9 @@ class SandboxPool:
             failed=self._failed,
             died=self._died,
             close_failed=self._close_failed,
-            wait_p50=percentile(waits, 0.5),
-            wait_p90=percentile(waits, 0.9),
-            wait_max=waits[-1] if waits else 0.0,
+            wait_p50=p50,
+            wait_p90=p90,
+            wait_max=longest,
         )
 
     async def close(self) -> None:
