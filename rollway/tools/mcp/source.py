@@ -19,7 +19,7 @@ from rollway.tools.definition import Tool, ToolFailed, ToolOutput
 from rollway.tools.mcp.connection import Connection, McpServerFailed, NoAnswer, connect
 from rollway.tools.mcp.content import read_result
 from rollway.tools.mcp.listing import ListedTool, ToolSource, make_tools
-from rollway.tools.mcp.server import McpServer, check_mcp_servers
+from rollway.tools.mcp.server import McpServer, check_mcp_servers, require_extra
 
 PROBE_SECONDS = 5.0  # that a server has to show that it is alive
 FIRST_DELAY, MOST_DELAY = 0.5, 30.0  # seconds before a start, from the second in a row on; doubled each time
@@ -146,8 +146,10 @@ async def open_mcp(server: McpServer) -> McpSource:
     """Start or reach a server, and make tools of its tools.
 
     Raises:
-        UserError: it does not start, or its tools cannot be used; one line says which and why.
+        UserError: it does not start, its tools cannot be used, or the extra ``mcp`` is not installed; one
+            line says which and why.
     """
+    require_extra()
     try:
         connection = await connect(server)
     except McpServerFailed as error:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import time
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -343,6 +345,26 @@ async def test_a_start_that_fails_closes_the_servers_that_did_start(raw: Raw, en
 def test_what_cannot_be_started_is_one_line_before_anything_starts(fields: Any, told: str) -> None:
     with pytest.raises(UserError, match="^MCP server 'x': " + told):
         check_mcp_servers([McpServer(name="x", **fields)])
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "lacking"),
+    [
+        ("mcp", None, "no package 'mcp'"),
+        ("httpx2", None, "no package 'httpx2'"),
+        ("mcp", types.ModuleType("mcp"), "only a package 'mcp' older than 2.0"),
+    ],
+)
+async def test_without_the_extra_one_line_names_it_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, raw: Raw, package: str, module: Any, lacking: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, module)
+    told = re.escape(f"MCP servers need an extra, and there is {lacking}: pip install 'rollway[mcp]'")
+    with pytest.raises(UserError, match=f"^{told}$"):
+        check_mcp_servers([raw()])
+    with pytest.raises(UserError, match=f"^{told}$"):
+        await open_mcp(raw())
+    check_mcp_servers([])
 
 
 @pytest.mark.parametrize(
