@@ -71,13 +71,13 @@ def test_a_server_that_breaks_shows_the_end_of_its_log(
     policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    with pytest.raises(LaunchFailed, match=r"exit code 1; its log ends:\n(.|\n)*encodings"):
+    with pytest.raises(LaunchFailed, match=r"exited with code 1; the end of its log:\n(.|\n)*encodings"):
         with launch_embedded_sync(str(policy_folder)):
             pass
 
 
 def test_a_server_that_does_not_answer_in_time_is_given_up(policy_folder: Path) -> None:
-    with pytest.raises(LaunchFailed, match="did not answer in time"):
+    with pytest.raises(LaunchFailed, match="did not start in time"):
         with launch_embedded_sync(str(policy_folder), startup_timeout=0.0):
             pass
 
