@@ -45,7 +45,7 @@ def test_a_key_is_sent_and_never_stored(
     assert not [text for text in texts if b"sk-very-secret" in text]
 
 
-def test_a_run_is_gone_on_with_by_its_directory_alone(
+def test_a_run_is_resumed_by_its_directory_alone(
     environment_file: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
@@ -106,7 +106,7 @@ def test_a_failed_run_is_exit_code_1(environment_file: str, server_url: str, cap
 
 def test_mistakes_in_what_to_run(complaint, environment_file: str, tmp_path: Path) -> None:
     assert "(did you mean 'calculator'?)" in complaint("eval", "calculater")
-    assert "give an environment or a config, as in: rollway eval calculator" in complaint("eval")
+    assert "no environment or config given; try: rollway eval calculator" in complaint("eval")
     assert "nowhere.py: give an environment's file as" in complaint("eval", "nowhere.py")
     assert "no config file nowhere.yaml" in complaint("eval", "nowhere.yaml")
     (tmp_path / "empty.py").write_text("x = 1\n")
@@ -151,4 +151,6 @@ def test_mistakes_about_the_run_directory(
     assert "run of another configuration: samples was 1 and is now 3" in other
     assert "not empty and no run directory" in complaint("eval", environment_file, "--out", ".")
     assert "no run directory" in complaint("eval", "--resume", "nowhere")
-    assert "--resume DIR is the whole of it" in complaint("eval", environment_file, "--resume", "run")
+    assert "--resume DIR takes no environment and no --out" in complaint(
+        "eval", environment_file, "--resume", "run"
+    )

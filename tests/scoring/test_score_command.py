@@ -38,7 +38,7 @@ def test_a_function_of_a_file_can_be_compared_with_an_earlier_score(stored_run, 
     [
         (["{run}-2"], "no run directory"),
         (["{run}", "--reward", "{dir}/my_rewards.py:twise"], "did you mean 'twice'?"),
-        (["{run}", "--ray-address", "auto"], "--ray-address needs --workers"),
+        (["{run}", "--ray-address", "auto"], "--ray-address requires --workers"),
         (["{run}", "--workers", "-1"], "--workers"),
         (["{run}", "--workers", "1", "--ray-address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
     ],
