@@ -147,7 +147,7 @@ def _print(summary: ScoreSummary, console: Console) -> None:
 
 
 def _rollouts(summary: ScoreSummary) -> list[str]:
-    told = f"{summary.on_record:,} on record, {summary.scored:,} scored"
+    told = f"{summary.on_record:,} on disk, {summary.scored:,} scored"
     if summary.missing:
         told += f", {summary.missing:,} missing"
     if summary.torn_lines:

@@ -67,10 +67,10 @@ def test_a_logprob_that_is_not_the_policys_exits_1(
     run = copy_of(make_less_likely)
     assert main(["verify", str(run)]) == 1
     printed = capsys.readouterr().out
-    assert "largest difference 0.5 is above the bound 0.0001" in " ".join(printed.split())
+    assert "largest difference 0.5 exceeds the limit 0.0001" in " ".join(printed.split())
     assert "worst" in printed
     assert main(["verify", str(run), "--max-difference", "0.6", "--mean-difference", "0.1"]) == 0
-    assert "(bound 0.6)" in capsys.readouterr().out
+    assert "(limit 0.6)" in capsys.readouterr().out
 
 
 def test_a_context_that_is_not_the_prompt_exits_1_whatever_the_bounds(

@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(
     ("arguments", "words"),
     [
         (["nowhere"], "unknown policy 'nowhere'"),
-        (["{tmp}"], "has no config.json: it is no model folder"),
+        (["{tmp}"], "has no config.json, so it is not a model folder"),
         (["{policy}", "--max-model-len", "5000"], "max_model_len must be between 2 and the model's 1024"),
         (["{policy}", "--tool-parser", "hermess"], "did you mean 'hermes'"),
         (["{policy}", "--reasoning-parser", "qwen33"], "did you mean 'qwen3'"),

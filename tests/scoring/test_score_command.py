@@ -13,7 +13,7 @@ def typed(capsys, *words):
 def test_it_prints_the_score_the_comparison_and_where_the_rows_are(stored_run, capsys):
     code, told = typed(capsys, stored_run.path)
     assert code == 0
-    assert "6 on record, 5 scored" in told.out
+    assert "6 on disk, 5 scored" in told.out
     assert "1 failed: rollout: model_error" in told.out
     assert "0.800" in told.out
     assert "difference  -0.250" in told.out
