@@ -101,7 +101,7 @@ class PromptChain:
         """
         ids = turn.token_ids
         if not ids or not self.sampled:
-            raise ValueError(f"turn {turn.index} has no sampled token to take off")
+            raise ValueError(f"turn {turn.index} has no sampled token to drop")
         paired = turn.logprobs is not None and len(turn.logprobs) == len(ids)
         turn.dropped_stop = DroppedToken(ids[-1], turn.logprobs[-1] if turn.logprobs and paired else None)
         turn.token_ids = ids[:-1]

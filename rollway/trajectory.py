@@ -42,7 +42,7 @@ class StopReason(StrEnum):
 FAILURES = frozenset(
     {StopReason.CANCELLED, StopReason.SUSPENDED, StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR}
 )
-"""Stop reasons of rollouts that say nothing about the policy: not scored, and done again on resume."""
+"""Stop reasons of rollouts that say nothing about the policy: not scored, and retried on resume."""
 
 
 class ToolErrorKind(StrEnum):

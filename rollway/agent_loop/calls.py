@@ -86,7 +86,7 @@ class TurnCalls:
 
     def answer_cut_off(self, calls: Sequence[ToolCall], errors: Sequence[ParseError], turn: Turn) -> None:
         """Answer calls of a reply that is not whole, without running them. Of those that could not be read
-        the model is told nothing: it is not asked again."""
+        the model gets no message, because it is not asked again."""
         self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
         self.leave_unread(errors, turn, why=f"the reply ended with {turn.finish_reason!r}")
 
@@ -171,7 +171,7 @@ def _cut_off(call: ToolCall, turn: Turn) -> ExecutedCall:
         call,
         turn=turn.index + 1,
         kind=ToolErrorKind.CANCELLED,
-        error=f"the reply ended with {turn.finish_reason!r}, so the call may not be whole",
+        error=f"the reply ended with {turn.finish_reason!r}, so the call may be incomplete",
         told="Not run: the reply was cut off.",
     )
 

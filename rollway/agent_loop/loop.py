@@ -1,6 +1,6 @@
-"""The loop as its user sees it: what rollouts are done with, and one call that does one.
+"""The public loop: its settings, and one call that runs one rollout.
 
-The invariant: however a rollout ends, its record is finished: it has a stop reason, sequences and timing.
+The invariant: however a rollout ends, its record is complete: it has a stop reason, sequences and timing.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from rollway.trajectory import Message, StopReason, Trajectory, TrajectoryTiming
 
 
 class AgentLoop:
-    """Runs one conversation at a time per call of `run`; any number of calls may be in flight.
+    """Runs one conversation per call of `run`; any number of calls may be in flight.
 
-    ``tool_parser`` names the format in which calls are read from the text when the server did not parse
-    them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
-    text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
-    ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
-    same text otherwise. ``execute`` stands around every call: to record it, or to replay a record.
+    ``tool_parser`` names the format of tool calls that the server did not parse; ``None`` parses none.
+    ``reasoning_parser`` names the format of reasoning that the server did not split off; ``None`` leaves it
+    in the content, where calls in it are ignored. ``decode`` (a tokenizer's, special tokens kept) lets
+    `Turn.prompt_fit` recognize a prompt that only splits the same text differently. ``execute`` wraps every
+    call, to record it or to replay a recording.
 
-    ``approval`` is asked before a call runs. ``keep_results`` writes a result that is too long to show
-    (`Limits.max_result_chars`) whole into the rollout's sandbox, and tells the model where.
+    ``approval`` decides before a call runs. ``keep_results`` writes the full text of a result that exceeds
+    `Limits.max_result_chars` into the rollout's sandbox, and names the file in the result.
 
     Raises:
-        UserError: there is no such parser.
+        UserError: unknown parser.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AgentLoop:
         self.execute = execute
         self.parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
         if len(self.tools) and pool is None:
-            raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
+            raise ValueError("AgentLoop has tools but no pool; pass pool=ToolPool(64)")
         self.pool = pool or ToolPool(1)  # which starts no thread where there is nothing to run
 
     async def run(
@@ -77,25 +77,25 @@ class AgentLoop:
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
-        A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
-        whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
-        short) is gone on with: ``messages`` begin with its own, and its calls and tokens count towards the
-        limits. ``done`` is asked after each turn's tool results; one that raises ends the rollout as an
-        environment error. ``context`` goes to the tools that ask for
-        it; ``None`` is a new one, its random numbers seeded by the trajectory's seed.
+        A given ``trajectory`` is filled in place, so that its owner has the partial record whatever happens.
+        If it has turns (a branch, see `rollway.branching`, or an interrupted rollout), the run resumes it:
+        ``messages`` must begin with its own, and its calls and tokens count towards the limits. The loop
+        calls ``done`` after each turn's tool results; if it raises, the rollout ends with an environment
+        error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
+        seeded by the trajectory's seed.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
-            UserError: results are to be kept, and there is no sandbox.
-            asyncio.CancelledError: the caller cancelled. The record is whole up to that moment, with
-                stop reason ``cancelled``, and the request and tools in flight have been cancelled.
+            UserError: ``keep_results`` is set, but there is no sandbox.
+            asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
+                stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """
         if trajectory is None:
             trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
         context = context or _new_context(trajectory)
         context.tool_timeout = self.limits.tool_timeout
         if self.keep_results and context.sandbox is None:
-            raise UserError("keep_results needs a sandbox to keep them in, and the rollout has none")
+            raise UserError("keep_results requires a sandbox, but the rollout has none")
         covered = covered_messages(trajectory, messages)
         before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]

@@ -18,7 +18,7 @@ SERVER_GAVE_UP = frozenset({"abort", "error"})
 
 
 def reached_limit(limits: Limits, *, turns: int, tokens_left: int | None) -> StopReason | None:
-    """The limit that forbids another turn after so many; ``None``: there may be one."""
+    """The limit that forbids another turn; ``None`` if there may be one."""
     if limits.max_turns is not None and turns >= limits.max_turns:
         return StopReason.MAX_TURNS
     if tokens_left is not None and tokens_left <= 0:

@@ -1,8 +1,8 @@
-"""What a user writes: tasks, a prompt, tools and rewards. Everything else is the engine's.
+"""What a user writes: tasks, a prompt, tools and rewards. The engine does everything else.
 
-An environment holds no state of a rollout. Whatever one rollout needs for itself is made by ``setup``, or
-is the sandbox that the engine opens for it, handed to the hooks and the tools, and gone afterwards; so one
-Environment object serves thousands of rollouts at a time.
+An environment holds no state of a rollout. ``setup`` creates what one rollout needs, and the engine opens
+its sandbox; hooks and tools receive both, and both are gone after the rollout. So one Environment object
+serves thousands of rollouts at a time.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Task = Mapping[str, Any]
 
 RewardFunction = Callable[..., float | bool | Awaitable[float | bool]]
 """``(trajectory, task) -> value``, or ``(trajectory, task, sandbox) -> value`` with a parameter of just this
-name, which is the sandbox as the rollout left it. Raising means "not scored", never 0."""
+name, which is the sandbox as the rollout left it. If it raises, the rollout is not scored; it is never 0."""
 
 
 class Reward(msgspec.Struct, frozen=True):
-    """A reward function with a weight and a name of its own."""
+    """A reward function with its weight and name."""
 
     function: RewardFunction
     weight: float = 1.0
@@ -34,13 +34,13 @@ class Reward(msgspec.Struct, frozen=True):
 
 
 class Environment:
-    """Subclass this, or fill in the class attributes, and hand it to ``rollway eval``."""
+    """Subclass this, set the class attributes, and pass it to ``rollway eval``."""
 
     name: str = ""  # the class's name when empty
     tools: Sequence[Tool] = ()
     rewards: Sequence[Reward | RewardFunction] = ()
     toolsets: Mapping[str, Sequence[Tool]] = {}  # named sets that a run may choose from, besides the built-in
-    sandbox: SandboxSpec | None = None  # one is opened for each rollout; None: the rollouts need none
+    sandbox: SandboxSpec | None = None  # opened for each rollout; None: no sandbox
     pass_threshold: float = 1.0  # a sample with at least this reward counts as passed in pass@k
 
     def tasks(self, split: str) -> Iterable[Task]:
@@ -56,18 +56,18 @@ class Environment:
         raise NotImplementedError
 
     def sandbox_for(self, task: Task) -> SandboxSpec | None:
-        """The sandbox of one task's rollouts, where tasks differ in it."""
+        """The sandbox of a task's rollouts. Override this if tasks need different ones."""
         return self.sandbox
 
     async def prepare_sandbox(self, task: Task, sandbox: Sandbox) -> None:
-        """Put into a fresh sandbox what the task needs there. Called before `setup`."""
+        """Write the task's files into a fresh sandbox. Called before `setup`."""
 
     def limits_for(self, task: Task, limits: Limits) -> Limits:
-        """The limits of one task's rollouts, of which ``limits`` are the run's own."""
+        """The limits of a task's rollouts. ``limits`` are the run's own."""
         return limits
 
     async def setup(self, task: Task) -> Any:
-        """Make what one rollout needs for itself (a workspace, a game). Returned to the hooks below."""
+        """Create the state of one rollout (a workspace, a game). The hooks below receive it."""
         return None
 
     def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
@@ -75,7 +75,7 @@ class Environment:
         return self.tools
 
     def done(self, task: Task, workspace: Any, trajectory: Trajectory) -> bool:
-        """Asked after each turn's tool results: has the rollout reached its end in the environment?"""
+        """Whether the rollout has ended in the environment. Called after each turn's tool results."""
         return False
 
     async def teardown(self, task: Task, workspace: Any, trajectory: Trajectory | None) -> None:
@@ -83,7 +83,7 @@ class Environment:
 
 
 def environment_name(environment: Environment) -> str:
-    """The name that stands in trajectories and run directories."""
+    """The name in trajectories and run directories."""
     return environment.name or type(environment).__name__
 
 
@@ -91,7 +91,7 @@ def named_rewards(environment: Environment) -> list[Reward]:
     """The environment's reward functions with their names and weights filled in.
 
     Raises:
-        ValueError: two of them have one name.
+        ValueError: two of them have the same name.
     """
     rewards = []
     seen: set[str] = set()
@@ -100,8 +100,8 @@ def named_rewards(environment: Environment) -> list[Reward]:
         name = reward.name or getattr(reward.function, "__name__", "reward")
         if name in seen:
             raise ValueError(
-                f"environment {environment_name(environment)!r} has two rewards named {name!r}; "
-                f"give one a name of its own: Reward(function, name=...)"
+                f"environment {environment_name(environment)!r} has two rewards named {name!r}; rename one "
+                "with Reward(function, name=...)"
             )
         seen.add(name)
         rewards.append(Reward(reward.function, reward.weight, name))

@@ -37,7 +37,7 @@ def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:
     """
     own = environment.limits_for(task, limits)
     if not isinstance(own, Limits):
-        raise _wrong("limits_for", own, "Limits, such as the ones that it is given")
+        raise _wrong("limits_for", own, "Limits, such as the ones passed to it")
     return own
 
 

@@ -30,7 +30,7 @@ def read_api_key(config: EvalConfig) -> str | None:
         return None
     key = os.environ.get(name)
     if not key:
-        raise UserError(f"model.api_key_env: the environment variable {name} is not set; export it first")
+        raise UserError(f"model.api_key_env: the environment variable {name} is not set; export it")
     return key
 
 
@@ -120,4 +120,6 @@ def _check_folder(model: ModelConfig) -> None:
     if model.backend == "token" or model.folder is None:
         return  # the token client says itself what its folder lacks
     if not (Path(model.folder).expanduser() / "tokenizer.json").is_file():
-        raise UserError(f"model.folder: {model.folder} has no tokenizer.json; name the model's own folder")
+        raise UserError(
+            f"model.folder: {model.folder} has no tokenizer.json; set it to the model's own folder"
+        )

@@ -93,7 +93,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         return _mapping(path.read_text(encoding="utf-8"), str(path)), str(path)
     except FileNotFoundError:
         configs = ", ".join(list_configs())
-        raise UserError(f"no config file {path}; the shipped ones go by name: {configs}") from None
+        raise UserError(f"no config file {path}; shipped configs have names: {configs}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
 
@@ -104,7 +104,7 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UserError(
-            f"{source}: a config is fields with values, such as 'environment: calculator', "
+            f"{source}: a config must be a mapping such as 'environment: calculator', "
             f"not a {type(values).__name__}"
         )
     return values
@@ -117,7 +117,7 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise UserError(f"--set {dotted}: {'.'.join(sections[: depth + 1])} is no section of fields")
+            raise UserError(f"--set {dotted}: {'.'.join(sections[: depth + 1])} is not a section")
         values[section] = dict(inner)
         values = values[section]
     values[field] = value

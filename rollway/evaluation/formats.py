@@ -49,7 +49,9 @@ def choose_formats(config: EvalConfig, policy: str | None) -> tuple[EvalConfig, 
     if config.reasoning_parser == AUTO:
         thought = choose_reasoning(template, name)
         changes["reasoning_parser"] = thought.name if thought else None
-        reason = f"{thought.name}, because {thought.reason}" if thought else "none, nothing names a format"
+        reason = (
+            f"{thought.name}, because {thought.reason}" if thought else "none, as nothing indicates a format"
+        )
         lines.append(f"reasoning_parser auto: {reason}")
     return msgspec.structs.replace(config, **changes), lines
 

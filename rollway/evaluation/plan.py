@@ -125,15 +125,15 @@ def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) ->
         return None
     path = Path(config.tools.replay)
     if not path.is_dir():
-        raise UserError(f"tools.replay: there is no run directory {path}")
+        raise UserError(f"tools.replay: no run directory {path}")
     recordings = read_recordings(path)
     _refuse_other_recording(path, config, environment)
     missing = [key for key in _keys(config, tasks) if key not in recordings]
     if missing:
         task_id, sample = missing[0]
         raise UserError(
-            f"tools.replay: {path} has no recording of {len(missing)} of the rollouts asked for, as of "
-            f"task {task_id!r}, sample {sample}; ask for those that it has, with tasks, task_ids and samples"
+            f"tools.replay: {path} has no recording of {len(missing)} of the requested rollouts, such as "
+            f"task {task_id!r}, sample {sample}; select recorded ones with tasks, task_ids and samples"
         )
     return recordings
 
@@ -156,13 +156,13 @@ def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environ
     name = environment_name(environment)
     if first is not None and first.environment != name:
         raise UserError(
-            f"tools.replay: {path} is a run of environment {first.environment!r}, not of {name!r}; replay it "
-            f"with the environment that it recorded"
+            f"tools.replay: {path} is a run of environment {first.environment!r}, not of {name!r}; use the "
+            "environment of the recorded run"
         )
     split = read_config(path).get("split") if holds_run(path) else None
     if split is not None and split != config.split:
         raise UserError(
-            f"tools.replay: {path} recorded split {split!r}, not {config.split!r}: set split to it"
+            f"tools.replay: {path} recorded split {split!r}, not {config.split!r}; set split to that"
         )
 
 

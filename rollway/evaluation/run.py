@@ -1,7 +1,7 @@
 """One run from its configuration to its summary: what ``rollway eval`` and ``rollway rollout`` do.
 
-Everything that can be wrong with the request is found, and told in one line, before the first rollout; from
-then on every rollout that ends is on disk, and the run ends in its summary, whatever happened.
+Every mistake in the request is reported in one line before the first rollout. From then on every finished
+rollout is on disk, and the run ends with its summary, whatever happened.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
-    """Do a run, or go on with the one in ``config.out``, and return its numbers.
+    """Start a run, or resume the one in ``config.out``, and return its summary.
 
-    ``console`` shows progress and the summary; without one nothing is printed.
+    ``console`` shows progress and the summary; without it nothing is printed.
 
     Raises:
-        UserError: the run cannot begin; one line says why and how to mend it.
-        RunFailed: it began, and was given up, or no rollout was scored.
+        UserError: the run cannot start; one line says why and how to fix it.
+        RunFailed: it stopped early, or no rollout was scored.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -51,7 +51,7 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
 
 
 async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
-    """`evaluate` on a loop that runs already."""
+    """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
     plan = prepare(config)
     async with AsyncExitStack() as held:
@@ -84,7 +84,7 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
     with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
         ids = frozenset(plan.tasks.ids)
         run.take_stock(lambda key: key[0] in ids and 0 <= key[1] < plan.config.samples, plan.tasks.ids)
-        _log.info("%d of %d rollouts are on record", len(run.done), plan.asked)
+        _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
         yield run
 
 

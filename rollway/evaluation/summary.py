@@ -222,7 +222,7 @@ class SummaryBuilder:
         if len(self._tasks) * samples > asked or most > samples:
             raise ValueError(
                 f"{self.finished} rollouts of {len(self._tasks)} tasks (up to {most} samples each) are on "
-                f"record, more than the {asked} ({samples} samples each) that were asked for"
+                f"disk, more than the {asked} ({samples} samples each) requested"
             )
 
     def _reward_means(self) -> dict[str, Estimate]:

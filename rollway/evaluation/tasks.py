@@ -135,10 +135,10 @@ def _positions(rows: Any, limit: int | None, where: str) -> dict[str, int]:
         if not _is_id(task_id):
             raise UserError(
                 f"{where}: task {index} has the task_id {task_id!r}; give each task a 'task_id' that is "
-                f"a text or a whole number and never changes"
+                f"a text or an integer"
             )
         if str(task_id) in positions:
-            raise UserError(f"{where}: two tasks have the task_id {task_id!r}; each needs its own")
+            raise UserError(f"{where}: two tasks have the task_id {task_id!r}; task_ids must be unique")
         positions[str(task_id)] = index
     return positions
 
@@ -157,7 +157,7 @@ def _ids(rows: Any, limit: int | None, where: str) -> Iterator[Any]:
         return
     for index, row in enumerate(islice(rows, limit)):
         if not isinstance(row, Mapping):
-            raise UserError(f"{where}: task {index} is a {type(row).__name__}; a task is a dict")
+            raise UserError(f"{where}: task {index} is a {type(row).__name__}; a task must be a dict")
         yield row.get("task_id")
 
 

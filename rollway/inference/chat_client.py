@@ -98,7 +98,7 @@ class ChatClient:
             RuntimeError: the client is closed, or was first used on another event loop.
         """
         if not self.model:
-            raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+            raise BadRequest(f"no model is set for {self.server}; pass model=, or call check() first")
         self._transport.open()
         body = chat_body(request, self.model, self._form)
         encoded = encode_body(body)

@@ -95,7 +95,7 @@ def read_chat_reply(body: bytes, *, server: str, model: str) -> Completion:
         return _completion(_DECODER.decode(body), body, server, model)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _invalid(
-            f"{server} sent what is no chat completion: {error}; it begins {_start(body)}"
+            f"{server} sent a reply that is not a chat completion: {error}; it begins {_start(body)}"
         ) from error
 
 
@@ -105,9 +105,7 @@ def _completion(reply: _Reply, body: bytes, server: str, model: str) -> Completi
         raise failed_try(status, body, {}, server=server, model=model)
     if not reply.choices or len(reply.choices) != 1:
         found = len(reply.choices or ())
-        raise _invalid(
-            f"{server} sent {found} choices where one was asked for; leave 'n' out of sampling.extra"
-        )
+        raise _invalid(f"{server} sent {found} choices instead of one; remove 'n' from sampling.extra")
     choice = reply.choices[0]
     message = choice.message
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids

@@ -69,7 +69,7 @@ def encode_body(body: dict[str, Any]) -> bytes:
         return _ENCODER.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadRequest(
-            f"the request cannot be written as JSON: {error}; look at messages, tools and sampling.extra"
+            f"cannot write the request as JSON: {error}; check messages, tools and sampling.extra"
         ) from error
 
 

@@ -106,7 +106,7 @@ def failed_try(
     if isinstance(error, ServerOverloaded):
         return TryFailed(error, retry=True, retry_after=parse_retry_after(headers.get("Retry-After")))
     if status in range(300, 400) and headers.get("Location"):
-        error = BadRequest(f"{error}; it points to {headers['Location']}", status=status)
+        error = BadRequest(f"{error}; it redirects to {headers['Location']}", status=status)
     return TryFailed(error, retry=False)
 
 
@@ -146,8 +146,8 @@ def _not_found(fault: ServerFault, server: str, model: str, status: int) -> Infe
     said_model = fault.code == "model_not_found" or _UNKNOWN_MODEL.search(fault.message)
     if not said_model:
         return BadRequest(
-            f"{server} has no such endpoint (404): {fault.message or 'no reason given'}; base_url should be "
-            "the address of an OpenAI-compatible server, such as http://127.0.0.1:8000",
+            f"{server} has no such endpoint (404): {fault.message or 'no reason given'}; set base_url to "
+            "an OpenAI-compatible server, such as http://127.0.0.1:8000",
             status=status,
         )
     aliases = _ALIASES.search(fault.message)
@@ -161,9 +161,9 @@ def model_not_found(
     """The error for a model that ``server`` does not serve, with the names that it does where known."""
     if served:
         hint = "" if model in served else nearest(model, served)
-        said = f"{hint}; it serves {name_list(served)}"
+        said = f"{hint}; available: {name_list(served)}"
     else:
-        said = f": {said or 'it serves none'}"
+        said = f": {said or 'it serves no model'}"
     error = ModelNotFound(f"{server} does not serve model {model!r}{said}", status=status)
     error.served = served
     return error
@@ -179,5 +179,5 @@ def unreachable(server: str, reason: str) -> ServerUnreachable:
     """The error for an address where nothing answers."""
     return ServerUnreachable(
         f"no server at {server} ({one_line(reason)}); start one with 'rollway serve' or 'vllm serve MODEL', "
-        "or pass the base_url of one that runs"
+        "or pass the base_url of a running one"
     )

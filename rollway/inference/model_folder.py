@@ -28,9 +28,9 @@ def read_json_file(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
+        raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError(f"{path} does not hold a JSON object")
     return content
 
 
@@ -44,11 +44,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{folder} has no tokenizer.json; name the model's own folder")
+        raise UserError(f"{folder} has no tokenizer.json; pass the model's own folder")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust binding raises no narrower type
-        raise UserError(f"{path} is no tokenizer: {error}") from None
+        raise UserError(f"{path} is not a tokenizer: {error}") from None
 
 
 def tokenizer_settings(folder: Path) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class OpenAIClient:
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows. Raises as `ChatClient.generate` does."""
         if not self.model:
-            raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+            raise BadRequest(f"no model is set for {self.server}; pass model=, or call check() first")
         self._open()
         body = chat_body(request, self.model, self._form)
         encode_body(body)  # the package's own error would not say where to look
@@ -115,7 +115,7 @@ class OpenAIClient:
 
     async def _try(self, body: dict[str, Any], request_id: str) -> Completion:
         if self._closed:
-            closed = ServerUnreachable(f"the client of {self.server} was closed before the reply came")
+            closed = ServerUnreachable(f"the client of {self.server} was closed before the reply arrived")
             raise TryFailed(closed, retry=False)
         sdk = self._open()
         async with self._faults(max_tokens=body.get(self._form.max_tokens_field)):
@@ -146,7 +146,7 @@ class OpenAIClient:
                     default_headers=self._headers,
                 )
             except openai.OpenAIError as error:
-                raise BadRequest(f"the openai package refuses to start: {error}") from error
+                raise BadRequest(f"the openai client cannot start: {error}") from error
         return self._sdk
 
     @asynccontextmanager
@@ -173,13 +173,13 @@ class OpenAIClient:
 
     def _unreachable(self, reason: str) -> ServerUnreachable:
         return ServerUnreachable(
-            f"no answer from {self.server} ({one_line(reason)}); look at the network and at base_url"
+            f"no answer from {self.server} ({one_line(reason)}); check the network and base_url"
         )
 
     def _timed_out(self, error: Exception) -> TryFailed:
         # The package does not say which limit was reached; the cause's name does, in every version of httpx.
         if type(error.__cause__).__name__ == "ConnectTimeout":
-            return TryFailed(self._unreachable("it accepts no connection in time"), retry=True)
+            return TryFailed(self._unreachable("timed out connecting"), retry=True)
         limit = self._timeouts.first_byte
-        message = f"{self.server} sent nothing for {limit} s; allow more with timeouts.first_byte"
+        message = f"{self.server} sent nothing for {limit} s; raise timeouts.first_byte to wait longer"
         return TryFailed(ServerUnreachable(message), retry=False)

@@ -90,8 +90,8 @@ class PromptScorer:
                 self._dialect = dialect
                 return
         raise NoPromptLogprobs(
-            f"{self.server} gives no logprobs of prompts, as vLLM, SGLang and 'rollway serve' do "
-            f"({'; '.join(refusals)})"
+            f"{self.server} does not return prompt logprobs ({'; '.join(refusals)}); vLLM, SGLang and "
+            "'rollway serve' do"
         )
 
     async def score(self, token_ids: Sequence[int], start: int) -> list[float]:
@@ -170,19 +170,19 @@ def _read_completions(body: bytes, token_ids: Sequence[int], start: int) -> list
     try:
         choices = _COMPLETION_DECODER.decode(body).choices
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidReply(f"no completion ({error})") from None
+        raise InvalidReply(f"with a malformed completion ({error})") from None
     entries = choices[0].prompt_logprobs if choices else None
     if entries is None:
-        raise InvalidReply("without prompt_logprobs, though they were asked for")
+        raise InvalidReply("without the requested prompt_logprobs")
     if len(entries) != len(token_ids):
         raise InvalidReply(
-            f"with prompt_logprobs of {len(entries)} tokens to {len(token_ids)} that were sent"
+            f"with prompt_logprobs for {len(entries)} tokens instead of the {len(token_ids)} sent"
         )
     scores = []
     for position in range(start, len(token_ids)):
         entry = (entries[position] or {}).get(str(token_ids[position]))
         if entry is None:
-            raise InvalidReply(f"prompt_logprobs of another token than was sent at position {position}")
+            raise InvalidReply(f"with prompt_logprobs for a different token at position {position}")
         scores.append(entry.logprob)
     return scores
 
@@ -214,14 +214,14 @@ def _read_generate(body: bytes, token_ids: Sequence[int], start: int) -> list[fl
     try:
         entries = _GENERATE_DECODER.decode(body).meta_info.input_token_logprobs
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidReply(f"no generation ({error})") from None
+        raise InvalidReply(f"with a malformed generation ({error})") from None
     if entries is None:
-        raise InvalidReply("without input_token_logprobs, though they were asked for")
+        raise InvalidReply("without the requested input_token_logprobs")
     wanted = token_ids[start:]
     last = entries[-len(wanted) :]  # whether the entries begin at the start or before it, they end at the end
     if [token for _, token, _ in last] != list(wanted):
-        raise InvalidReply("input_token_logprobs of other tokens than were sent")
+        raise InvalidReply("with input_token_logprobs for different tokens")
     scores = [logprob for logprob, _, _ in last if logprob is not None]
     if len(scores) != len(wanted):
-        raise InvalidReply("input_token_logprobs with a gap")
+        raise InvalidReply("with missing input_token_logprobs")
     return scores

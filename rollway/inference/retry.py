@@ -83,7 +83,7 @@ async def with_retries(
     """
     began = time.monotonic()
     if deadline is not None and deadline <= began:
-        raise ServerUnreachable(f"the deadline of the request had passed before it was sent to {server}")
+        raise ServerUnreachable(f"the request's deadline passed before the request was sent to {server}")
     attempts: list[Attempt] = []
     while True:
         started = time.monotonic()
@@ -113,8 +113,8 @@ async def _kept_before(
         if not limit.expired():
             raise
     error = ServerUnreachable(
-        f"no reply from {server} before the deadline of the request, {time.monotonic() - began:.1f} s after "
-        "it was made; allow more time or ask for fewer tokens"
+        f"no reply from {server} before the request's deadline, after {time.monotonic() - began:.1f} s; "
+        "extend the deadline or lower max_tokens"
     )
     raise TryFailed(error, retry=False)
 

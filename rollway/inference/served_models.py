@@ -45,8 +45,7 @@ def read_models(body: bytes, *, server: str) -> list[ServedModel]:
         return _DECODER.decode(body).data
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidReply(
-            f"what answers at {server} is no OpenAI-compatible server: its list of models cannot be read "
-            f"({error})"
+            f"{server} is not an OpenAI-compatible server: cannot read its list of models ({error})"
         ) from error
 
 

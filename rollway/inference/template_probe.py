@@ -127,7 +127,7 @@ class _Probe:
         tools = self.takes(_dialogue(identity=self.identity))
         checks = [self._plain, self._text_beside_calls, self._thought, self._white_space, self._merging]
         return [
-            None if tools else _Finding(TemplateVerdict.REFUSES, "it takes no tool results"),
+            None if tools else _Finding(TemplateVerdict.REFUSES, "it rejects tool results"),
             *(self._checked(check, tools) for check in checks),
             *self._continuations(tools),
         ]
@@ -136,7 +136,7 @@ class _Probe:
         try:
             return check(tools)
         except TemplateFailure as error:
-            return _Finding(TemplateVerdict.REFUSES, f"it refuses a short conversation: {error}")
+            return _Finding(TemplateVerdict.REFUSES, f"it rejects a short conversation: {error}")
 
     def takes(self, messages: Sequence[Message]) -> bool:
         """Whether the template renders these messages at all."""
@@ -152,7 +152,7 @@ class _Probe:
     def _text_beside_calls(self, tools: bool) -> _Finding | None:
         if not tools or self._writes_text_beside_calls():
             return None
-        return _Finding(TemplateVerdict.REWRITES, "it leaves out the text beside a call")
+        return _Finding(TemplateVerdict.REWRITES, "it drops the text beside a call")
 
     def _writes_text_beside_calls(self) -> bool:
         messages = _dialogue(identity=self.identity, text=_TEXT)[:2]
@@ -170,13 +170,13 @@ class _Probe:
         where = self._loses_thought(messages)
         if where is None:
             return None
-        return _Finding(TemplateVerdict.STRIPS_REASONING, f"it leaves out a thought {where}")
+        return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops reasoning {where}")
 
     def _white_space(self, tools: bool) -> _Finding | None:
         reply = "\n It is 5. \n"
         if reply in self._render(_talk(reply), generate=True):
             return None
-        return _Finding(TemplateVerdict.TRIMS, "it takes off white space around a reply")
+        return _Finding(TemplateVerdict.TRIMS, "it strips whitespace around a reply")
 
     def _merging(self, tools: bool) -> _Finding | None:
         messages = _talk("\n\nIt is 5.")
@@ -185,7 +185,7 @@ class _Probe:
         if not whole.startswith(opened + "\n") or self._tokenizer.encode(whole)[: len(ids)] == ids:
             return None  # where the text itself is another, that is what is told
         return _Finding(
-            TemplateVerdict.MERGES, "white space that begins a reply merges with the token before it"
+            TemplateVerdict.MERGES, "whitespace at the start of a reply merges with the token before it"
         )
 
     def _continuations(self, tools: bool) -> list[_Finding]:
@@ -231,14 +231,14 @@ class _Probe:
         """What a departure is: of the place where a thought stands, of the end token, or of anything."""
         body = shorter[len(opened) :]
         if shorter == opened and len(opened) - common_length(opened, longer) <= _LEAD:
-            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it does not write what opens a reply {where}")
+            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops the opening of a reply {where}")
         if any(longer.startswith(opened + body[skipped:]) for skipped in range(1, min(len(body), _LEAD))):
-            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it leaves out an empty thought {where}")
+            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops empty reasoning {where}")
         try:
             split_at_end(shorter, longer, self._tokenizer)
         except NotExtendable:
             return _Finding(TemplateVerdict.REWRITES, f"it rewrites a reply {where}")
-        return _Finding(TemplateVerdict.OTHER_END, f"it ends a reply with another token {where}")
+        return _Finding(TemplateVerdict.OTHER_END, f"it ends a reply with a different token {where}")
 
     def _loses_thought(self, messages: Sequence[Message]) -> str | None:
         """Where a thought is no longer in the rendering: "at once", "after a user message"."""

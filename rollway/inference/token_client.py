@@ -135,7 +135,7 @@ class TokenClient:
         self._transport.open()
         for name in CHAT_ONLY:
             if name in request.sampling.extra:
-                raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints know; leave it out")
+                raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints accept; remove it")
         began = time.monotonic()
         generation = Generation(request)
         await self._gate.passed(request.deadline, self.server)
@@ -310,7 +310,7 @@ class TokenClient:
 
     def _rest_of_context(self, ready: _Ready, prompt: int) -> int:
         if ready.context is None:
-            unknown = f"{self.server} does not say how long its model's context is; set sampling.max_tokens"
+            unknown = f"{self.server} does not report its model's context length; set sampling.max_tokens"
             raise TryFailed(BadRequest(unknown), retry=False)
         return max(1, ready.context - prompt)  # where nothing is left, the server's own refusal says so
 

@@ -41,19 +41,19 @@ class TokenDataGuard:
             return
         message = f"{completion.server} answered {gap}"
         if self._required:
-            raise TryFailed(InvalidReply(f"{message}; without it no training data can be made"), retry=False)
+            raise TryFailed(InvalidReply(f"{message}; training data requires it"), retry=False)
         if not self._told:
             self._told = True
-            _log.warning("%s; such turns cannot be trained on (said once)", message)
+            _log.warning("%s; such turns cannot be trained on (logged once)", message)
 
     def _gap(self, completion: Completion) -> str | None:
         ids, logprobs = completion.token_ids, completion.logprobs
         if self._token_ids and ids is None:
-            return "without token_ids, though return_token_ids was asked for"
+            return "without token_ids, although return_token_ids was set"
         if self._token_ids and completion.prompt_token_ids is None:
-            return "without prompt_token_ids, though return_token_ids was asked for"
+            return "without prompt_token_ids, although return_token_ids was set"
         if self._logprobs and logprobs is None and ids != []:
-            return "without logprobs, though they were asked for"
+            return "without the requested logprobs"
         if ids is not None and logprobs is not None and len(ids) != len(logprobs):
             return f"with {len(ids)} token ids but {len(logprobs)} logprobs"
         return None

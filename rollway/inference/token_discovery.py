@@ -76,8 +76,8 @@ def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path
     if folder is not None:
         return folder
     root = next((model.root for model in served if model.id == name), None)
-    named = f"it names {root!r}, which is no folder here" if root else "it names none"
-    missing = f"{server} does not say where its model lies ({named}); pass folder="
+    named = f"it reports {root!r}, which is not a local folder" if root else "it reports no folder"
+    missing = f"cannot tell the model's folder from {server} ({named}); pass folder="
     raise TryFailed(BadRequest(missing), retry=False)
 
 
@@ -112,7 +112,7 @@ async def refuse_closed(transport: Transport, endpoint: TokenEndpoint, api: str)
     reply = await transport.post(path, b"{}", {})
     if reply.status in _CLOSED:
         closed = (
-            f"{transport.server} does not open {path} (it answers {reply.status}); choose another endpoint"
+            f"{transport.server} does not serve {path} (it answers {reply.status}); choose another endpoint"
         )
         raise TryFailed(BadRequest(f"{closed}: {AUTO}, {', '.join(ENDPOINTS)}"), retry=False)
 
@@ -142,8 +142,8 @@ async def compare_prompt(
     ours = writer.write(CompletionRequest(messages=[_HELLO]), frozenset()).token_ids
     if ours != theirs:
         _log.warning(
-            "%s reads %r as %d ids, and the template and tokenizer of %s make %d other ids of it; is it the "
-            "folder of the model that is served?",
+            "%s turns %r into %d ids, but the template and tokenizer of %s make %d different ids; check that "
+            "this is the folder of the served model",
             transport.server,
             _HELLO["content"],
             len(theirs),

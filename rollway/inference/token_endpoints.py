@@ -153,7 +153,7 @@ def _read_completion(body: bytes, call: TokenCall) -> TokenReply:
     choice = _only(reply.choices)
     if choice.prompt_token_ids is not None and choice.prompt_token_ids != call.token_ids:
         raise ValueError(
-            f"the server read a prompt of {len(choice.prompt_token_ids)} other ids than the "
+            f"the server read a prompt of {len(choice.prompt_token_ids)} ids that differ from the "
             f"{len(call.token_ids)} that were sent"
         )
     logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
@@ -261,7 +261,7 @@ def read_reply(endpoint: TokenEndpoint, body: bytes, call: TokenCall, *, server:
         reply = endpoint.read(body, call)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         start = one_line(body[:100].decode("utf-8", "replace"))
-        message = f"{server} sent no usable reply of ids: {error}; it begins {start!r}"
+        message = f"cannot read the token ids in the reply of {server}: {error}; it begins {start!r}"
         raise TryFailed(InvalidReply(message), retry=False) from error
     reply.server = server
     return reply
@@ -269,7 +269,7 @@ def read_reply(endpoint: TokenEndpoint, body: bytes, call: TokenCall, *, server:
 
 def _only(choices: Sequence[Any]) -> Any:
     if len(choices) != 1:
-        raise ValueError(f"{len(choices)} choices where one was asked for; leave 'n' out of sampling.extra")
+        raise ValueError(f"{len(choices)} choices instead of one; remove 'n' from sampling.extra")
     return choices[0]
 
 
@@ -277,7 +277,7 @@ def _check_same(named: list[int], sampled: list[int]) -> None:
     """Only as far as both go: different lengths are judged where all token data is."""
     length = min(len(named), len(sampled))
     if named[:length] != sampled[:length]:
-        raise ValueError("its logprobs belong to other ids than those that it says were sampled")
+        raise ValueError("its logprobs do not match its sampled ids")
 
 
 def _all_there(logprobs: Sequence[float | None]) -> list[float]:
@@ -294,10 +294,10 @@ def _spans(spans: Sequence[_Span] | None, ids: Sequence[int] | None) -> list[Ver
     end = 0
     for span in spans:
         if span.start != end or span.end < span.start:
-            raise ValueError("its weight_versions do not lie one behind the other")
+            raise ValueError("its weight_versions are not consecutive")
         end = span.end
     if end != len(ids):
-        raise ValueError(f"its weight_versions are about {end} tokens, but {len(ids)} were sampled")
+        raise ValueError(f"its weight_versions cover {end} tokens, but {len(ids)} were sampled")
     return [VersionSpan(str(span.version), span.start, span.end) for span in spans if span.end > span.start]
 
 

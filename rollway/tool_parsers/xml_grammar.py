@@ -65,7 +65,7 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice:
-    """What is told to the model when a block of a format is no call. Made once, as a text may hold many."""
+    """The model's message for a block that is not a call. Made once, as a text may hold many."""
 
     def __init__(self, grammar: Grammar) -> None:
         opening, closing = grammar.written.call

@@ -18,7 +18,7 @@ from rollway.verification.structure import Span
 from rollway.verification.tally import DifferenceTally, WorstTokens
 
 SUSPECT_FACTOR = 10.0
-"""A turn is suspect when its mean difference is so many times the bound on the mean."""
+"""A turn is suspect when its mean difference exceeds the limit on the mean this many times."""
 
 _NO_BOUND = 0.01  # nats: stands for the bound on the mean where there is none
 
@@ -57,7 +57,7 @@ class Recomputed:
         concurrency: int,
         on_done: Callable[[], None],
     ) -> None:
-        """Work through all jobs, so many at a time; ``on_done`` is called after each.
+        """Process all jobs with limited concurrency; ``on_done`` is called after each.
 
         Raises:
             InferenceError: the server gave no answer to one of them; the others are given up.

@@ -137,7 +137,7 @@ class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
             ("99th percentile", found.p99, self.bounds.p99),
         ):
             if value is not None and bound is not None and not value <= bound:
-                told.append(f"{name} {value:.2g} is above the bound {bound:g}")
+                told.append(f"{name} {value:.2g} exceeds the limit {bound:g}")
         if not found.tokens:
-            told.append("no token could be checked")
+            told.append("no token was checked")
         return told

@@ -39,7 +39,7 @@ def _tokens(report: VerificationReport) -> list[str]:
     if report.untrainable_tokens:
         lines.append(f"{report.untrainable_tokens:,} sampled tokens in them")
     if report.dropped_stops:
-        lines.append(f"{report.dropped_stops:,} stop tokens taken off, in no sequence")
+        lines.append(f"{report.dropped_stops:,} stop tokens dropped from sequences")
     return lines
 
 
@@ -71,22 +71,22 @@ def _differences(report: VerificationReport) -> list[str]:
         f"largest {found.largest:.2e}{_bound(bounds.largest)}",
         f"mean    {found.mean:.2e}{_bound(bounds.mean)}",
         f"99%     {found.p99:.2e}{_bound(bounds.p99)}",
-        f"KL {_number(found.kl)} a token (k3), mean difference {_number(found.bias)}",
+        f"KL {_number(found.kl)} per token (k3), mean difference {_number(found.bias)}",
     ]
     if report.suspect_turns:
         lines.append(
-            f"{report.suspect_turns:,} turns are far off, {report.suspect_from_start:,} of them from their "
-            "first token on"
+            f"{report.suspect_turns:,} turns differ widely, {report.suspect_from_start:,} of them from "
+            "their first token"
         )
     return lines
 
 
 def _bound(bound: float | None) -> str:
-    return "" if bound is None else f"  (bound {bound:g})"
+    return "" if bound is None else f"  (limit {bound:g})"
 
 
 def _number(value: float | None) -> str:
-    return "past all numbers" if value is None else f"{value:.2e}"
+    return "not finite" if value is None else f"{value:.2e}"
 
 
 def _versions(by_version: Mapping[str, Differences]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Verifying stored trajectories: what the record says of itself, and what the policy says of the record.
+"""Verify stored trajectories: their internal consistency, and the policy's logprobs.
 
 Trajectories are read one at a time and each sequence is sent once: time is linear in the run's tokens, and
-memory does not hold more of it than is being worked on.
+memory holds only the part in progress.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def verify_run(
 
     Args:
         changes: fields of the config's ``model`` section to change, such as ``base_url`` and ``name``.
-        bounds: fields of `Bounds` to change; the others are `EMBEDDED_BOUNDS` where the embedded policy is
+        bounds: fields of `Bounds` to change; the others are `EMBEDDED_BOUNDS` if the embedded policy is
             served for it, and `SERVER_BOUNDS` elsewhere.
-        rollouts: the first so many; None for all.
-        weight_version: check only the tokens that these weights sampled.
-        concurrency: sequences in flight.
+        rollouts: verify only the first N; None for all.
+        weight_version: check only tokens sampled by this version of the weights.
+        concurrency: limit on sequences in flight.
 
     Raises:
         UserError: there is no such run, nothing in it can be checked, there is no server, or it gives no
@@ -118,7 +118,7 @@ async def verify_trajectories(
     run: str = "",
     on_progress: OnProgress | None = None,
 ) -> VerificationReport:
-    """Verify trajectories that are at hand. ``run`` names them in the report.
+    """Verify trajectories in memory. ``run`` names them in the report.
 
     Raises:
         NoPromptLogprobs: the server gives none.
@@ -142,9 +142,9 @@ def _some_jobs(survey: Survey, jobs: Iterator[Job], path: Path) -> Iterator[Job]
         return iter(())
     if survey.sampled_tokens:
         reasons = ", ".join(f"{n} {reason}" for reason, n in survey.untrainable_turns.items())
-        raise UserError(f"no turn of {path} can be trained on, so there is nothing to verify: {reasons}")
+        raise UserError(f"nothing to verify: no turn of {path} can be trained on: {reasons}")
     raise UserError(
-        f"{path} has no token ids: ask the server for them with --set model.token_ids=true "
+        f"{path} has no token ids: request them with --set model.token_ids=true "
         "--set model.logprobs=true when rolling out"
     )
 
@@ -170,7 +170,7 @@ async def _served(config: EvalConfig) -> AsyncIterator[str]:
         yield config.model.base_url
         return
     if config.model.policy is None:
-        raise UserError("the run's model was at a hosted provider: give --base-url and --model")
+        raise UserError("the run used a hosted provider: give --base-url and --model")
     async with starting_server(config.model) as starting:
         yield await starting
 
@@ -230,7 +230,7 @@ def sampling_notes(sampling: Sampling) -> list[str]:
     if not changed:
         return []
     return [
-        f"sampled with {', '.join(changed)}: the recorded logprobs must be those of the model's own "
+        f"sampled with {', '.join(changed)}: the recorded logprobs must be of the model's own "
         "distribution all the same, as vLLM's are by default (SGLang's are after temperature), and the KL "
         "is then no unbiased estimate"
     ]

@@ -26,7 +26,7 @@ def test_a_users_own_file_is_evaluated(
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--samples", "2", "--temperature", "0.5") == 0
     out = capsys.readouterr().out
-    assert "6 asked" in out
+    assert "6 requested" in out
     (path,) = (tmp_path / "runs").iterdir()
     assert path.name.startswith("Greeting-")
     assert f"run: runs/{path.name}" in out
@@ -45,7 +45,7 @@ def test_a_key_is_sent_and_never_stored(
     assert not [text for text in texts if b"sk-very-secret" in text]
 
 
-def test_a_run_is_gone_on_with_by_its_directory_alone(
+def test_a_run_is_resumed_by_its_directory_alone(
     environment_file: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
@@ -86,7 +86,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(
 def test_the_embedded_policy_is_served_where_no_server_is_named(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("calculator", "--tasks", "4", "--samples", "2", "--temperature", "0", "--out", "run") == 0
-    assert "8 asked: 4 tasks x 2 samples" in capsys.readouterr().out
+    assert "8 requested: 4 tasks x 2 samples" in capsys.readouterr().out
     found = list(read_trajectories("run"))
     assert len(found) == 8
     for turn in (turn for trajectory in found for turn in trajectory.turns):
@@ -106,13 +106,13 @@ def test_a_failed_run_is_exit_code_1(environment_file: str, server_url: str, cap
 
 def test_mistakes_in_what_to_run(complaint, environment_file: str, tmp_path: Path) -> None:
     assert "(did you mean 'calculator'?)" in complaint("eval", "calculater")
-    assert "give an environment or a config, as in: rollway eval calculator" in complaint("eval")
-    assert "nowhere.py: give an environment's file as" in complaint("eval", "nowhere.py")
+    assert "no environment or config given; try: rollway eval calculator" in complaint("eval")
+    assert "nowhere.py; give an environment's file as" in complaint("eval", "nowhere.py")
     assert "no config file nowhere.yaml" in complaint("eval", "nowhere.yaml")
     (tmp_path / "empty.py").write_text("x = 1\n")
     assert "empty.py has no Environment" in complaint("eval", "empty.py")
     (tmp_path / "broken.py").write_text("import nothing_like_it\n")
-    assert "broken.py, line 1: the file does not import: ModuleNotFoundError" in complaint(
+    assert "broken.py, line 1: the file cannot be imported: ModuleNotFoundError" in complaint(
         "eval", "broken.py"
     )
     assert "no split 'tset'" in complaint("eval", "calculator", "--split", "tset")
@@ -151,7 +151,9 @@ def test_mistakes_about_the_run_directory(
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
     capsys.readouterr()
     other = complaint("eval", environment_file, "--base-url", server_url, "--out", "run", "--samples", "3")
-    assert "run of another configuration: samples was 1 and is now 3" in other
-    assert "not empty and no run directory" in complaint("eval", environment_file, "--out", ".")
-    assert "no run directory" in complaint("eval", "--resume", "nowhere")
-    assert "--resume DIR is the whole of it" in complaint("eval", environment_file, "--resume", "run")
+    assert "run with a different configuration: samples was 1 and is now 3" in other
+    assert "not empty and not a run directory" in complaint("eval", environment_file, "--out", ".")
+    assert "not a run directory" in complaint("eval", "--resume", "nowhere")
+    assert "--resume DIR takes no environment and no --out" in complaint(
+        "eval", environment_file, "--resume", "run"
+    )

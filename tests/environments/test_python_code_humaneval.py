@@ -87,7 +87,7 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path, content):
 
 def test_a_task_that_is_no_text_is_told_by_its_field(tmp_path: Path):
     (tmp_path / "my.jsonl").write_text(json.dumps({**ROW, "test": None}))
-    with pytest.raises(UserError, match=r"my.jsonl is not in HumanEval's form .*: test is None, and no text"):
+    with pytest.raises(UserError, match=r"my.jsonl is not in HumanEval's form .*: test is None, not text"):
         read_humaneval(tmp_path / "my.jsonl")
 
 

@@ -136,7 +136,7 @@ def test_every_shipped_config_is_valid(name: str) -> None:
             "c.yaml, line 2, column 8: mapping values are not allowed here",
         ),
         ("tasks: 3\ntasks: 4\n", "c.yaml, line 2, column 1: 'tasks' is given twice"),
-        ("- calculator\n", "c.yaml: a config is fields with values"),
+        ("- calculator\n", "c.yaml: a config must be a mapping"),
         ("environment: [\n", "c.yaml, line 2, column 1: expected the node content"),
     ],
 )
@@ -175,7 +175,7 @@ def test_overrides_are_typed_as_yaml_and_win_over_the_file() -> None:
         ("samples", "--set 'samples': write it as --set field=value"),
         ("=3", "write it as --set field=value"),
         ("samples=[", "--set samples, line 1, column 2"),
-        ("samples.x=3", "--set samples.x: samples is no section of fields"),
+        ("samples.x=3", "--set samples.x: samples is not a section"),
         ("sampels=3", "the command line: sampels: unknown field (did you mean 'samples'?)"),
         ("limits.timeout=0", "the command line: limits.timeout: must be positive or null, got 0"),
         ("limits={timeout: 0}", "the command line: limits.timeout: must be positive or null, got 0"),

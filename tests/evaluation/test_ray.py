@@ -149,7 +149,7 @@ async def test_ctrl_c_at_the_terminal_ends_everything_and_leaves_what_was_finish
         await server.until(lambda s: s.running == 0, timeout=PATIENCE)
     assert process.returncode == 130
     assert re.fullmatch(
-        r"rollway: interrupted; \d+ of 80 rollouts are on record; go on with: .*\n", err.decode()
+        r"rollway: interrupted; \d+ of 80 rollouts are on disk; resume with: .*\n", err.decode()
     )
     finished = stored(tmp_path / "run")
     assert len(finished) > 0

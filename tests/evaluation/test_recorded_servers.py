@@ -220,7 +220,9 @@ async def test_rules_and_toolsets_meet_the_same_tools(
             changed = tools | {name: told}
             if name == "mcp":
                 changed["mcp"] = [servers.clock(tools=["now"])]
-            with pytest.raises(UserError, match=r"^[^\n]* no tool '(time_)?now'[^\n]*$"):
+            with pytest.raises(
+                UserError, match=r"^[^\n]* (unknown tool 'time_now'|has no tool 'now')[^\n]*$"
+            ):
                 await evaluate_async(replay_of(replayer, changed))
     assert offered(replayer) == offered(recorder)
     assert len(set(offered(recorder).values())) > 1
@@ -254,8 +256,8 @@ async def test_servers_that_are_not_those_of_the_recorded_run_are_one_line_befor
         servers.take_away()
         asked, started = len(server.requests), servers.starts
         for named, told in [
-            ([one, two], r"no tools of MCP server 'two' on record, but those of 'one'; name the same"),
-            ([], r"had tools of MCP server 'one'; name it under tools\.mcp"),
+            ([one, two], r"no tools of MCP server 'two', only those of 'one'; list the same"),
+            ([], r"had tools of MCP server 'one'; list it under tools\.mcp"),
             ([one, one], "two MCP servers are named 'one'"),
         ]:
             with pytest.raises(UserError, match=rf"^[^\n]*{told}[^\n]*$"):
@@ -265,9 +267,7 @@ async def test_servers_that_are_not_those_of_the_recorded_run_are_one_line_befor
         again = config(server, out=str(tmp_path / "bare"), tools={"record": True}, **fields)
         await evaluate_async(again)
         replay = config(server, tools={"mcp": [one], "replay": str(tmp_path / "bare")}, **fields)
-        with pytest.raises(
-            UserError, match="no tools of MCP server 'one' on record, but those of no MCP serv"
-        ):
+        with pytest.raises(UserError, match="no tools of MCP server 'one', only those of no MCP serv"):
             await evaluate_async(replay)
 
 
@@ -286,14 +286,14 @@ async def test_a_record_without_the_tools_of_its_servers_has_them_started_and_sa
     assert servers.starts == ["raw", "raw"]
     assert results(stored(tmp_path / "again")) == results(stored(tmp_path / "run"))
     for told in (console.file.getvalue(), (tmp_path / "again" / "log.txt").read_text()):  # type: ignore[attr-defined]
-        assert told.count("they are started for their list of tools") == 1
+        assert told.count("the servers are started to list tools") == 1
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (Path.unlink, r"mcp/[0-9a-f]{32}\.json is gone: it is what an MCP server"),
-        (lambda path: path.write_bytes(b"[]"), r"json is not the list of tools that was kept"),
+        (Path.unlink, r"mcp/[0-9a-f]{32}\.json is missing: it holds the tools of an MCP server"),
+        (lambda path: path.write_bytes(b"[]"), r"json is not the stored list of tools"),
     ],
 )
 async def test_a_list_of_tools_that_is_lost_or_changed_is_one_line_before_the_first_rollout(
@@ -332,7 +332,7 @@ async def test_a_rollout_that_failed_before_its_server_was_there_fails_in_the_re
     assert results(replayed) == results(recorded)
     (failed,) = [one for one in replayed.values() if one.stop_reason is StopReason.ENVIRONMENT_ERROR]
     assert failed.error is not None
-    assert "ended before MCP server 'raw' had said which tools it has" in failed.error.message
+    assert "ended before MCP server 'raw' had listed its tools" in failed.error.message
     assert recorded[failed.task_id, 0].stop_reason is StopReason.ENVIRONMENT_ERROR
 
 

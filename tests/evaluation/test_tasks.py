@@ -76,7 +76,7 @@ def test_whole_numbers_are_ids_too() -> None:
         ([{"task_id": "half a pair: \ud83d"}], "task 0 has the task_id 'half a pair: \\ud83d'"),
         ([{"task_id": "a"}, {"task_id": "a"}], "two tasks have the task_id 'a'"),
         ([{"task_id": 1}, {"task_id": "1"}], "two tasks have the task_id '1'"),
-        (["a"], "task 0 is a str; a task is a dict"),
+        (["a"], "task 0 is a str; a task must be a dict"),
         ([], "environment 'given' has no tasks in split 'test'"),
         (7, "TypeError: 'int' object is not iterable"),
         (datasets.Dataset.from_list([{"n": 1}]), "the dataset has no column 'task_id'"),

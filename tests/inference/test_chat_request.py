@@ -150,6 +150,6 @@ def test_sampling_goes_into_the_request_and_extra_stands_over_it() -> None:
 @pytest.mark.parametrize("value", [object(), "\ud800", {(1, 2): 3}])
 def test_what_json_cannot_say_is_refused_in_one_line(value: Any) -> None:
     request = CompletionRequest(messages=[{"role": "user", "content": value}])
-    with pytest.raises(BadRequest, match="cannot be written as JSON") as raised:
+    with pytest.raises(BadRequest, match="cannot write the request as JSON") as raised:
         encode_body(chat_body(request, "m", ChatFormat()))
     assert "\n" not in str(raised.value)

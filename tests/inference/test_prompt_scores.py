@@ -77,12 +77,12 @@ async def test_sglang_is_asked_from_the_first_wanted_token_on() -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (completion(None, {"6": -1.0}), "prompt_logprobs of 2 tokens to 3"),
-        (completion(None, {"6": -1.0}, {"9": -1.0}), "another token than was sent at position 2"),
-        (completion(None, {"6": -1.0}, None), "another token than was sent at position 2"),
-        ({"choices": [{"text": ""}]}, "without prompt_logprobs"),
-        ({"choices": []}, "without prompt_logprobs"),
-        (b"<html>", "no completion"),
+        (completion(None, {"6": -1.0}), "prompt_logprobs for 2 tokens instead of the 3 sent"),
+        (completion(None, {"6": -1.0}, {"9": -1.0}), "a different token at position 2"),
+        (completion(None, {"6": -1.0}, None), "a different token at position 2"),
+        ({"choices": [{"text": ""}]}, "without the requested prompt_logprobs"),
+        ({"choices": []}, "without the requested prompt_logprobs"),
+        (b"<html>", "malformed completion"),
     ],
 )
 async def test_a_reply_about_other_tokens_is_a_fault(step: Any, said: str) -> None:
@@ -93,11 +93,11 @@ async def test_a_reply_about_other_tokens_is_a_fault(step: Any, said: str) -> No
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (generation((None, 6), (-1.0, 9)), "other tokens"),
-        (generation((-1.0, 6), (None, 7)), "gap"),
-        (generation(), "other tokens"),
-        ({"meta_info": {}}, "without input_token_logprobs"),
-        (b"<html>", "no generation"),
+        (generation((None, 6), (-1.0, 9)), "for different tokens"),
+        (generation((-1.0, 6), (None, 7)), "missing input_token_logprobs"),
+        (generation(), "for different tokens"),
+        ({"meta_info": {}}, "without the requested input_token_logprobs"),
+        (b"<html>", "malformed generation"),
     ],
 )
 async def test_a_generation_about_other_tokens_is_a_fault(step: Any, said: str) -> None:
@@ -111,7 +111,9 @@ async def test_a_server_without_prompt_logprobs_is_told_of_with_both_reasons() -
             return error(404, "Not Found")
         return {"choices": [{"index": 0, "text": "x"}]}
 
-    with pytest.raises(NoPromptLogprobs, match=r"gives no logprobs of prompts.*without prompt_logprobs.*404"):
+    with pytest.raises(
+        NoPromptLogprobs, match=r"does not return prompt logprobs.*without the requested prompt_logprobs.*404"
+    ):
         await score(script, [5, 6, 7], 2)
 
 

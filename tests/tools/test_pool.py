@@ -269,7 +269,7 @@ async def test_when_the_system_has_no_more_threads_the_pool_makes_do(monkeypatch
             patch.setattr(threading.Thread, "start", refuse)
             results = await asyncio.gather(*(pool.call(int) for _ in range(3)))
             assert {str(result.error) for result in results} == {
-                "no thread can be started for the tool: can't start new thread"
+                "cannot start a thread for the tool: can't start new thread"
             }
         assert (await pool.call(int)).ok
         with monkeypatch.context() as patch:

@@ -78,7 +78,7 @@ async def test_a_record_at_odds_with_itself_fails_whatever_the_server_says(make,
     assert report.mismatches == {"not_in_one_sequence": 2, "malformed_sequence": 1}
     assert report.mismatched_tokens == 5
     assert report.unchecked == {"malformed_sequence": 5}
-    assert report.failures == ["3 context mismatches", "no token could be checked"]
+    assert report.failures == ["3 context mismatches", "no token was checked"]
 
 
 async def test_tokens_without_logprobs_are_counted_and_not_guessed(make, vllm_server) -> None:
@@ -130,9 +130,9 @@ async def test_bounds_are_held_against_what_was_found(make, vllm_server) -> None
     for values in (trajectory.turns[0].logprobs, trajectory.sequences[0].logprobs):
         values[-1] += 0.5
     exceeded = {
-        Bounds(largest=0.4): ["largest difference 0.5 is above the bound 0.4"],
-        Bounds(mean=0.2): ["mean difference 0.25 is above the bound 0.2"],
-        Bounds(p99=0.4): ["99th percentile 0.49 is above the bound 0.4"],
+        Bounds(largest=0.4): ["largest difference 0.5 exceeds the limit 0.4"],
+        Bounds(mean=0.2): ["mean difference 0.25 exceeds the limit 0.2"],
+        Bounds(p99=0.4): ["99th percentile 0.49 exceeds the limit 0.4"],
         Bounds(largest=0.6, mean=0.3, p99=0.6): [],
         Bounds(): [],
     }

@@ -52,7 +52,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
         ),
         tag_format(
             "qwen3_thinking",
-            "Qwen3 Thinking 2507, and other models of the Qwen3 template whose prompt opens the thought",
+            "Qwen3 Thinking 2507, and other models with that template",
             calls=_FUNCTION,
             prefilled=True,
             aliases=("qwen3-thinking",),
@@ -195,9 +195,7 @@ def get_reasoning_format(name: str) -> ReasoningFormat:
     entry = _by_name().get(name)
     if entry is None:
         known = ", ".join(sorted(entry.name for entry in _formats()))
-        raise UserError(
-            f"no reasoning format is called {name!r}{nearest(name, _by_name())}; there are: {known}"
-        )
+        raise UserError(f"unknown reasoning format {name!r}{nearest(name, _by_name())}; there are: {known}")
     return entry
 
 

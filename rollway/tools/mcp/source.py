@@ -72,7 +72,7 @@ class McpSource:
         except (ValueError, RuntimeError) as error:  # pydantic's, and of a result that breaks its own schema
             why = " ".join(str(error).split())[:500]
             raise McpServerFailed(
-                f"MCP server {self.server.name!r} gave an answer that cannot be read: {why}"
+                f"MCP server {self.server.name!r} sent an unreadable answer: {why}"
             ) from None
         self._failures = 0
         return read_result(result)
@@ -101,7 +101,7 @@ class McpSource:
                 raise McpServerFailed(f"MCP server {self.server.name!r} was closed")
             wait = self._next_start - time.monotonic()
             if self._starting is None and self._failures >= MOST_FAILURES and wait > 0:
-                raise McpServerFailed(f"{self._problem}; it is started again in {wait:.0f} s")
+                raise McpServerFailed(f"{self._problem}; it restarts in {wait:.0f} s")
             if self._starting is None:
                 self._starting = asyncio.create_task(self._start_again())
             starting = self._starting
@@ -124,7 +124,7 @@ class McpSource:
                 _log.warning("%s", error)
                 raise
             self.restarts += 1
-            _log.warning("MCP server %r was started again", self.server.name)
+            _log.warning("MCP server %r restarted", self.server.name)
         finally:
             self._starting = None
 
@@ -136,8 +136,8 @@ class McpSource:
     async def _probe(self, connection: Connection) -> None:
         try:
             if not await connection.answers(min(PROBE_SECONDS, self.server.start_timeout)):
-                _log.warning("MCP server %r does not answer any more", self.server.name)
-                await connection.close("does not answer any more")
+                _log.warning("MCP server %r stopped answering", self.server.name)
+                await connection.close("stopped answering")
         finally:
             self._probing = None
 
@@ -155,7 +155,7 @@ async def open_mcp(server: McpServer) -> McpSource:
     except McpServerFailed as error:
         raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"MCP server {server.name!r} cannot be started: {error.strerror or error}") from None
+        raise UserError(f"MCP server {server.name!r} cannot start: {error.strerror or error}") from None
     try:
         return McpSource(server, connection)
     except BaseException:

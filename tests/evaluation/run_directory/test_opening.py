@@ -17,7 +17,10 @@ from rollway.evaluation.run_directory import default_path, open_run
 
 
 def test_a_second_driver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(UserError, match=r"another driver is at work .*process \d+ on"):
+    with (
+        opened(tmp_path),
+        pytest.raises(UserError, match=r"another rollway process \(\d+ on .*\) is running in"),
+    ):
         open_run(tmp_path, CONFIG)
 
 
@@ -42,7 +45,7 @@ def test_the_stored_config_is_the_config(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="not empty and no run directory"):
+    with pytest.raises(UserError, match="not empty and not a run directory"):
         open_run(tmp_path, CONFIG)
 
 

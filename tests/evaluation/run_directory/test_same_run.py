@@ -1,4 +1,4 @@
-"""A run is gone on with when it asks for the same; how it is done may change."""
+"""A run resumes if it requests the same rollouts; how it executes may change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(
 ) -> None:
     opened(tmp_path).close()
     other = EvalConfig(**(CONFIG.as_dict() | changes))
-    with pytest.raises(UserError, match="run of another configuration") as error:
+    with pytest.raises(UserError, match="run with a different configuration") as error:
         open_run(tmp_path, other)
     assert field in str(error.value)
 
