@@ -44,6 +44,13 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         resume: Annotated[
             Path | None, typer.Option(metavar="DIR", help="Go on with the run in this directory.")
         ] = None,
+        data: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE_OR_NAME",
+                help="Tasks from a file, a folder, or a dataset on the Hub, in place of the environment's.",
+            ),
+        ] = None,
         split: Annotated[str | None, typer.Option(help="The split of the tasks.")] = None,
         tasks: Annotated[int | None, typer.Option(help="The first so many tasks.")] = None,
         samples: Annotated[int | None, typer.Option(help="Rollouts of each task.")] = None,
@@ -86,6 +93,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
     ) -> int:
         options = {
             "out": None if out is None else str(out),
+            "data": data,
             "split": split,
             "tasks": tasks,
             "samples": samples,

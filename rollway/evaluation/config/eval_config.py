@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from rollway.evaluation.config.data import DataConfig, absolute_source, data_section
 from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.section import Natural, Positive, Section, section_of
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
@@ -42,6 +43,7 @@ class EvalConfig(Section):
 
     environment: str  # a shipped one's name, path/to/file.py[:Class], or module:Class
     environment_args: dict[str, Any] = {}  # keyword arguments of the environment's class
+    data: DataConfig | None = None  # tasks from data in place of the environment's own; a text is its source
     split: str | None = None  # null: "train" with groups, else "test"
     tasks: Positive | None = None  # the first so many of the split; null: all
     task_ids: list[str] | None = None  # these only, in this order; not together with `tasks`
@@ -63,6 +65,11 @@ class EvalConfig(Section):
     ray: RayConfig = RayConfig()
     wandb: WandbConfig = WandbConfig()
     out: str | None = None  # the run directory; null: runs/<name>-<time>
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _source_alone(cls, value: Any) -> Any:
+        return data_section(value)
 
     @field_validator("task_ids", mode="before")
     @classmethod
@@ -106,6 +113,8 @@ class EvalConfig(Section):
             "environment": absolute_spec(self.environment),
             "split": self.split or ("train" if self.groups else "test"),
         }
+        if self.data is not None:
+            settled["data"] = self.data.model_copy(update={"source": absolute_source(self.data.source)})
         tools: dict[str, Any] = {}
         if self.tools.replay is not None:
             tools["replay"] = str(Path(self.tools.replay).expanduser().resolve())
