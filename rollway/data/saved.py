@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from rollway.data.tables import CHUNK_ROWS, ArrowTable, in_one_line
 from rollway.errors import UserError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_saved(folder: Path) -> bool:
@@ -52,18 +55,24 @@ class HubDataset:
         from datasets import load_dataset_builder
 
         self.name = name
-        arguments: dict[str, Any] = {"revision": revision}
+        arguments: dict[str, Any] = {}
         if "trust_remote_code" in inspect.signature(load_dataset_builder).parameters:
             arguments["trust_remote_code"] = False  # else an older version asks at the terminal
         try:
             with _without_retries_told():
-                self._builder = load_dataset_builder(name, configuration, **arguments)
+                commit = _commit(name, revision)
+                self._builder = load_dataset_builder(name, configuration, revision=commit, **arguments)
         except Exception as error:  # of the network, of the Hub, of a dataset that is not as it should be
             raise UserError(
                 f"data: there is no file or folder {name!r}, and it cannot be had from the Hub: "
                 f"{in_one_line(error)}"
             ) from error
         self.revision: str | None = getattr(self._builder, "hash", None)
+        if commit is not None and commit != self.revision:  # the library takes what it finds in its cache
+            raise UserError(
+                f"data: revision {revision} of {name!r} cannot be had from the Hub, and is not in the cache "
+                f"(that has {self.revision})"
+            )
 
     def splits(self) -> list[str]:
         """Their names; empty where the Hub does not say before the download."""
@@ -80,6 +89,17 @@ class HubDataset:
         except Exception as error:
             raise UserError(f"data: {self.name!r} cannot be downloaded: {in_one_line(error)}") from error
         return None if name not in self.splits() else self._builder.as_dataset(split=name)
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit that a branch or a tag is now: the library would take another one from its cache for it."""
+    if revision is None or _COMMIT.fullmatch(revision):
+        return revision
+    from datasets import config
+    from huggingface_hub import HfApi
+
+    commit: str | None = HfApi(endpoint=config.HF_ENDPOINT).dataset_info(name, revision=revision).sha
+    return commit
 
 
 @contextmanager
