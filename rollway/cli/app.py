@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": _Command("rollway.cli.eval", "run", "Evaluate a model on an environment."),
     "rollout": _Command("rollway.cli.rollout", "run", "Roll out groups of samples to train on."),
     "score": _Command("rollway.cli.score", "score", "Score a stored run again, without the model."),
+    "export": _Command("rollway.cli.export", "export", "Write a stored run to Parquet or JSON Lines."),
     "verify": _Command("rollway.cli.verify", "verify", "Recompute the logprobs of a stored run."),
     "serve": _Command("rollway.cli.serve", "serve", "Serve the embedded policy."),
     "parse": _Command("rollway.cli.parse", "parse", "Read the tool calls in a model's text."),
