@@ -15,6 +15,9 @@ from rollway.errors import UserError
 ENDINGS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Of the files that are read."""
 
+_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "config.json")
+"""What the Hub keeps beside the files of a dataset."""
+
 READ = "Parquet (.parquet), JSON Lines (.jsonl, .ndjson, .json), CSV (.csv, .tsv)"
 
 _SPLITS = {
@@ -32,7 +35,7 @@ _SPLITS = {
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders that can be read, by name. Hidden ones are none.
+    """The files in a folder and its subfolders that can be read, by name. Hidden ones are left out.
 
     Raises:
         UserError: there is none, or there are several formats.
@@ -40,7 +43,7 @@ def data_files(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file() and not _is_hidden(path.relative_to(folder))
+        if path.suffix.lower() in ENDINGS and path.is_file() and not _is_no_data(path.relative_to(folder))
     )
     if not found:
         what = "is empty" if not any(folder.iterdir()) else "has no file of these, and is no saved dataset"
@@ -81,5 +84,5 @@ def _split_of(path: Path) -> str | None:
     return None
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
+def _is_no_data(path: Path) -> bool:
+    return path.name in _NO_ROWS or any(part.startswith((".", "_")) for part in path.parts)

@@ -29,7 +29,6 @@ class Survey(msgspec.Struct, frozen=True):
 
     count: int  # rows
     ids: Iterator[Sequence[Any]] | None  # the column `task_id`, chunk by chunk; None: there is none
-    columns: Sequence[str] = ()  # empty: they are not known
 
 
 class Table(Protocol):
@@ -71,11 +70,17 @@ class ArrowTable:
         ids = None
         if ID in self._columns:
             ids = (batch.column(ID).to_pylist() for batch in self._read([ID]))
-        return Survey(self._count if limit is None else min(limit, self._count), ids, self._columns)
+        return Survey(self._count if limit is None else min(limit, self._count), ids)
 
     def chunks(self) -> Iterator[tuple[int, Callable[[], list[dict[str, Any]]]]]:
         for batch in self._read(None):
-            yield batch.num_rows, partial(_rows, batch)
+            yield batch.num_rows, partial(self._rows, batch)
+
+    def _rows(self, batch: Any) -> list[dict[str, Any]]:
+        try:
+            return [without_null_members(row) for row in batch.to_pylist()]
+        except (ValueError, TypeError, OverflowError) as error:  # no UTF-8, or a date that Python lacks
+            raise unreadable(self.where, error) from error
 
     def _read(self, columns: list[str] | None) -> Iterator[Any]:
         from pyarrow import ArrowException
@@ -84,10 +89,6 @@ class ArrowTable:
             yield from self._batches(columns)
         except (ArrowException, OSError) as error:
             raise unreadable(self.where, error) from error
-
-
-def _rows(batch: Any) -> list[dict[str, Any]]:
-    return [without_null_members(row) for row in batch.to_pylist()]
 
 
 def unreadable(where: str, error: BaseException) -> UserError:

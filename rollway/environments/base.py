@@ -78,7 +78,7 @@ class Environment:
         Raises:
             ValueError: there is no such split.
         """
-        raise NotImplementedError
+        raise NotImplementedError("define tasks(split), or give data, as in --data tasks.jsonl")
 
     def prompt(self, task: Task) -> list[Message]:
         """The opening messages, in the OpenAI chat format."""

@@ -1,6 +1,6 @@
 """A run over data: it takes the place of the environment's tasks, and the config says which data it was.
 
-The invariant: a run is gone on with over the rows that it was begun with, or refused.
+The invariant: a run is resumed over the rows that it began with, or refused.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_approval import approval_source
-from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run, part_files
+from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.summary import RunSummary
@@ -82,8 +82,8 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
 def _opened(plan: Plan) -> Iterator[RunDirectory]:
     """The run directory, its log attached and its records counted."""
     with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
-        is_listed = plan.config.data is None
-        ids = plan.tasks.given_ids() if is_listed or part_files(plan.path) else None
+        # The same data has the same ids, and a million of them are not worth holding for that.
+        ids = plan.tasks.given_ids() if plan.config.data is None else None
         run.take_stock(
             lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
         )

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 1024
 CHUNK_BYTES = 8 * 2**20
-"""A chunk is full with so many rollouts, or with so many bytes of their lines."""
+"""The most that a chunk holds: rollouts, and about as many bytes of their lines."""
 
 PART_BYTES = 512 * 2**20
-"""A file of a folder holds about so many bytes of the run's lines."""
+"""Of the run's lines, in one file of a folder."""
 
 ENDINGS = (".parquet", ".jsonl")
 

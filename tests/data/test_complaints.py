@@ -76,6 +76,12 @@ def test_a_torn_page_of_parquet_is_told_when_it_is_reached(tmp_path: Path) -> No
     assert "a.parquet cannot be read" in complaint(tmp_path / "a.parquet")
 
 
+def test_values_that_python_lacks_are_told(tmp_path: Path) -> None:
+    dates = pyarrow.array([2**62], pyarrow.timestamp("us"))
+    pyarrow.parquet.write_table(pyarrow.table({"when": dates}), tmp_path / "a.parquet")
+    assert "a.parquet cannot be read" in complaint(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize("source", ["nothing.jsonl", "./nothing", "/nothing/at/all", "~/nothing.d/x", "a b"])
 def test_a_path_that_is_not_there_is_never_looked_up_on_the_hub(source: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(datasets, "load_dataset_builder", None)

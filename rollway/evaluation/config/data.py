@@ -1,7 +1,7 @@
 """The data section of a config: rows that take the place of the environment's own tasks.
 
-The invariant: in a run's ``config.yaml`` it says which data it was, so that a run is not gone on with over
-other rows.
+The invariant: in a run's ``config.yaml`` it says which data it was, so that a resume over other rows is
+refused.
 """
 
 from __future__ import annotations
