@@ -180,7 +180,7 @@ async def run(asked: Asked, folder: Path) -> dict[str, Any]:
         inner: Backend = RayBackend(spec, config) if asked.workers else LocalBackend(spec)
         measured = MeasuredBackend(inner, asked, folder / "lag")
         directory = held.enter_context(open_run(plan.path, config))
-        directory.take_stock(lambda key: True, plan.tasks.ids)
+        directory.take_stock(lambda key: True, plan.tasks.ids())
         tasks = []
         memory = Memory(directory, measured, asked.sample_every or asked.rollouts)
         tasks.append(asyncio.create_task(memory.watch()))

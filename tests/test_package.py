@@ -25,6 +25,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"replies"},
     {"inference", "tools", "tool_parsers", "limits"},
     {"sequences", "statistics", "branching"},
+    {"data"},
     {"trajectory", "errors", "event_loop"},
     {"rounds", "whole_files", "student_t"},
 ]

@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": _Command("rollway.cli.eval", "run", "Evaluate a model on an environment."),
     "rollout": _Command("rollway.cli.rollout", "run", "Roll out groups of samples for training."),
     "score": _Command("rollway.cli.score", "score", "Score a stored run again, without the model."),
+    "export": _Command("rollway.cli.export", "export", "Write a stored run to Parquet or JSON Lines."),
     "verify": _Command("rollway.cli.verify", "verify", "Verify the logprobs of a stored run."),
     "serve": _Command("rollway.cli.serve", "serve", "Serve the embedded policy over HTTP."),
     "parse": _Command("rollway.cli.parse", "parse", "Parse tool calls in model output."),

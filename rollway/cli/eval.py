@@ -13,6 +13,8 @@ run = run_command(
       rollway eval calculator
       rollway eval calculator --base-url http://127.0.0.1:8000 --model Qwen/Qwen3-8B --workers 8
       rollway eval my_env.py --set limits.max_turns=8 --set sampling.top_p=0.95
+      rollway eval my_env.py --data tasks.jsonl
+      rollway eval my_env.py --data openai/gsm8k --set data.name=main --split test
       rollway eval --resume runs/calculator-20260101-120000
 
     The run directory holds config.yaml, trajectories/, summary.json, report.html and log.txt (the log). To

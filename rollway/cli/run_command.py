@@ -79,6 +79,13 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         seed: Annotated[
             int | None, typer.Option(metavar="N", help="Random seed of the run. [default: 0]")
         ] = None,
+        data: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE_OR_NAME",
+                help="Tasks from a file, a folder, or a dataset on the Hub. [default: the environment's]",
+            ),
+        ] = None,
         base_url: Annotated[
             str | None,
             typer.Option(metavar="URL", help="Model server. [default: serve the embedded policy]"),
@@ -151,6 +158,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
     ) -> int:
         options = {
             "out": None if out is None else str(out),
+            "data": data,
             "split": split,
             "tasks": tasks,
             "samples": samples,

@@ -8,14 +8,19 @@ serves thousands of rollouts at a time.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from rollway.data import DatasetSource
 from rollway.limits import Limits
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Sandbox, SandboxSpec
 from rollway.trajectory import Message, Trajectory
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 Task = Mapping[str, Any]
 """One task: a mapping (a row of a ``datasets.Dataset`` is one) with a ``task_id`` that never changes."""
@@ -43,13 +48,37 @@ class Environment:
     sandbox: SandboxSpec | None = None  # opened for each rollout; None: no sandbox
     pass_threshold: float = 1.0  # a sample with at least this reward counts as passed in pass@k
 
+    @classmethod
+    def from_dataset(
+        cls,
+        source: str | PathLike[str] | Dataset | DatasetDict,
+        *,
+        name: str | None = None,
+        split: str | None = None,
+        revision: str | None = None,
+        environment_args: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """This environment with the rows of a dataset for tasks. Nothing is read before `tasks` is called.
+
+        Args:
+            source: a file (Parquet, JSON Lines, CSV), a folder of such files or one that ``save_to_disk``
+                wrote, a dataset's name on the Hub, or a ``datasets`` object.
+            name: of the Hub dataset's configuration.
+            split: of the dataset; None: the one that the run asks for. A file has none, and is every split.
+            revision: of the Hub dataset: a branch, a tag or a commit.
+            environment_args: keyword arguments of the class.
+        """
+        environment = cls(**(environment_args or {}))
+        environment.tasks = DatasetSource(source, name, split, revision).rows  # type: ignore[method-assign]
+        return environment
+
     def tasks(self, split: str) -> Iterable[Task]:
         """The tasks of a split, in a stable order: an iterable of mappings or a ``datasets.Dataset``.
 
         Raises:
             ValueError: there is no such split.
         """
-        raise NotImplementedError
+        raise NotImplementedError("define tasks(split), or give data, as in --data tasks.jsonl")
 
     def prompt(self, task: Task) -> list[Message]:
         """The opening messages, in the OpenAI chat format."""

@@ -14,6 +14,7 @@ from typing import Any
 from rollway.environments.loading import is_file_spec, list_environments
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig, validate
+from rollway.evaluation.config.data import data_section
 from rollway.evaluation.run_directory import read_config
 from rollway.evaluation.yaml_text import parse_yaml
 
@@ -114,6 +115,8 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, field = dotted.split(".")
     for depth, section in enumerate(sections):
         inner = values.get(section)
+        if section == "data" and depth == 0:
+            inner = data_section(inner)
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):

@@ -18,6 +18,7 @@ from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.data import refuse_lacking_columns, settle_data
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
 from rollway.evaluation.run_directory import (
@@ -60,7 +61,9 @@ class Plan(msgspec.Struct, frozen=True):
         """What there is to do, in words."""
         config = self.config
         name = environment_name(self.environment)
-        return f"{self.asked} rollouts of {name} ({config.split}): {len(self.tasks)} tasks x {config.samples}"
+        data = config.dataset
+        where = config.split if data is None else f"{data.split} of {data.source}"
+        return f"{self.asked} rollouts of {name} ({where}): {len(self.tasks)} tasks x {config.samples}"
 
     @property
     def starts_servers_to_replay(self) -> bool:
@@ -94,8 +97,10 @@ def prepare(config: EvalConfig) -> Plan:
         named_rewards(environment)
     except ValueError as error:
         raise UserError(str(error)) from None
+    config = settle_data(config, environment)
     tasks = load_tasks(environment, config)
-    first = tasks[tasks.ids[0]]
+    first = tasks.first()
+    refuse_lacking_columns(config, environment, first)
     spec = wanted_sandbox(environment, first, config.sandbox)
     recordings = _recordings(config, environment, tasks)
     lists = _lists(config, recordings, tasks)
@@ -147,7 +152,7 @@ def _lists(config: EvalConfig, recordings: Recordings | None, tasks: TaskSet) ->
 
 
 def _keys(config: EvalConfig, tasks: TaskSet) -> Iterator[Key]:
-    return ((task_id, sample) for task_id in tasks.ids for sample in range(config.samples))
+    return ((task_id, sample) for task_id in tasks.ids() for sample in range(config.samples))
 
 
 def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environment) -> None:

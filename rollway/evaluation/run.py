@@ -82,8 +82,11 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
 def _opened(plan: Plan) -> Iterator[RunDirectory]:
     """The run directory, its log attached and its records counted."""
     with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
-        ids = frozenset(plan.tasks.ids)
-        run.take_stock(lambda key: key[0] in ids and 0 <= key[1] < plan.config.samples, plan.tasks.ids)
+        # The same data has the same ids, and a million of them are not worth holding for that.
+        ids = plan.tasks.given_ids() if plan.config.data is None else None
+        run.take_stock(
+            lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
+        )
         _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
         yield run
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from rollway.data import DatasetSource, find_rows
 from rollway.environments.base import Environment, Reward, Task, environment_name
 from rollway.environments.loading import absolute_spec, environment_source
 from rollway.errors import UserError
@@ -163,16 +165,27 @@ def _tasks(run: StoredRun, environment: Environment, wanted: set[str]) -> dict[s
     where = f"environment {environment_name(environment)!r}, split {split!r}"
     found: dict[str, Task] = {}
     try:
-        for task in islice(environment.tasks(split), limit):
+        for task in islice(_rows(config, environment, split), limit):
             if str(task["task_id"]) in wanted:
                 found[str(task["task_id"])] = task
                 if len(found) == len(wanted):
                     break
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{where}: its tasks cannot be read: {type(error).__name__}: {error}") from error
     if wanted and not found:
         raise UserError(f"{where} has none of the {len(wanted)} tasks of {run.path}, such as {min(wanted)!r}")
     return found
+
+
+def _rows(config: Mapping[str, Any], environment: Environment, split: str) -> Iterable[Task]:
+    """All tasks of the split: the data that the run was over, or the environment's own."""
+    data = config.get("data")
+    if data is None:
+        return environment.tasks(split)
+    source = DatasetSource(data["source"], data.get("name"), data.get("split"), data.get("revision"))
+    return find_rows(source, source.split or split, fingerprint=data.get("fingerprint")).rows
 
 
 def _left_sandboxes(run: StoredRun, request: _Request) -> LeftSandboxes | None:

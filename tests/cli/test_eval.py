@@ -57,6 +57,25 @@ def test_a_run_is_resumed_by_its_directory_alone(
     assert "3 scored" in capsys.readouterr().out
 
 
+def test_tasks_come_from_a_file_and_a_run_over_another_file_is_refused(
+    environment_file: str, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tasks.csv").write_text("question\nWho?\nWhy?\n")
+    (tmp_path / "other.csv").write_text("question\nWho?\n")
+    assert run(environment_file, "--base-url", server_url, "--out", "run", "--data", "tasks.csv") == 0
+    assert f"2 rollouts of Greeting (test of {tmp_path / 'tasks.csv'})" in capsys.readouterr().out
+    assert run(environment_file, "--base-url", server_url, "--out", "run", "--data", "tasks.csv") == 0
+    assert run("run/config.yaml", "--out", "run", "--data", "other.csv") == 2
+    assert "holds a run of another configuration: data.source was" in capsys.readouterr().err
+    assert len(list(read_trajectories("run"))) == 2
+
+
+def test_data_that_is_not_there_is_one_line(environment_file: str, complaint: Callable[..., str]) -> None:
+    told = complaint("eval", environment_file, "--data", "nothing.jsonl")
+    assert told.startswith("data: there is no file or folder /")
+    assert "source" in complaint("eval", environment_file, "--set", "data.name=main")
+
+
 def test_a_recorded_run_is_replayed_with_its_own_config(
     environment_file: str, server_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

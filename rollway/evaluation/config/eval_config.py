@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rollway.errors import UserError
+from rollway.evaluation.config.data import DataConfig, absolute_source
 from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.section import Natural, Positive, Section
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
@@ -43,6 +44,9 @@ class EvalConfig(Section, frozen=True, kw_only=True):
 
     environment: str  # a shipped one's name, path/to/file.py[:Class], or module:Class
     environment_args: dict[str, Any] = {}  # keyword arguments of the environment's class
+    data: DataConfig | str | None = (
+        None  # tasks from data in place of the environment's; a text is its source
+    )
     split: str | None = None  # null: "train" with groups, else "test"
     tasks: Positive | None = None  # the first so many of the split; null: all
     task_ids: list[str | int] | None = None  # these only, in this order; not together with `tasks`
@@ -69,6 +73,8 @@ class EvalConfig(Section, frozen=True, kw_only=True):
         super().__post_init__()
         if self.task_ids is not None:  # YAML reads an id of digits as a number
             msgspec.structs.force_setattr(self, "task_ids", [str(task_id) for task_id in self.task_ids])
+        if isinstance(self.data, str):
+            msgspec.structs.force_setattr(self, "data", DataConfig(source=self.data))
         if self.tasks is not None and self.task_ids is not None:
             raise ValueError("task_ids: give tasks (how many) or task_ids (which), not both")
         if self.sampling.seed is not None:
@@ -82,6 +88,11 @@ class EvalConfig(Section, frozen=True, kw_only=True):
                 f"model.backend to chat"
             )
 
+    @property
+    def dataset(self) -> DataConfig | None:
+        """`data`, which is a section once the config exists."""
+        return self.data if isinstance(self.data, DataConfig) else None
+
     def resolved(self, **changes: Any) -> EvalConfig:
         """This config with its open choices made, and ``changes`` over it."""
         from rollway.environments.loading import absolute_spec
@@ -90,6 +101,10 @@ class EvalConfig(Section, frozen=True, kw_only=True):
             "environment": absolute_spec(self.environment),
             "split": self.split or ("train" if self.groups else "test"),
         }
+        if self.dataset is not None:
+            settled["data"] = msgspec.structs.replace(
+                self.dataset, source=absolute_source(self.dataset.source)
+            )
         tools: dict[str, Any] = {}
         if self.tools.replay is not None:
             tools["replay"] = str(Path(self.tools.replay).expanduser().resolve())
