@@ -1,8 +1,8 @@
 """The body of an answer as typed records: strictly at first, and where that fails, once more and leniently.
 
 The invariant: a field that is needed (a record's ``needed``, or one without a default) is never left out. Any
-other that is not of its type is mended where its meaning is plain, and else is as if the server had not said
-it. A body that was cut is told from one that is something else.
+other that is not of its type is mended where its meaning is plain (but for those in a record's ``exact``),
+and else is as if the server had not said it. A body that was cut is told from one that is something else.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line
 from rollway.inference.retry import TryFailed
+from rollway.inference.token_data import Logprob
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -74,12 +75,14 @@ def _record(raw: bytes, kind: type[Record]) -> Record:
     given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     hints = _hints(kind)
     needed: frozenset[str] = getattr(kind, "needed", frozenset())
+    exact: frozenset[str] = getattr(kind, "exact", frozenset())
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
         if field.encode_name not in given:
             continue
         try:
-            values[field.name] = _value(bytes(given[field.encode_name]), hints[field.name])
+            read = _exactly if field.name in exact else _value
+            values[field.name] = read(bytes(given[field.encode_name]), hints[field.name])
         except NOT_JSON:
             if field.required or field.name in needed:
                 raise
@@ -89,6 +92,18 @@ def _record(raw: bytes, kind: type[Record]) -> Record:
     if missing:
         raise msgspec.ValidationError(f"Object missing required field `{missing[0]}`")
     return kind(**values)
+
+
+def _exactly(raw: bytes, hint: Any) -> Any:
+    """A value that is as it should be, or a record that is nearly so; nothing is made of another type."""
+    try:
+        return msgspec.json.decode(raw, type=hint)
+    except NOT_JSON:
+        records = (each for each in get_args(hint) if _suits(raw, each) and raw.startswith(b"{"))
+        record = next(records, None)
+        if record is None:
+            raise
+        return _record(raw, record)
 
 
 def _value(raw: bytes, hint: Any) -> Any:
@@ -114,8 +129,8 @@ def _mended(raw: bytes, hint: Any) -> Any:
     """A value of another type than it should have, where what it means is plain."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _record(raw, hint)
-    if get_origin(hint) is Annotated:  # a bound: what lies beyond it, or is null, is judged by the reader
-        return msgspec.json.decode(raw, type=get_args(hint)[0] | None)
+    if hint is Logprob:  # what is null or lies beyond its bounds is judged by the reader
+        return msgspec.json.decode(raw, type=float | None)
     if get_origin(hint) is list:
         (item,) = get_args(hint)
         records = isinstance(item, type) and issubclass(item, msgspec.Struct)

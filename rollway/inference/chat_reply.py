@@ -17,7 +17,7 @@ from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line, refusal_of, refused_try
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
-from rollway.inference.token_data import Logprob, all_there
+from rollway.inference.token_data import Logprob, TokenId, all_there
 from rollway.trajectory import ToolCall, Usage
 
 
@@ -71,11 +71,12 @@ class _Choice(msgspec.Struct):
     needed: ClassVar[frozenset[str]] = frozenset(
         {"message", "token_ids", "response_token_ids", "prompt_token_ids"}
     )
+    exact: ClassVar[frozenset[str]] = frozenset({"finish_reason"})
     message: _Message | None = None
     finish_reason: str | Finish | None = None
     logprobs: _Logprobs | None = None
-    token_ids: list[int] | None = None  # vLLM
-    response_token_ids: list[int] | None = None  # SGLang
+    token_ids: list[TokenId] | None = None  # vLLM
+    response_token_ids: list[TokenId] | None = None  # SGLang
     prompt_token_ids: list[int] | None = None  # SGLang; vLLM has it at the top level
     error: Any = None  # what broke the reply off
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ _GIVEN_UP = re.compile(
 class Finish(msgspec.Struct):
     """A finish reason that is an object, as SGLang writes it."""
 
+    exact: ClassVar[frozenset[str]] = frozenset({"type", "reason"})
     type: str | None = None
     reason: str | None = None
     matched: Any = None  # the stop string or the stop token's id

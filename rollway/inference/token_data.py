@@ -27,6 +27,8 @@ IMPOSSIBLE = -1_000.0
 Logprob = Annotated[float, msgspec.Meta(gt=IMPOSSIBLE, le=ROUNDING)]
 """One that may be trained on. Decoding as this type tells the others at no cost."""
 
+TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
 _log = logging.getLogger(__name__)
 
 

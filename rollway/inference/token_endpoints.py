@@ -17,11 +17,12 @@ from rollway.inference.bodies import NOT_JSON, decode_leniently, is_cut, unreada
 from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.faults import refusal_of, refused_try
 from rollway.inference.protocol import Completion
-from rollway.inference.token_data import Logprob, all_there
+from rollway.inference.token_data import Logprob, TokenId, all_there
 from rollway.trajectory import ErrorRecord, Untrainable, Usage, VersionSpan
 
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 _NOTHING = msgspec.Raw(b"null")
+_ENDING = frozenset({"finish_reason"})
 
 
 class TokenCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,7 @@ _GENERATE_TOP = frozenset({"priority", "reasoning_ended", "kv_transfer_params", 
 
 
 class _GenerateLogprob(msgspec.Struct, gc=False):
-    token_id: int
+    token_id: TokenId
     logprob: Logprob
 
 
@@ -85,8 +86,9 @@ class _GenerateLogprobs(msgspec.Struct):
 
 
 class _GenerateChoice(msgspec.Struct):
+    exact: ClassVar[frozenset[str]] = _ENDING
     needed: ClassVar[frozenset[str]] = frozenset({"token_ids"})
-    token_ids: list[int] | None = None
+    token_ids: list[TokenId] | None = None
     finish_reason: str | Finish | None = None
     stop_reason: str | int | None = None
     weight_versions: list[_Span] | None = None
@@ -143,8 +145,9 @@ class _CompletionLogprobs(msgspec.Struct):
 
 
 class _CompletionChoice(msgspec.Struct):
+    exact: ClassVar[frozenset[str]] = _ENDING
     needed: ClassVar[frozenset[str]] = frozenset({"token_ids", "prompt_token_ids"})
-    token_ids: list[int] | None = None
+    token_ids: list[TokenId] | None = None
     prompt_token_ids: msgspec.Raw = _NOTHING
     text: str | None = None
     finish_reason: str | Finish | None = None
@@ -200,8 +203,9 @@ _SGLANG_TOP = frozenset(
 
 
 class _Meta(msgspec.Struct):
+    exact: ClassVar[frozenset[str]] = _ENDING
     finish_reason: str | Finish | None = None
-    output_token_logprobs: list[tuple[Logprob, int, Any]] | None = None
+    output_token_logprobs: list[tuple[Logprob, TokenId, Any]] | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
@@ -212,7 +216,7 @@ class _Meta(msgspec.Struct):
 class _SGLangReply(msgspec.Struct):
     needed: ClassVar[frozenset[str]] = frozenset({"output_ids"})
     meta_info: _Meta
-    output_ids: list[int] | None = None
+    output_ids: list[TokenId] | None = None
     text: str | None = None
     error: Any = None
 
@@ -329,7 +333,7 @@ def _check_prompt(call: TokenCall, ids: msgspec.Raw, count: int | None) -> None:
     """A server may cut a prompt, or put another in its place, and answer all the same."""
     sent = len(call.token_ids)
     given = bytes(ids)
-    if given != b"null" and given != msgspec.json.encode(call.token_ids):
+    if given != b"null" and given.replace(b" ", b"") != msgspec.json.encode(call.token_ids):
         read = msgspec.json.decode(given, type=list[int])
         if read != call.token_ids:
             raise ValueError(
