@@ -20,7 +20,7 @@ SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 # Hundreds of processes that the tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-install test-vllm sandboxes lint bench clean
+.PHONY: demo test check test-install test-vllm sandboxes lint bench fuzz-replies clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -84,6 +84,10 @@ lint: $(STAMP)
 
 bench: $(STAMP) $(VERIFIERS_STAMP) $(INSPECT_STAMP)
 	$(VENV)/bin/python -m benchmarks --full --write
+
+# Replies of every shape, changed by chance; a thousand of them are in the tests.
+fuzz-replies: $(STAMP)
+	$(VENV)/bin/python tests/reply_mutations.py 1000000
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) $(VERIFIERS_VENV) $(INSPECT_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

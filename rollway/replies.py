@@ -6,6 +6,7 @@ project's own parsers where it did not; never from inside a thought.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,11 +50,33 @@ def read_reply(
         # What could not be read is text like any other: without calls to take out, it stays to the letter.
         content = parsed.content if found else content
     # A server that parsed some calls may have left others in the text, good or bad: none is lost.
-    calls = _unique([*completion.tool_calls, *found], used_ids, turn)
+    named = _named([*completion.tool_calls, *found], tools)
+    calls = _unique(named, used_ids, turn)
     parsed_by = "server"
     if parser is not None and (found or errors) and not completion.tool_calls:
         parsed_by = parser.name
     return Reply(reasoning, content, calls, errors, parsed_by)
+
+
+_MARK = re.compile(r"<[|｜][^<>|｜]*[|｜]>|<[|｜]|[|｜]>|</?s>|\[/?[A-Z_]{3,}\]")
+"""A special token as model families spell theirs, whole or begun."""
+
+
+def _named(calls: Sequence[ToolCall], tools: Sequence[dict[str, Any]]) -> Sequence[ToolCall]:
+    """The calls, a name that a server left special tokens in read as the tool that it names without them."""
+    if not any(_MARK.search(call.name) for call in calls):
+        return calls
+    offered = {tool.get("function", tool).get("name") for tool in tools}
+    return [_without_marks(call, offered) for call in calls]
+
+
+def _without_marks(call: ToolCall, offered: set[Any]) -> ToolCall:
+    if call.name in offered:
+        return call
+    pieces = [piece.strip() for piece in _MARK.split(call.name) if piece.strip()]
+    if not pieces or pieces[0] not in offered:
+        return call
+    return ToolCall(call.id, pieces[0], call.arguments)
 
 
 def _unique(calls: Sequence[ToolCall], used: set[str], turn: int) -> list[ToolCall]:

@@ -65,7 +65,11 @@ class Untrainable(StrEnum):
 
     NO_TOKEN_IDS = "no_token_ids"
     NO_PROMPT_TOKEN_IDS = "no_prompt_token_ids"
-    LENGTH_MISMATCH = "length_mismatch"
+    MISSING_TOKEN_IDS = "missing_token_ids"  # fewer than the server counted, or none beside a text
+    PROMPT_MISMATCH = "prompt_mismatch"  # the server counted more tokens in the prompt than it gave ids
+    NO_LOGPROBS = "no_logprobs"  # they were asked for, and there are none
+    LENGTH_MISMATCH = "length_mismatch"  # of ids and logprobs
+    UNUSABLE_LOGPROBS = "unusable_logprobs"  # one is null, not finite, positive or a stand-in such as -9999
     TRAINED_IN_PARENT = "trained_in_parent"  # a branch shares the turn with the trajectory that sampled it
 
 

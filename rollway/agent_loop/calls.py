@@ -90,6 +90,19 @@ class TurnCalls:
         self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
         self.leave_unread(errors, turn, why=f"the reply ended with {turn.finish_reason!r}")
 
+    def note_missing_call(self, turn: Turn) -> None:
+        """Tell the record that the server spoke of a call and gave none: what it was, nobody knows."""
+        self.trajectory.tool_errors.append(
+            ToolError(
+                turn=turn.index + 1,
+                tool_name="",
+                arguments="",
+                kind=ToolErrorKind.PARSE,
+                error=f"the reply ended with {turn.finish_reason!r}, but the server gives no call",
+                tool_result="",
+            )
+        )
+
     def leave_unread(self, errors: Sequence[ParseError], turn: Turn, *, why: str) -> None:
         """Tell the record alone which calls could not be read, and why the model is not asked again."""
         self._enter_unread(errors, turn, told="", why=f"; {why}")

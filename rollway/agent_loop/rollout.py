@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
-from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
-from rollway.inference.errors import ContextOverflow, InferenceError
+from rollway.agent_loop.stopping import promises_call, reached_limit, reason_to_stop, server_gave_up
+from rollway.inference.errors import ContextOverflow, InferenceError, InvalidReply, UnreadableCall
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, read_reply
-from rollway.sequences import PromptChain, untrainable_reason
+from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
 from rollway.tools import RolloutContext
 from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
 Done = Callable[[Trajectory], bool]
+
+OVERFLOW = ContextOverflow.__name__
+UNREADABLE_CALL = UnreadableCall.__name__
+
+ALL_IN_THOUGHT = (
+    "the whole reply stands in its thought: if many do, the reasoning parser (the server's or the loop's) is "
+    "hardly the model's"
+)
+"""Of a rollout that ends without an answer, in its metadata."""
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
@@ -92,6 +101,14 @@ class Rollout:
                 kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
             )
             return StopReason.MODEL_ERROR
+        cut = self._cut_prompt(completion)
+        if cut is not None:
+            self.trajectory.error = ErrorRecord(
+                kind=InvalidReply.__name__,
+                message=f"{completion.server} did not read the whole prompt: {cut}",
+                where="model",
+            )
+            return StopReason.MODEL_ERROR
         reply = read_reply(
             completion,
             parser=self.loop.parser if self.definitions else None,
@@ -101,7 +118,7 @@ class Rollout:
             turn=len(self.trajectory.turns),
         )
         turn = self._keep(completion, reply, time.monotonic() - started)
-        return await self._act(turn, reply)
+        return await self._act(turn, reply, completion)
 
     def _request(self) -> CompletionRequest:
         index = len(self.trajectory.turns)
@@ -118,6 +135,7 @@ class Rollout:
             prefix=self._prefix(),
             tools=self.definitions,
             sampling=_with(sampling, changes) if changes else sampling,
+            rollout_budget=budget is not None and sampling.max_tokens is None,
             request_id=f"{self.trajectory.id}-{index}",
             deadline=self.deadline,
         )
@@ -127,6 +145,14 @@ class Rollout:
         if chain.sampled is None:
             return None
         return PromptPrefix(chain.token_ids, chain.sampled, self.covered)
+
+    def _cut_prompt(self, completion: Completion) -> str | None:
+        """How the server's own ids show that it cut the prompt. A client that sends ids has compared them."""
+        prompt, chain = completion.prompt_token_ids, self.chain
+        if prompt is None or chain.sampled is None or completion.rerendered:
+            return None
+        thoughts = any(_may_hold_thought(turn) for turn in self.trajectory.turns)
+        return cut_in_prompt(chain.token_ids, chain.sampled, prompt, thoughts=thoughts)
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -156,20 +182,34 @@ class Rollout:
             ),
         )
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
-        turn.untrainable = untrainable_reason(turn)
+        turn.untrainable = untrainable_reason(turn) or completion.untrainable
         self.completion_tokens += _sampled(turn)
+        unread = sum(attempt.error == UNREADABLE_CALL for attempt in turn.attempts)
+        if unread:
+            metrics = self.trajectory.metrics
+            metrics["calls_unread_by_server"] = metrics.get("calls_unread_by_server", 0.0) + unread
         self.trajectory.model = completion.model or self.trajectory.model
         self.trajectory.turns.append(turn)
         self.trajectory.messages.append(history_message(reply))
         self.covered = len(self.trajectory.messages)
         return turn
 
-    async def _act(self, turn: Turn, reply: Reply) -> StopReason | None:
-        reason = reason_to_stop(turn, reply, self._tokens_left())
+    async def _act(self, turn: Turn, reply: Reply, completion: Completion) -> StopReason | None:
+        fault = completion.fault
+        reason = reason_to_stop(
+            turn, reply, self._tokens_left(), at_stop=completion.at_stop, failed=fault is not None
+        )
         if reason is not None:
-            if reason is StopReason.MODEL_ERROR:
-                self.trajectory.error = server_gave_up(turn)
             self.calls.answer_cut_off(reply.calls, reply.errors, turn)
+            if reason is StopReason.EMPTY_RESPONSE and (reply.reasoning or "").strip():
+                self.trajectory.metadata["empty_response"] = ALL_IN_THOUGHT
+            if promises_call(turn, reply):
+                self.calls.note_missing_call(turn)
+            if reason is StopReason.MODEL_ERROR and fault is not None and fault.kind == OVERFLOW:
+                self.trajectory.metadata["context_overflow"] = fault.message
+                return StopReason.CONTEXT_OVERFLOW
+            if reason is StopReason.MODEL_ERROR:
+                self.trajectory.error = fault or server_gave_up(turn)
             return reason
         started = time.monotonic()
         try:
@@ -201,6 +241,12 @@ class Rollout:
 def turn_seed(seed: int, turn: int) -> int:
     """The sampling seed of one turn: fixed by the rollout's seed, different for each turn, below 2**31."""
     return (seed * 1_000_003 + turn * 7_919) % 2**31
+
+
+def _may_hold_thought(turn: Turn) -> bool:
+    """Whether a chat template may find a thought in a turn, and take it out of the next prompt."""
+    content = (turn.content or "").lower()
+    return bool(turn.reasoning) or any(mark in content for mark in ("think", "thought", "<|", "reason"))
 
 
 def _sampled(turn: Turn) -> int:

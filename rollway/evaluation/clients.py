@@ -13,6 +13,7 @@ import msgspec
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
+from rollway.inference.faults import never_fits
 from rollway.sequences import Decode
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | TokenCl
             options[option] = value
     if model.backend == "openai":
         return OpenAIClient(model.name or "", api_key, model.base_url, **options)
-    return ChatClient(model.base_url or "", model.name or "", api_key, **options)
+    return ChatClient(model.base_url or "", model.name or "", api_key, folder=model.folder, **options)
 
 
 def open_decode(model: ModelConfig) -> Decode | None:
@@ -100,12 +101,14 @@ async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
     in chat mode with its folder, where the server names one that is on this machine.
 
     Raises:
-        UserError: nobody answers, it does not serve the model, or ``model.folder`` is no model folder.
+        UserError: nobody answers, it does not serve the model, ``model.folder`` is no model folder, or
+            ``sampling.max_tokens`` is more than the model's context holds.
     """
     _check_folder(config.model)
     client = open_client(config, api_key)
     try:
         await client.check()
+        _check_budget(config, client)
         found: dict[str, Any] = {"name": client.model}
         if isinstance(client, ChatClient) and config.model.folder is None and client.folder is not None:
             found["folder"] = str(client.folder)
@@ -114,6 +117,13 @@ async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
         raise UserError(str(error)) from None
     finally:
         await client.close()
+
+
+def _check_budget(config: EvalConfig, client: ChatClient | TokenClient | OpenAIClient) -> None:
+    asked = config.sampling.max_tokens
+    reason = never_fits(asked, client.context, server=client.server, model=client.model)
+    if reason is not None:
+        raise UserError(reason)
 
 
 def _check_folder(model: ModelConfig) -> None:

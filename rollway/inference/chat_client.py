@@ -6,19 +6,35 @@ the connection, on which the server aborts the request, and cancelling between t
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from rollway.errors import UserError
+from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_reply import read_chat_reply
-from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
+from rollway.inference.chat_request import (
+    ChatFormat,
+    ReasoningField,
+    asked_tokens,
+    chat_body,
+    encode_body,
+    with_tokens,
+)
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.model_folder import folder_stops
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
+from rollway.inference.served_models import (
+    ServedModel,
+    choose_model,
+    read_models,
+    served_context,
+    served_folder,
+)
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
@@ -44,9 +60,12 @@ class ChatClient:
         headers: sent with every request.
         max_connections: requests beyond this number, or beyond the open files that the process may have, wait
             in the client.
+        folder: the model's own, which tells the tokens that end a reply where a server does not say how one
+            ended; None takes the one that `check` finds, if that is on this machine.
 
     Attributes:
-        folder: where `check` found the model's own folder, if that is on this machine.
+        folder: as given, or as found.
+        context: tokens of prompt and reply together, where `check` found them listed.
 
     Raises:
         ValueError: ``base_url`` is no http address.
@@ -67,10 +86,13 @@ class ChatClient:
         retry: RetryPolicy = DEFAULT_RETRY,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 10_000,
+        folder: str | Path | None = None,
     ) -> None:
         self.server, self._api = split_base_url(base_url)
         self.model = model
-        self.folder: Path | None = None
+        self.folder = None if folder is None else Path(folder).expanduser()
+        self._stop_ids: frozenset[int] | None = None
+        self.context: int | None = None
         self._form = ChatFormat(
             logprobs=logprobs,
             return_token_ids=return_token_ids,
@@ -102,9 +124,18 @@ class ChatClient:
         self._transport.open()
         body = chat_body(request, self.model, self._form)
         encoded = encode_body(body)
+        budget = TokenBudget(asked_tokens(body, self._form), of_rollout=request.rollout_budget)
 
         async def attempt(number: int) -> Completion:
-            return await self._try(encoded, _request_headers(request.request_id, number), body)
+            nonlocal encoded
+            headers = _request_headers(request.request_id, number)
+            try:
+                return await self._try(encoded, headers, budget.judged)
+            except TryFailed as failure:
+                meaning = budget.after(failure)
+                if meaning.at_once:
+                    encoded = encode_body(with_tokens(body, self._form, budget.max_tokens))
+                raise meaning from failure
 
         try:
             return await with_retries(
@@ -127,7 +158,8 @@ class ChatClient:
         served = await self._served_models(_CHECK_TIME)
         if served is not None:
             self.model = choose_model(self.model, [model.id for model in served], server=self.server)
-            self.folder = served_folder(self.model, served)
+            self.folder = self.folder or served_folder(self.model, served)
+            self.context = served_context(self.model, served)
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
@@ -139,7 +171,7 @@ class ChatClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _try(self, encoded: bytes, headers: Mapping[str, str], body: Mapping[str, Any]) -> Completion:
+    async def _try(self, encoded: bytes, headers: Mapping[str, str], max_tokens: int | None) -> Completion:
         reply = await self._transport.post(f"{self._api}/chat/completions", encoded, headers)
         if not 200 <= reply.status < 300:
             raise failed_try(
@@ -148,11 +180,22 @@ class ChatClient:
                 reply.headers,
                 server=self.server,
                 model=self.model,
-                max_tokens=body.get(self._form.max_tokens_field),
+                max_tokens=max_tokens,
             )
-        completion = read_chat_reply(reply.body, server=self.server, model=self.model)
+        completion = read_chat_reply(reply.body, server=self.server, model=self.model, max_tokens=max_tokens)
         self._guard.check(completion)
+        if not completion.finish_reason and completion.token_ids and self.folder is not None:
+            completion.at_stop = completion.token_ids[-1] in await self._stops(self.folder)
         return completion
+
+    async def _stops(self, folder: Path) -> frozenset[int]:
+        """The tokens that end the model's replies. Read in a thread: a large vocabulary takes a second."""
+        if self._stop_ids is None:
+            try:
+                self._stop_ids = await asyncio.to_thread(folder_stops, folder)
+            except UserError as error:
+                raise TryFailed(BadRequest(str(error)), retry=False) from error
+        return self._stop_ids
 
     async def _served_models(self, total: float) -> list[ServedModel] | None:
         """The models that the server lists; None when it has no list and a model is given."""

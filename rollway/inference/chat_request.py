@@ -59,6 +59,23 @@ def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[
     return body | sampling.extra
 
 
+_MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
+
+
+def asked_tokens(body: dict[str, Any], form: ChatFormat) -> int | None:
+    """The ``max_tokens`` of a body, under whatever name."""
+    named = (body.get(name) for name in (form.max_tokens_field, *_MAX_TOKENS_FIELDS))
+    return next((value for value in named if isinstance(value, int)), None)
+
+
+def with_tokens(body: dict[str, Any], form: ChatFormat, max_tokens: int | None) -> dict[str, Any]:
+    """The body with another ``max_tokens``; None leaves it out."""
+    names = {form.max_tokens_field, *_MAX_TOKENS_FIELDS}
+    used = [name for name in body if name in names] or [form.max_tokens_field]
+    rest = {name: value for name, value in body.items() if name not in names}
+    return rest if max_tokens is None else rest | dict.fromkeys(used, max_tokens)
+
+
 def encode_body(body: dict[str, Any]) -> bytes:
     """The body as JSON.
 

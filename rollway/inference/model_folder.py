@@ -85,3 +85,12 @@ def stop_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
     spelled, ids = end_tokens(folder)
     own = None if spelled is None else tokenizer.token_to_id(spelled)
     return frozenset(ids if own is None else [*ids, own])
+
+
+def folder_stops(folder: Path) -> frozenset[int]:
+    """`stop_token_ids` of a folder that is not open yet.
+
+    Raises:
+        UserError: it has no tokenizer, or it cannot be read.
+    """
+    return stop_token_ids(folder, load_tokenizer(folder))

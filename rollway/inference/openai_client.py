@@ -11,13 +11,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_reply import read_chat_reply
-from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
+from rollway.inference.chat_request import (
+    ChatFormat,
+    ReasoningField,
+    asked_tokens,
+    chat_body,
+    encode_body,
+    with_tokens,
+)
 from rollway.inference.errors import BadRequest, ServerUnreachable
 from rollway.inference.faults import failed_try, one_line
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.served_models import choose_model, read_model_names
+from rollway.inference.served_models import choose_model, read_models, served_context
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, time_limit
 
@@ -58,6 +66,9 @@ class OpenAIClient:
     ) -> None:
         self.model = model
         self.server = (base_url or _HOME).rstrip("/")
+        self.context: int | None = (
+            None  # tokens of prompt and reply together, where `check` found them listed
+        )
         self._api_key = api_key
         self._headers = dict(headers or {})
         self._form = ChatFormat(
@@ -82,8 +93,17 @@ class OpenAIClient:
         self._open()
         body = chat_body(request, self.model, self._form)
         encode_body(body)  # the package's own error would not say where to look
+        budget = TokenBudget(asked_tokens(body, self._form), of_rollout=request.rollout_budget)
+
+        async def attempt(number: int) -> Completion:
+            asked = with_tokens(body, self._form, budget.max_tokens) if budget.lowered else body
+            try:
+                return await self._try(asked, request.request_id, budget.judged)
+            except TryFailed as failure:
+                raise budget.after(failure) from failure
+
         return await with_retries(
-            lambda number: self._try(body, request.request_id),
+            attempt,
             self._retry,
             server=self.server,
             deadline=request.deadline,
@@ -98,8 +118,9 @@ class OpenAIClient:
                 reply = await sdk.models.with_raw_response.list()
         except TryFailed as failure:
             raise failure.error from failure
-        served = read_model_names(reply.content, server=self.server)
-        self.model = choose_model(self.model, served, server=self.server)
+        served = read_models(reply.content, server=self.server)
+        self.model = choose_model(self.model, [model.id for model in served], server=self.server)
+        self.context = served_context(self.model, served)
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
@@ -113,12 +134,12 @@ class OpenAIClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _try(self, body: dict[str, Any], request_id: str) -> Completion:
+    async def _try(self, body: dict[str, Any], request_id: str, max_tokens: int | None) -> Completion:
         if self._closed:
             closed = ServerUnreachable(f"the client of {self.server} was closed before the reply arrived")
             raise TryFailed(closed, retry=False)
         sdk = self._open()
-        async with self._faults(max_tokens=body.get(self._form.max_tokens_field)):
+        async with self._faults(max_tokens=max_tokens):
             # All of it as extra_body: the package would walk every message to hold it against its types.
             reply = await sdk.chat.completions.with_raw_response.create(
                 model=self.model,
@@ -126,7 +147,9 @@ class OpenAIClient:
                 extra_body=body,
                 extra_headers={"X-Request-Id": request_id} if request_id else None,
             )
-        completion = read_chat_reply(reply.content, server=self.server, model=self.model)
+        completion = read_chat_reply(
+            reply.content, server=self.server, model=self.model, max_tokens=max_tokens
+        )
         self._guard.check(completion)
         return completion
 

@@ -10,14 +10,24 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage, VersionSpan
+from rollway.trajectory import (
+    Attempt,
+    ErrorRecord,
+    Message,
+    ToolCall,
+    TurnTiming,
+    Untrainable,
+    Usage,
+    VersionSpan,
+)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens are drawn. ``None`` leaves a field to the server.
 
     Raises:
-        ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context.
+        ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context; or
+            ``extra`` asks for several replies, or for one in pieces.
     """
 
     temperature: float | None = None
@@ -31,6 +41,13 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"sampling.max_tokens must be at least 1 or null, got {self.max_tokens}")
+        if self.extra.get("n") not in (None, 1):
+            raise ValueError(
+                "sampling.extra has 'n', but each request is for one reply: leave it out, and ask for more "
+                "samples of a task with samples"
+            )
+        if self.extra.get("stream"):
+            raise ValueError("sampling.extra has 'stream', but replies are read whole: leave it out")
 
 
 class PromptPrefix(msgspec.Struct, frozen=True):
@@ -48,6 +65,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     prefix: PromptPrefix | None = None  # for clients that send ids; None: nothing was sampled yet, or unknown
     tools: list[dict[str, Any]] = []  # OpenAI tool definitions
     sampling: Sampling = Sampling()
+    rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
 
@@ -58,10 +76,13 @@ class Completion(msgspec.Struct, kw_only=True):
     content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCall] = []  # as the server parsed them; ids may be empty or repeated
-    finish_reason: str = ""
+    finish_reason: str = ""  # the server's word
+    at_stop: bool | None = None  # the last sampled token ends a reply; None: not known
+    fault: ErrorRecord | None = None  # what the server says went wrong in the middle of the reply
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
+    untrainable: Untrainable | None = None  # what is wrong with the token data, beyond what is absent
     usage: Usage = Usage()
     model: str = ""
     server: str = ""

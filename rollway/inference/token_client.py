@@ -18,11 +18,13 @@ from typing import Any, Literal
 import msgspec
 
 from rollway.errors import UserError
+from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_request import encode_body
 from rollway.inference.chat_template import TemplateFailure
+from rollway.inference.endings import ABORTED
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
-from rollway.inference.generation import ABORTED, Generation
+from rollway.inference.generation import Generation
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
@@ -115,6 +117,7 @@ class TokenClient:
         self._rng = random.Random()
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
+        self.context: int | None = None  # tokens of prompt and reply together, where the server lists them
         self._ready: _Ready | None = None
         self._finding_out = asyncio.Lock()
         self._transport = Transport(
@@ -144,7 +147,7 @@ class TokenClient:
         while True:
             closings = self._gate.closings
             await self._part(generation, request)
-            if generation.finish_reason != ABORTED:
+            if not generation.may_go_on:
                 break
             if generation.full:
                 generation.cut()
@@ -170,7 +173,7 @@ class TokenClient:
         """
         self._transport.open()
         try:
-            ready = await self._found_out()
+            ready = await self._found_out(need_context=True)
             await refuse_closed(self._transport, ready.endpoint, self._api)
             writer = ready.writer
             await compare_prompt(self._transport, self.model, writer, self._variables)
@@ -214,6 +217,7 @@ class TokenClient:
     async def _part(self, generation: Generation, request: CompletionRequest) -> None:
         """One more part of a generation, after as many tries as the retry policy allows."""
         version: str | None = None
+        budget = TokenBudget(generation.fields().get("max_tokens"), of_rollout=request.rollout_budget)
 
         async def attempt(number: int) -> TokenReply:
             nonlocal version
@@ -224,14 +228,21 @@ class TokenClient:
                 generation.prompt = self._write(ready.writer, request)
             call = TokenCall(
                 token_ids=generation.prompt.token_ids + generation.token_ids,
+                server=self.server,
                 model=self.model,
                 request_id=_request_id(request.request_id, generation.resumes, number),
                 fields=generation.fields(),
                 cache_salt=version,
+                judged=budget.judged,
             )
-            if ready.endpoint.needs_budget and call.fields.get("max_tokens") is None:
+            call.fields["max_tokens"] = budget.max_tokens
+            if ready.endpoint.needs_budget and budget.max_tokens is None:
                 call.fields["max_tokens"] = self._rest_of_context(ready, len(call.token_ids))
-            return await self._try(ready.endpoint, call)
+            try:
+                return await self._try(ready.endpoint, call)
+            except TryFailed as failure:
+                may_leave_out = not ready.endpoint.needs_budget or ready.context is not None
+                raise budget.after(failure, may_leave_out=may_leave_out) from failure
 
         try:
             part = await with_retries(
@@ -269,7 +280,8 @@ class TokenClient:
                 reply.headers,
                 server=self.server,
                 model=self.model,
-                max_tokens=call.fields.get("max_tokens"),
+                max_tokens=call.judged,
+                sent=len(call.token_ids),
             )
         read = read_reply(endpoint, reply.body, call, server=self.server)
         self._guard.check(read)
@@ -280,17 +292,20 @@ class TokenClient:
     ) -> Completion:
         assert self._ready is not None
         assert generation.prompt is not None
-        writer = self._ready.writer
-        text = writer.tokenizer.reply_text(
-            generation.token_ids, generation.prompt.token_ids[-1:], _stops(writer, request)
+        writer, stops = self._ready.writer, _stops(self._ready.writer, request)
+        text = generation.server_text
+        if text is None:
+            text = writer.tokenizer.reply_text(generation.token_ids, generation.prompt.token_ids[-1:], stops)
+            stop = generation.stop_reason
+            if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
+                text = text[: text.rindex(stop)]
+        return generation.completion(
+            text, stops, model=self.model, server=self.server, waited=waited, total=total
         )
-        stop = generation.stop_reason
-        if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
-            text = text[: text.rindex(stop)]
-        return generation.completion(text, model=self.model, server=self.server, waited=waited, total=total)
 
-    async def _found_out(self) -> _Ready:
-        """What the server and its model are, found out once.
+    async def _found_out(self, *, need_context: bool = False) -> _Ready:
+        """What the server and its model are, found out once. The context's length is asked for where the
+        endpoint needs it.
 
         Raises:
             TryFailed: the server does not say.
@@ -301,10 +316,14 @@ class TokenClient:
             if self._ready is None:
                 endpoint = await find_endpoint(self._transport, self._endpoint)
                 served = await find_model(
-                    self._transport, self._api, self.model, self.folder, need_context=endpoint.needs_budget
+                    self._transport,
+                    self._api,
+                    self.model,
+                    self.folder,
+                    need_context=need_context or endpoint.needs_budget,
                 )
                 writer = await self._open_folder(served.folder)
-                self.model, self.folder = served.name, served.folder
+                self.model, self.folder, self.context = served.name, served.folder, served.context
                 self._ready = _Ready(writer, endpoint, served.context)
         return self._ready
 

@@ -17,7 +17,13 @@ from rollway.inference.faults import failed_try
 from rollway.inference.prompt_writer import Writer
 from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
-from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
+from rollway.inference.served_models import (
+    ServedModel,
+    choose_model,
+    read_models,
+    served_context,
+    served_folder,
+)
 from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
 from rollway.inference.transport import Timeouts, Transport
 from rollway.trajectory import Message
@@ -66,7 +72,7 @@ async def find_model(
         name = choose_model(name, [model.id for model in served], server=transport.server)
     except InferenceError as error:
         raise TryFailed(error, retry=False) from error
-    context = next((model.max_model_len for model in served if model.id == name), None)
+    context = served_context(name, served)
     return ServedFolder(name, folder or _local_folder(served, name, transport.server), context)
 
 

@@ -66,7 +66,7 @@ def test_tasks_come_from_a_file_and_a_run_over_another_file_is_refused(
     assert f"2 rollouts of Greeting (test of {tmp_path / 'tasks.csv'})" in capsys.readouterr().out
     assert run(environment_file, "--base-url", server_url, "--out", "run", "--data", "tasks.csv") == 0
     assert run("run/config.yaml", "--out", "run", "--data", "other.csv") == 2
-    assert "holds a run of another configuration: data.source was" in capsys.readouterr().err
+    assert "holds a run with a different configuration: data.source was" in capsys.readouterr().err
     assert len(list(read_trajectories("run"))) == 2
 
 
