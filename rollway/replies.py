@@ -13,6 +13,7 @@ import msgspec
 
 from rollway.inference.protocol import Completion
 from rollway.tool_parsers import ParseError, ToolParser, opened_by_prompt, split_reasoning
+from rollway.tool_parsers.call_ids import renamed
 from rollway.trajectory import ENGINE_NAME, Message, ToolCall
 
 
@@ -60,21 +61,12 @@ def _unique(calls: Sequence[ToolCall], used: set[str], turn: int) -> list[ToolCa
     """The calls with ids that no other call of the rollout has; the model's own where they are free."""
     unique = []
     for position, call in enumerate(calls):
-        identity = stem = call.id or f"call_{turn}_{position}"
-        number = 1
-        while identity in used:
-            number += 1
-            identity = _numbered(stem, number)
+        identity = call.id or f"call_{turn}_{position}"
+        if identity in used:
+            identity = renamed(identity, used)
         used.add(identity)
         unique.append(call if identity == call.id else ToolCall(identity, call.name, call.arguments))
     return unique
-
-
-def _numbered(stem: str, number: int) -> str:
-    # Mistral's templates refuse ids that are not nine letters and digits.
-    if len(stem) == 9 and stem.isalnum():
-        return stem[: 9 - len(str(number))] + str(number)
-    return f"{stem}_{number}"
 
 
 def history_message(reply: Reply) -> Message:

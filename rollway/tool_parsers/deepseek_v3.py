@@ -28,6 +28,7 @@ FORMAT = ToolFormat(
     name="deepseek_v3",
     models="DeepSeek V3 and V3-0324, DeepSeek R1 and R1-0528",
     example=_BEGIN + _HEAD + "get_weather" + _fenced('{"city": "Oslo"}') + _CALL_END + _END,
+    special_marks=True,
     parse=NamedJson(
         section=(_BEGIN, _END),
         opening=_CALL,

@@ -22,6 +22,7 @@ FORMAT = ToolFormat(
     name="deepseek_v31",
     models="DeepSeek V3.1 and V3.1-Terminus",
     example=f'{_BEGIN}{_CALL}get_weather{_SEPARATOR}{{"city": "Oslo"}}{_CALL_END}{_END}',
+    special_marks=True,
     parse=NamedJson(
         section=(_BEGIN, _END),
         opening=_CALL,

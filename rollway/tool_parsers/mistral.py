@@ -55,6 +55,7 @@ FORMAT = ToolFormat(
     name="mistral",
     models="Mistral, Mixtral, Ministral, Codestral, Devstral and Magistral with tools, all generations",
     example='[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}',
+    special_marks=True,
     parse=_parse,
     render=_render,
     cannot_say="A name with a line break, a bracket, a brace or a quote.",

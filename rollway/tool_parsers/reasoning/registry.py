@@ -27,13 +27,13 @@ def _formats() -> tuple[ReasoningFormat, ...]:
         tag_format(
             "deepseek_v3",
             "DeepSeek-V3.1 and V3.2 (thinking and not)",
-            calls=("<｜tool▁calls▁begin｜>", "<｜DSML｜function_calls>"),
+            calls=("<｜tool▁calls▁begin｜>", "<｜DSML｜"),
             aliases=("deepseek-v3", "deepseek_v31", "deepseek_v32", "holo2", "poolside_v1"),
         ),
         tag_format(
             "deepseek_v4",
             "DeepSeek-V4",
-            calls=("<｜DSML｜tool_calls>",),
+            calls=("<｜DSML｜",),
             aliases=("deepseek-v4", "deepseek_v41"),
         ),
         tag_format(
