@@ -26,7 +26,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"inference", "tools", "tool_parsers", "limits"},
     {"sequences", "statistics", "branching"},
     {"trajectory", "errors", "event_loop"},
-    {"rounds", "whole_files", "json_keys"},
+    {"rounds", "whole_files", "json_keys", "absent_keys"},
 ]
 
 

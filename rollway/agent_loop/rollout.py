@@ -6,24 +6,33 @@ done about it; the tokens and calls of all turns count towards the limits.
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
+from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX, may_be_refused, shown_messages
 from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
 from rollway.inference.errors import ContextOverflow, InferenceError
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
-from rollway.replies import Reply, history_message, read_reply
+from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
 from rollway.sequences import PromptChain, untrainable_reason
+from rollway.tool_parsers.stray import names_a_call
 from rollway.tools import RolloutContext
-from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
+from rollway.trajectory import ErrorRecord, Message, StopReason, Trajectory, Turn, TurnTiming
 
 if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
 Done = Callable[[Trajectory], bool]
+
+_ROLES_REFUSED = re.compile(r"\broles?\b|alternat|after (?:a )?tool|tool (?:message|result)", re.IGNORECASE)
+"""How templates and the servers behind them refuse a message where it stands."""
+
+_log = logging.getLogger(__name__)
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
@@ -52,7 +61,8 @@ class Rollout:
         self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
         turns = trajectory.turns
         self.completion_tokens = sum(_sampled(turn) for turn in turns)
-        self.call_ids = {call.id for turn in turns for call in turn.tool_calls}
+        self.server: str = getattr(loop.client, "server", "")
+        self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
         self.chain.go_on(turns)
         self.covered = covered  # messages that the chain's ids stand for
@@ -81,7 +91,7 @@ class Rollout:
     async def _turn(self) -> StopReason | None:
         started = time.monotonic()
         try:
-            completion = await self.loop.client.generate(self._request())
+            completion = await self._asked_model()
         except ContextOverflow as error:
             self.trajectory.metadata["context_overflow"] = str(error)
             return StopReason.CONTEXT_OVERFLOW
@@ -99,9 +109,42 @@ class Rollout:
             tools=self.definitions,
             used_ids=self.call_ids,
             turn=len(self.trajectory.turns),
+            special_tokens=self.loop.special_tokens,
         )
+        self._tell_lost_call(reply)
         turn = self._keep(completion, reply, time.monotonic() - started)
         return await self._act(turn, reply)
+
+    async def _asked_model(self) -> Completion:
+        """The model's reply. A template that refuses the engine's words where they stand is asked again with
+        these moved under the tool results, and the loop's client remembers it."""
+        try:
+            return await self.loop.client.generate(self._request())
+        except InferenceError as error:
+            refused = may_be_refused(self.trajectory.messages) if self.loop.insert_as == "auto" else []
+            if not refused or isinstance(error, ContextOverflow) or not _ROLES_REFUSED.search(str(error)):
+                raise
+            for message in refused:
+                message[PLACE] = TOOL_SUFFIX
+            completion = await self.loop.client.generate(self._request())
+        self.loop.learned.refuses_user_after_tool = True
+        return completion
+
+    def _tell_lost_call(self, reply: Reply) -> None:
+        """Say once for a client that a reply held what looks like a call and yielded none."""
+        learned = self.loop.learned
+        if reply.calls or reply.errors or learned.told_lost_call or not self.definitions:
+            return
+        for text in (reply.content, reply.reasoning):
+            tool = names_a_call(text or "", self.definitions)
+            if tool:
+                learned.told_lost_call = True
+                _log.warning(lost_call(tool, text or "", self.loop.parser))
+                return
+
+    def _under_results(self) -> bool:
+        placed = self.loop.insert_as
+        return placed == TOOL_SUFFIX or (placed == "auto" and self.loop.learned.refuses_user_after_tool)
 
     def _request(self) -> CompletionRequest:
         index = len(self.trajectory.turns)
@@ -114,9 +157,10 @@ class Rollout:
             changes["seed"] = turn_seed(self.trajectory.seed, index)
         sampling = self.loop.sampling
         return CompletionRequest(
-            messages=self.trajectory.messages,
+            messages=self._shown(self.trajectory.messages),
             prefix=self._prefix(),
             tools=self.definitions,
+            special_tokens=self.loop.special_tokens,
             sampling=_with(sampling, changes) if changes else sampling,
             request_id=f"{self.trajectory.id}-{index}",
             deadline=self.deadline,
@@ -126,7 +170,12 @@ class Rollout:
         chain = self.chain
         if chain.sampled is None:
             return None
-        return PromptPrefix(chain.token_ids, chain.sampled, self.covered)
+        covered = len(self._shown(self.trajectory.messages[: self.covered]))
+        return PromptPrefix(chain.token_ids, chain.sampled, covered)
+
+    def _shown(self, messages: Sequence[Message]) -> list[Message]:
+        turns = self.trajectory.turns
+        return shown_messages(messages, turns, covered=self.covered, server=self.server)
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -145,6 +194,7 @@ class Rollout:
             tool_calls=reply.calls,
             parsed_by=reply.parsed_by,
             finish_reason=completion.finish_reason,
+            server_fields=reply.server_fields,
             usage=completion.usage,
             server=completion.server,
             weight_version=completion.weight_version,
@@ -178,7 +228,7 @@ class Rollout:
             self.calls.leave_unread(reply.errors, turn, why="the rollout ended while other calls ran")
             raise
         if reply.errors:
-            self.calls.ask_again(reply.errors, turn)
+            self.calls.ask_again(reply.errors, turn, under_results=self._under_results())
         _set_tool_time(turn, time.monotonic() - started)
         if stopped:
             return StopReason.TOOL_STOPPED

@@ -16,6 +16,7 @@ from rollway.inference.chat_reply import read_chat_reply
 from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.learned import Learned
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
@@ -39,7 +40,8 @@ class ChatClient:
             fields it does not know.
         require_token_data: a reply without the token data that was asked for, or with ids and logprobs of
             different lengths, raises `InvalidReply`. Otherwise the log tells it once and the reply is kept.
-        history_reasoning: the field that carries ``reasoning_content`` of earlier turns to the server.
+        history_reasoning: the field that carries the thoughts of earlier turns to the server; "auto" is the
+            one in which the server sent them.
         max_tokens_field: the field that carries ``sampling.max_tokens``.
         headers: sent with every request.
         max_connections: requests beyond this number, or beyond the open files that the process may have, wait
@@ -61,7 +63,7 @@ class ChatClient:
         logprobs: bool = True,
         return_token_ids: bool = True,
         require_token_data: bool = False,
-        history_reasoning: ReasoningField = "reasoning_content",
+        history_reasoning: ReasoningField = "auto",
         max_tokens_field: str = "max_tokens",
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
@@ -81,6 +83,7 @@ class ChatClient:
             token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
         )
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._transport = Transport(
             self.server,

@@ -14,6 +14,7 @@ from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import failed_try, one_line, read_fault
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
+from rollway.inference.server_fields import read_server_fields
 from rollway.trajectory import ToolCall, Usage
 
 
@@ -49,7 +50,7 @@ class _Logprobs(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    message: _Message
+    message: msgspec.Raw  # a `_Message`, and what the server adds to it
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
     token_ids: list[int] | None = None  # vLLM
@@ -81,6 +82,7 @@ class _Reply(msgspec.Struct):
     error: Any = None  # gateways answer 200 with an error inside
 
 
+_MESSAGE = msgspec.json.Decoder(_Message)
 _DECODER = msgspec.json.Decoder(_Reply)
 
 
@@ -109,15 +111,17 @@ def _completion(reply: _Reply, body: bytes, server: str, model: str) -> Completi
             f"{server} sent {found} choices where one was asked for; leave 'n' out of sampling.extra"
         )
     choice = reply.choices[0]
-    message = choice.message
+    message = _MESSAGE.decode(choice.message)
+    thought = _reasoning(message)
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
     logprobs = choice.logprobs.content if choice.logprobs else None
     return Completion(
         content=_joined(message.content) if isinstance(message.content, list) else message.content,
-        reasoning=_reasoning(message),
+        reasoning=thought,
         tool_calls=[_tool_call(call) for call in message.tool_calls or ()],
         finish_reason=choice.finish_reason or "",
+        server_fields=read_server_fields(choice.message, thought),
         prompt_token_ids=prompt,
         token_ids=sampled,
         logprobs=None if logprobs is None else [entry.logprob for entry in logprobs],

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage, VersionSpan
+from rollway.trajectory import Attempt, Message, ServerFields, ToolCall, TurnTiming, Usage, VersionSpan
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +47,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Message]  # never changed by a client
     prefix: PromptPrefix | None = None  # for clients that send ids; None: nothing was sampled yet, or unknown
     tools: list[dict[str, Any]] = []  # OpenAI tool definitions
+    special_tokens: bool = False  # whether the reply's text must hold them: they mark its calls or thoughts
     sampling: Sampling = Sampling()
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
@@ -59,6 +60,7 @@ class Completion(msgspec.Struct, kw_only=True):
     reasoning: str | None = None
     tool_calls: list[ToolCall] = []  # as the server parsed them; ids may be empty or repeated
     finish_reason: str = ""
+    server_fields: ServerFields | None = None  # what the server added to its own message
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None

@@ -23,6 +23,7 @@ from rollway.inference.chat_template import TemplateFailure
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import ABORTED, Generation
+from rollway.inference.learned import Learned
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
@@ -112,6 +113,7 @@ class TokenClient:
         self._variables = dict(template_variables or {})
         self._max_resumes = max_resumes
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from rollway.agent_loop.shown import InsertAs
 from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.section import Natural, Positive, Section, section_of
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
@@ -51,6 +52,7 @@ class EvalConfig(Section):
     model: ModelConfig = ModelConfig()
     tool_parser: str | None = "hermes"  # calls that the server left in the text; auto, a format, or null
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
+    insert_as: InsertAs = "auto"  # the engine's words behind tool results: user, tool_suffix, or auto
     sampling: Annotated[Sampling, *section_of(Sampling)] = Sampling()
     limits: Annotated[Limits, *section_of(Limits)] = Limits()
     tools: ToolsConfig = ToolsConfig()

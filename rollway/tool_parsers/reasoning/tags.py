@@ -44,6 +44,7 @@ def tag_format(
     prefilled: bool = False,
     aliases: tuple[str, ...] = (),
     ending: str = "",
+    special_marks: bool = False,
 ) -> ReasoningFormat:
     """A format of this family. The patterns default to the literal tags; `answer` is a pair of patterns."""
     tags = Tags(
@@ -62,6 +63,7 @@ def tag_format(
         ending=ending,
         aliases=aliases,
         prefilled=prefilled,
+        special_marks=special_marks,
         split=partial(split_tags, tags, prefilled),
     )
 
