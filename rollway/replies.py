@@ -38,6 +38,7 @@ class Reply(msgspec.Struct, frozen=True):
     errors: list[ParseError]  # blocks that look like calls and could not be read
     parsed_by: str  # "server" or the parser's name
     server_fields: ServerFields | None = None  # what goes back with it to the server that sent it
+    text: str | None = None  # the content before calls were read from it
 
 
 def read_reply(
@@ -62,7 +63,7 @@ def read_reply(
         reasoning, content = split_reasoning(content, reasoning_format, opened)
     found: list[ToolCall] = []
     errors: list[ParseError] = []
-    reader = parser
+    reader, text = parser, content
     if parser is not None and content and not content.isspace():
         parsed = parser.parse(content, list(tools))
         found, errors = parsed.tool_calls, parsed.errors
@@ -79,7 +80,7 @@ def read_reply(
     parsed_by = "server"
     if reader is not None and (found or errors) and not completion.tool_calls:
         parsed_by = reader.name
-    return Reply(reasoning, content, calls, errors, parsed_by, own)
+    return Reply(reasoning, content, calls, errors, parsed_by, own, text)
 
 
 def _left_in_thought(

@@ -195,6 +195,7 @@ class Turn(msgspec.Struct, omit_defaults=True):
     logprobs: list[float] | None = None  # one per token id, natural log, at sampling
     reasoning: str | None = None
     content: str | None = None  # without reasoning and calls where these were parsed out
+    text: str | None = None  # `content` as it was written, calls included; None where no history needs it
     tool_calls: list[ToolCall] = []
     parsed_by: str = "server"  # "server" or the name of the parser that read the calls
     finish_reason: str = ""  # the server's word

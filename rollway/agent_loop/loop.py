@@ -42,6 +42,10 @@ class AgentLoop:
     "tool_suffix" (a paragraph under the last result), or "auto" (the paragraph, once the template has refused
     a user message there).
 
+    ``tools_in_prompt`` names a format for templates that leave out tools: the system message then says what
+    the tools are and how the format writes a call, results are told in a user message, calls stand as the
+    model wrote them, and the format's parser reads them, whatever ``tool_parser`` is.
+
     Raises:
         UserError: there is no such parser, or no such place.
     """
@@ -61,6 +65,7 @@ class AgentLoop:
         keep_results: bool = False,
         execute: CallExecutor | None = None,
         insert_as: InsertAs = "auto",
+        tools_in_prompt: str | None = None,
     ) -> None:
         if insert_as not in get_args(InsertAs):
             raise UserError(f"insert_as must be one of {', '.join(get_args(InsertAs))}, got {insert_as!r}")
@@ -76,6 +81,8 @@ class AgentLoop:
         self.keep_results = keep_results
         self.execute = execute
         self.parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
+        self.tools_in_prompt = get_parser(tools_in_prompt) if tools_in_prompt else None
+        self.parser = self.tools_in_prompt or self.parser
         self.special_tokens = bool(self.parser and self.parser.format.special_marks) or bool(
             reasoning_parser and get_reasoning_format(reasoning_parser).special_marks
         )

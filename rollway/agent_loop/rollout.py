@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
-from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX, may_be_refused, shown_messages
+from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX, may_be_refused, shown_messages, turns_at
 from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
+from rollway.agent_loop.tools_in_text import told_in_text
 from rollway.inference.errors import ContextOverflow, InferenceError
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
@@ -65,6 +66,7 @@ class Rollout:
         self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
         self.chain.go_on(turns)
+        self.refused_user = self.refused_system = False  # so far, by this rollout's template
         self.covered = covered  # messages that the chain's ids stand for
         self.calls = TurnCalls(
             trajectory,
@@ -117,18 +119,35 @@ class Rollout:
 
     async def _asked_model(self) -> Completion:
         """The model's reply. A template that refuses the engine's words where they stand is asked again with
-        these moved under the tool results, and the loop's client remembers it."""
+        these moved to where it takes them, and the loop's client remembers it."""
         try:
             return await self.loop.client.generate(self._request())
         except InferenceError as error:
-            refused = may_be_refused(self.trajectory.messages) if self.loop.insert_as == "auto" else []
-            if not refused or isinstance(error, ContextOverflow) or not _ROLES_REFUSED.search(str(error)):
+            if isinstance(error, ContextOverflow) or not _ROLES_REFUSED.search(str(error)):
                 raise
-            for message in refused:
-                message[PLACE] = TOOL_SUFFIX
+            if not self._moved():
+                raise
             completion = await self.loop.client.generate(self._request())
-        self.loop.learned.refuses_user_after_tool = True
+        self.loop.learned.refuses_user_after_tool |= self.refused_user
+        self.loop.learned.refuses_system |= self.refused_system
         return completion
+
+    def _moved(self) -> bool:
+        """Move the engine's words to another place; False where there is none."""
+        if self.loop.tools_in_prompt is not None:
+            # Results are a user's message there, and the engine's words stand in it already.
+            first = self.trajectory.messages[:1]
+            made = bool(first) and first[0].get("role") == "user" and not self._refuses_system()
+            self.refused_system = made
+            return made
+        refused = may_be_refused(self.trajectory.messages) if self.loop.insert_as == "auto" else []
+        for message in refused:
+            message[PLACE] = TOOL_SUFFIX
+        self.refused_user = bool(refused)
+        return self.refused_user
+
+    def _refuses_system(self) -> bool:
+        return self.refused_system or self.loop.learned.refuses_system
 
     def _tell_lost_call(self, reply: Reply) -> None:
         """Say once for a client that a reply held what looks like a call and yielded none."""
@@ -159,7 +178,7 @@ class Rollout:
         return CompletionRequest(
             messages=self._shown(self.trajectory.messages),
             prefix=self._prefix(),
-            tools=self.definitions,
+            tools=[] if self.loop.tools_in_prompt else self.definitions,
             special_tokens=self.loop.special_tokens,
             sampling=_with(sampling, changes) if changes else sampling,
             request_id=f"{self.trajectory.id}-{index}",
@@ -174,8 +193,13 @@ class Rollout:
         return PromptPrefix(chain.token_ids, chain.sampled, covered)
 
     def _shown(self, messages: Sequence[Message]) -> list[Message]:
-        turns = self.trajectory.turns
-        return shown_messages(messages, turns, covered=self.covered, server=self.server)
+        turns = turns_at(messages, self.trajectory.turns, self.covered)
+        in_text = self.loop.tools_in_prompt
+        shown = shown_messages(messages, turns, server=self.server, fold=in_text is None)
+        if in_text is None:
+            return shown
+        written = {place: turn.text for place, turn in turns.items() if turn.text is not None}
+        return told_in_text(shown, self.definitions, in_text, written, system=not self._refuses_system())
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -191,6 +215,7 @@ class Rollout:
             logprobs=completion.logprobs,
             reasoning=reply.reasoning,
             content=reply.content,
+            text=reply.text if self.loop.tools_in_prompt and reply.calls else None,
             tool_calls=reply.calls,
             parsed_by=reply.parsed_by,
             finish_reason=completion.finish_reason,

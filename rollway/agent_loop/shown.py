@@ -7,9 +7,9 @@ a reply is ever moved before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from rollway.inference.server_fields import with_server_fields
 from rollway.trajectory import ENGINE_NAME, Message, Turn
@@ -27,18 +27,22 @@ NOT_THE_TOOLS = "[Not from the tool. A note of the program that runs this conver
 
 
 def shown_messages(
-    messages: Sequence[Message], turns: Sequence[Turn], *, covered: int, server: str
+    messages: Sequence[Message], turns: Mapping[int, Turn], *, server: str, fold: bool = True
 ) -> list[Message]:
-    """What a request holds for ``messages``; the last replies of the first ``covered`` ones are the turns'.
+    """What a request holds for ``messages``. ``turns`` are those of its replies, by the place of the message.
 
     What ``server`` added to replies of its own stands in them again; the engine's words stand where they were
-    placed, without the name that the record gives them.
+    placed (``fold``), without the name that the record gives them.
     """
-    own = _server_fields_at(messages[:covered], turns, server)
+    own = {
+        place: turn.server_fields
+        for place, turn in turns.items()
+        if turn.server_fields is not None and turn.server == server
+    }
     shown: list[Message] = []
     for place, message in enumerate(messages):
         if message.get("name") == ENGINE_NAME and message.get("role") == "user":
-            if message.get(PLACE) == TOOL_SUFFIX and shown and shown[-1].get("role") == "tool":
+            if fold and message.get(PLACE) == TOOL_SUFFIX and shown and shown[-1].get("role") == "tool":
                 shown[-1] = _with_paragraph(shown[-1], str(message["content"]))
             else:
                 shown.append({name: value for name, value in message.items() if name not in ("name", PLACE)})
@@ -59,15 +63,11 @@ def may_be_refused(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def _server_fields_at(messages: Sequence[Message], turns: Sequence[Turn], server: str) -> dict[int, Any]:
-    """What servers added to replies, by the place of the reply; only of those that ``server`` sent."""
-    if not any(turn.server_fields for turn in turns):
-        return {}
-    replies = [place for place, message in enumerate(messages) if message.get("role") == "assistant"]
-    pairs = zip(replies[len(replies) - len(turns) :], turns, strict=False)
-    return {
-        place: turn.server_fields for place, turn in pairs if turn.server_fields and turn.server == server
-    }
+def turns_at(messages: Sequence[Message], turns: Sequence[Turn], covered: int) -> dict[int, Turn]:
+    """The turns by the places of their messages: the last replies of the first ``covered`` ones."""
+    covering = messages[:covered]
+    replies = [place for place, message in enumerate(covering) if message.get("role") == "assistant"]
+    return dict(zip(replies[len(replies) - len(turns) :], turns, strict=False))
 
 
 def _with_paragraph(result: Message, text: str) -> Message:

@@ -93,6 +93,25 @@ class _LateDecode:
         return FolderTokenizer(self._folder)
 
 
+async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
+    """What is to be said where the model would not be shown the tools of a request; None: it is, or nobody
+    knows. ``model.name`` must be filled in."""
+    if config.tools_in_prompt is not None:
+        return None
+    client = open_client(config, api_key)
+    try:
+        if isinstance(client, OpenAIClient) or await client.shows_tools() is not False:
+            return None
+    except InferenceError:
+        return None  # the run itself will tell
+    finally:
+        await client.close()
+    return (
+        f"the chat template of {config.model.name} leaves out tools: the model will see none of them; set "
+        f"tools_in_prompt to a format in whose words the prompt is to tell them, such as hermes"
+    )
+
+
 async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
     """Ask the server whether it is there, and return the configuration's model with its name filled in, and
     in chat mode with its folder, where the server names one that is on this machine.

@@ -58,6 +58,13 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.tasks) * self.config.samples
 
     @property
+    def has_tools(self) -> bool:
+        """Are there tools that the model is to know of?"""
+        added = self.config.tools.add or self.config.tools.mcp or self.config.tools.sample
+        own = type(self.environment).tools_for is not Environment.tools_for
+        return bool(self.environment.tools) or bool(added) or own
+
+    @property
     def told(self) -> str:
         """What there is to do, in words."""
         config = self.config

@@ -94,13 +94,15 @@ async def run_rollout(
     tool_parser: str | None = "hermes",
     reasoning_parser: str | None = None,
     insert_as: InsertAs = "auto",
+    tools_in_prompt: str | None = None,
     decode: Decode | None = None,
     trajectory: Trajectory | None = None,
     sandboxes: SandboxSource | None = None,
     run_tools: RunTools | None = None,
     tape: Tape | None = None,
 ) -> Trajectory:
-    """Roll ``task`` out once and score it. Parsers, ``insert_as`` and ``decode`` are those of `AgentLoop`.
+    """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
+    those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
@@ -145,6 +147,7 @@ async def run_rollout(
             tool_parser=tool_parser,
             reasoning_parser=reasoning_parser,
             insert_as=insert_as,
+            tools_in_prompt=tools_in_prompt,
             decode=decode,
             approval=run_tools.approval if run_tools else None,
             keep_results=run_tools.keep_results and sandbox is not None if run_tools else False,

@@ -21,6 +21,7 @@ from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
 from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.tools_seen import folder_shows_tools, server_shows_tools
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
 _CHECK_TIME = 30.0  # seconds to list the models
@@ -131,6 +132,17 @@ class ChatClient:
         if served is not None:
             self.model = choose_model(self.model, [model.id for model in served], server=self.server)
             self.folder = served_folder(self.model, served)
+
+    async def shows_tools(self) -> bool | None:
+        """Whether the model is shown the tools of a request; None where nobody says. Sends no chat request.
+
+        Asked are the server, and the chat template of the model's folder where `check` found that.
+        """
+        self._transport.open()
+        shown = await server_shows_tools(self._transport, self.model)
+        if shown is None and self.folder is not None:
+            shown = folder_shows_tools(self.folder)
+        return shown
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""

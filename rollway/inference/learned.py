@@ -9,4 +9,5 @@ class Learned(msgspec.Struct):
     """One for each client: its rollouts share a server and a template."""
 
     refuses_user_after_tool: bool = False  # it refused a user message behind tool results, for that reason
+    refuses_system: bool = False  # it refused a system message that was made for the tools
     told_lost_call: bool = False  # the log has said that a reply held what looks like a call

@@ -180,6 +180,14 @@ class TokenClient:
             raise failure.error from failure
         return writer.report
 
+    async def shows_tools(self) -> bool | None:
+        """Whether the template writes the tools of a request into the prompt. Raises as `check` does."""
+        self._transport.open()
+        try:
+            return (await self._found_out()).writer.report.shows_tools
+        except TryFailed as failure:
+            raise failure.error from failure
+
     def pause(self) -> None:
         """Hold new requests back until `resume`. Those that were sent go on."""
         self._gate.pause()

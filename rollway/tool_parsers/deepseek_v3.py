@@ -29,6 +29,7 @@ FORMAT = ToolFormat(
     models="DeepSeek V3 and V3-0324, DeepSeek R1 and R1-0528",
     example=_BEGIN + _HEAD + "get_weather" + _fenced('{"city": "Oslo"}') + _CALL_END + _END,
     special_marks=True,
+    result_tags=("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"),
     parse=NamedJson(
         section=(_BEGIN, _END),
         opening=_CALL,

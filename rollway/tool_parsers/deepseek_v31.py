@@ -23,6 +23,7 @@ FORMAT = ToolFormat(
     models="DeepSeek V3.1 and V3.1-Terminus",
     example=f'{_BEGIN}{_CALL}get_weather{_SEPARATOR}{{"city": "Oslo"}}{_CALL_END}{_END}',
     special_marks=True,
+    result_tags=("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"),
     parse=NamedJson(
         section=(_BEGIN, _END),
         opening=_CALL,

@@ -44,6 +44,7 @@ FORMAT = ToolFormat(
         "</｜DSML｜function_calls>"
     ),
     special_marks=True,
+    result_tags=("<result>", "</result>"),
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=CANNOT_SAY,

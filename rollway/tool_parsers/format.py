@@ -40,6 +40,8 @@ class ToolFormat(msgspec.Struct, frozen=True, kw_only=True):
     cannot_say: str = (
         ""  # what no text of the format can express (`render` raises ValueError); "" for nothing
     )
+    result_tags: tuple[str, str] = ("<tool_response>\n", "\n</tool_response>")
+    """What stands around a tool's result where results are told in the text of a user message."""
     special_marks: bool = False
     """Its marks are special tokens of its models, which servers leave out of the text unless asked."""
 

@@ -56,6 +56,7 @@ FORMAT = ToolFormat(
     models="Mistral, Mixtral, Ministral, Codestral, Devstral and Magistral with tools, all generations",
     example='[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}',
     special_marks=True,
+    result_tags=("[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
     parse=_parse,
     render=_render,
     cannot_say="A name with a line break, a bracket, a brace or a quote.",

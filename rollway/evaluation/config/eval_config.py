@@ -51,6 +51,9 @@ class EvalConfig(Section):
     seed: int | None = 0  # null: no seed is sent to the server
     model: ModelConfig = ModelConfig()
     tool_parser: str | None = "hermes"  # calls that the server left in the text; auto, a format, or null
+    tools_in_prompt: str | None = (
+        None  # a format in whose words the prompt tells the tools; null: its template
+    )
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
     insert_as: InsertAs = "auto"  # the engine's words behind tool results: user, tool_suffix, or auto
     sampling: Annotated[Sampling, *section_of(Sampling)] = Sampling()
