@@ -75,8 +75,8 @@ def read_reply(
         if found:
             reasoning, own = parsed.content, own and without_thought(own)
     # A server that parsed some calls may have left others in the text, good or bad: none is lost.
-    calls = [_with_offered_name(call, tools) for call in completion.tool_calls]
-    calls = _unique([*calls, *found], used_ids, turn)
+    calls = [_with_offered_name(call, tools) for call in (*completion.tool_calls, *found)]
+    calls = _unique(calls, used_ids, turn)
     parsed_by = "server"
     if reader is not None and (found or errors) and not completion.tool_calls:
         parsed_by = reader.name

@@ -7,31 +7,26 @@ done about it; the tokens and calls of all turns count towards the limits.
 from __future__ import annotations
 
 import logging
-import re
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
-from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX, may_be_refused, shown_messages, turns_at
+from rollway.agent_loop.placement import Placement
 from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
-from rollway.agent_loop.tools_in_text import told_in_text
 from rollway.inference.errors import ContextOverflow, InferenceError
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
 from rollway.sequences import PromptChain, untrainable_reason
 from rollway.tool_parsers.stray import names_a_call
 from rollway.tools import RolloutContext
-from rollway.trajectory import ErrorRecord, Message, StopReason, Trajectory, Turn, TurnTiming
+from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
 
 if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
 Done = Callable[[Trajectory], bool]
-
-_ROLES_REFUSED = re.compile(r"\broles?\b|alternat|after (?:a )?tool|tool (?:message|result)", re.IGNORECASE)
-"""How templates and the servers behind them refuse a message where it stands."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +57,10 @@ class Rollout:
         self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
         turns = trajectory.turns
         self.completion_tokens = sum(_sampled(turn) for turn in turns)
-        self.server: str = getattr(loop.client, "server", "")
+        self.placement = Placement(loop, trajectory)
         self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
         self.chain.go_on(turns)
-        self.refused_user = self.refused_system = False  # so far, by this rollout's template
         self.covered = covered  # messages that the chain's ids stand for
         self.calls = TurnCalls(
             trajectory,
@@ -118,36 +112,15 @@ class Rollout:
         return await self._act(turn, reply)
 
     async def _asked_model(self) -> Completion:
-        """The model's reply. A template that refuses the engine's words where they stand is asked again with
-        these moved to where it takes them, and the loop's client remembers it."""
+        """The model's reply. What its template refuses is asked again as it takes it."""
         try:
             return await self.loop.client.generate(self._request())
         except InferenceError as error:
-            if isinstance(error, ContextOverflow) or not _ROLES_REFUSED.search(str(error)):
+            if not self.placement.mend(error):
                 raise
-            if not self._moved():
-                raise
-            completion = await self.loop.client.generate(self._request())
-        self.loop.learned.refuses_user_after_tool |= self.refused_user
-        self.loop.learned.refuses_system |= self.refused_system
+        completion = await self.loop.client.generate(self._request())
+        self.placement.remember()
         return completion
-
-    def _moved(self) -> bool:
-        """Move the engine's words to another place; False where there is none."""
-        if self.loop.tools_in_prompt is not None:
-            # Results are a user's message there, and the engine's words stand in it already.
-            first = self.trajectory.messages[:1]
-            made = bool(first) and first[0].get("role") == "user" and not self._refuses_system()
-            self.refused_system = made
-            return made
-        refused = may_be_refused(self.trajectory.messages) if self.loop.insert_as == "auto" else []
-        for message in refused:
-            message[PLACE] = TOOL_SUFFIX
-        self.refused_user = bool(refused)
-        return self.refused_user
-
-    def _refuses_system(self) -> bool:
-        return self.refused_system or self.loop.learned.refuses_system
 
     def _tell_lost_call(self, reply: Reply) -> None:
         """Say once for a client that a reply held what looks like a call and yielded none."""
@@ -161,10 +134,6 @@ class Rollout:
                 _log.warning(lost_call(tool, text or "", self.loop.parser))
                 return
 
-    def _under_results(self) -> bool:
-        placed = self.loop.insert_as
-        return placed == TOOL_SUFFIX or (placed == "auto" and self.loop.learned.refuses_user_after_tool)
-
     def _request(self) -> CompletionRequest:
         index = len(self.trajectory.turns)
         changes: dict[str, int] = {}
@@ -176,7 +145,7 @@ class Rollout:
             changes["seed"] = turn_seed(self.trajectory.seed, index)
         sampling = self.loop.sampling
         return CompletionRequest(
-            messages=self._shown(self.trajectory.messages),
+            messages=self.placement.shown(self.trajectory.messages, self.covered),
             prefix=self._prefix(),
             tools=[] if self.loop.tools_in_prompt else self.definitions,
             special_tokens=self.loop.special_tokens,
@@ -189,17 +158,8 @@ class Rollout:
         chain = self.chain
         if chain.sampled is None:
             return None
-        covered = len(self._shown(self.trajectory.messages[: self.covered]))
-        return PromptPrefix(chain.token_ids, chain.sampled, covered)
-
-    def _shown(self, messages: Sequence[Message]) -> list[Message]:
-        turns = turns_at(messages, self.trajectory.turns, self.covered)
-        in_text = self.loop.tools_in_prompt
-        shown = shown_messages(messages, turns, server=self.server, fold=in_text is None)
-        if in_text is None:
-            return shown
-        written = {place: turn.text for place, turn in turns.items() if turn.text is not None}
-        return told_in_text(shown, self.definitions, in_text, written, system=not self._refuses_system())
+        covered = self.placement.shown(self.trajectory.messages[: self.covered], self.covered)
+        return PromptPrefix(chain.token_ids, chain.sampled, len(covered))
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -253,7 +213,7 @@ class Rollout:
             self.calls.leave_unread(reply.errors, turn, why="the rollout ended while other calls ran")
             raise
         if reply.errors:
-            self.calls.ask_again(reply.errors, turn, under_results=self._under_results())
+            self.calls.ask_again(reply.errors, turn, under_results=self.placement.under_results)
         _set_tool_time(turn, time.monotonic() - started)
         if stopped:
             return StopReason.TOOL_STOPPED

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 from rollway.inference.server_fields import with_server_fields
-from rollway.trajectory import ENGINE_NAME, Message, Turn
+from rollway.trajectory import ENGINE_NAME, THOUGHT_FIELDS, Message, Turn
 
 InsertAs = Literal["user", "tool_suffix", "auto"]
 """Where the engine's own words stand behind tool results: in a user message, or as a paragraph under the last
@@ -49,6 +49,16 @@ def shown_messages(
         else:
             shown.append(with_server_fields(message, own[place]) if place in own else message)
     return shown
+
+
+def with_empty_thoughts(messages: Sequence[Message]) -> list[Message]:
+    """The messages, each reply without a thought with an empty one."""
+    return [
+        {**message, "reasoning_content": ""}
+        if message.get("role") == "assistant" and not any(name in message for name in THOUGHT_FIELDS)
+        else message
+        for message in messages
+    ]
 
 
 def may_be_refused(messages: Sequence[Message]) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -93,6 +94,10 @@ class _LateDecode:
         return FolderTokenizer(self._folder)
 
 
+ANSWER_SECONDS = 30.0
+"""How long a server may take to say what its prompts hold."""
+
+
 async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
     """What is to be said where the model would not be shown the tools of a request; None: it is, or nobody
     knows. ``model.name`` must be filled in."""
@@ -100,9 +105,10 @@ async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
         return None
     client = open_client(config, api_key)
     try:
-        if isinstance(client, OpenAIClient) or await client.shows_tools() is not False:
-            return None
-    except InferenceError:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if isinstance(client, OpenAIClient) or await client.shows_tools() is not False:
+                return None
+    except (InferenceError, TimeoutError):
         return None  # the run itself will tell
     finally:
         await client.close()

@@ -228,7 +228,7 @@ class Draft:
 
 def _thought_tags(text: str, thought: re.Pattern[str] | None) -> list[tuple[int, int, bool]]:
     """Start, end and "opens" of each tag; empty when no thought is finished, as then nothing is hidden."""
-    if thought is None or not thought.search(text):
+    if thought is None or (thought is THINK and "think>" not in text) or not thought.search(text):
         return []
     tags = [(match.start(), match.end(), match.lastindex == 1) for match in thought.finditer(text)]
     return [] if all(opens for _, _, opens in tags) else tags

@@ -83,7 +83,9 @@ def read_plain_call(source: str) -> Call | None:
     arguments = str(plain.arguments or plain.parameters, "utf-8")
     if not arguments.startswith("{") or not plain.name or plain.name.isspace():
         return None
-    if repeated_key(source) is not None:
+    # A text with no more colons than its objects have keys gives none of them twice.
+    keys = len(_OBJECT.decode(arguments)) + 2 + bool(plain.id)
+    if source.count(":") != keys and repeated_key(source) is not None:
         return None
     return Call(plain.name, arguments, plain.id)
 

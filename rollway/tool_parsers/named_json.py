@@ -87,10 +87,13 @@ class NamedJson:
         if is_cut_tag(text, skip_space(text, position), [self._section_end]):
             section.add(position, len(text))
         section.close()
-        if not position and (near := draft.search(self._near, 0)) is not None:
+        if not position and self._has_bars(text) and (near := draft.search(self._near, 0)) is not None:
             draft.reject(near.start(), len(text), ParseErrorKind.MALFORMED, self._other_marks)
             position = len(text)
         return draft.finish(position)
+
+    def _has_bars(self, text: str) -> bool:
+        return "｜" in text or "|" in text
 
     def _read_call(self, draft: Draft, reader: BlockReader, closings: NextTag, opening: re.Match[str]) -> int:
         header = self._header.match(draft.text, opening.end())

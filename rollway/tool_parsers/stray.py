@@ -38,8 +38,6 @@ def stray_call(text: str, tools: Tools, write: Write) -> ParseError | None:
 
     For texts in which a format found neither call nor error. ``write`` is the format's own way to write one.
     """
-    if '"name"' not in text or not tools:
-        return None
     offered = _names(tools)
     draft = Draft(text)
     position = 0
@@ -73,11 +71,12 @@ def names_a_call(text: str, tools: Tools) -> str:
 def offered_name(name: str, tools: Tools) -> str:
     """A tool's name without the special token, and what stands behind it, that a server left in it.
 
-    The name as it is, unless what stands before the token is an offered tool.
+    Other marks are taken off only where what stands before them is an offered tool.
     """
     for mark in ("<", "["):
         head = name.partition(mark)[0].strip()
-        if head != name and head in _names(tools):
+        special = name[len(head) :].lstrip().startswith(("<|", "<｜"))
+        if head != name and head and (special or head in _names(tools)):
             return head
     return name
 

@@ -120,6 +120,20 @@ async def test_the_name_of_a_thought_can_be_chosen_over_the_servers_own(option: 
     }
 
 
+async def test_a_thought_that_a_server_demands_of_every_reply_is_an_empty_one_where_there_is_none() -> None:
+    def demanding(request: ScriptedRequest) -> Any:
+        history = request.body["messages"]
+        if any(m["role"] == "assistant" and "reasoning_content" not in m for m in history):
+            return error(400, "The `reasoning_content` in the thinking mode must be passed back to the API.")
+        return said() if len(history) < 6 else reply("5")
+
+    async with bench(demanding) as it:
+        trajectory = await it.loop().run(QUESTION)
+    assert trajectory.stop_reason is StopReason.COMPLETED
+    assert len(it.server.requests) == 5  # it was refused once
+    assert [message.get("reasoning_content") for message in trajectory.messages] == [None] * 8
+
+
 async def test_a_servers_fields_go_to_no_other_server() -> None:
     async with ScriptedServer([said(thinking_blocks=BLOCKS), reply("5")]) as first:
         async with ChatClient(first.url, "scripted") as chat:

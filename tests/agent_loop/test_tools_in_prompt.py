@@ -241,8 +241,6 @@ async def test_a_run_says_at_its_start_that_the_model_will_see_no_tools(options:
             }
         )
         await evaluate_async(config, console=Console(file=printed, width=200))
-    line = (
-        "the chat template of scripted leaves out tools: the model will see none of them; set"
-    )
+    line = "the chat template of scripted leaves out tools: the model will see none of them; set"
     assert (line in printed.getvalue()) is not bool(options)
     assert (line in (tmp_path / "run" / "log.txt").read_text()) is not bool(options)
