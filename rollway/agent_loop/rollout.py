@@ -123,9 +123,11 @@ class Rollout:
         return completion
 
     def _tell_lost_call(self, reply: Reply) -> None:
-        """Say once for a client that a reply held what looks like a call and yielded none."""
+        """Say once for a client that a reply held what looks like a call and that its format yields none."""
         learned = self.loop.learned
-        if reply.calls or reply.errors or learned.told_lost_call or not self.definitions:
+        if reply.calls or learned.told_lost_call or not self.definitions:
+            return
+        if not all(error.stray for error in reply.errors):
             return
         for text in (reply.content, reply.reasoning):
             tool = names_a_call(text or "", self.definitions)

@@ -39,7 +39,8 @@ JSON) and `errors`: blocks that were meant as calls and are none. Those stay in 
   marks the call as repaired. No leniency takes a key that one object gives twice: that is `invalid_json`.
 - With `tools`, a whole JSON call of an offered tool that stands between other tags, or at the end of the
   text, is `malformed`, and the model is shown the right form (Qwen2.5-Coder writes `<tools>`). It is not
-  run: what the policy is rewarded for must be its format. One that is quoted in a sentence is text.
+  run: what the policy is rewarded for must be its format. One that is quoted in a sentence is text. The same
+  holds for what is left of a call whose special tokens a server took off (`get_weather[ARGS]{...}`).
 - The bars of DeepSeek's and Step-3's marks may be doubled or ASCII, and DSML sections may have each other's
   names. Where such marks hold no call that can be read, that is `malformed`.
 

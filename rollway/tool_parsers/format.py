@@ -64,7 +64,7 @@ class ToolParser:
         commas, Python literals and bare keys where the format is JSON, and lists such calls in ``repaired``.
         """
         parsed = self._parse(text, tools or (), lenient)
-        if not parsed.tool_calls and not parsed.errors and tools and "{" in text and '"name"' in text:
+        if not parsed.tool_calls and not parsed.errors and tools and ("{" in text or "(" in text):
             stray = stray_call(text, tools, self.format.render)
             if stray is not None:
                 return msgspec.structs.replace(parsed, errors=[stray])

@@ -33,10 +33,17 @@ Write = Callable[[Sequence[ToolCall]], str]
 
 
 def stray_call(text: str, tools: Tools, write: Write) -> ParseError | None:
-    """The first JSON object of ``text`` that is a call of an offered tool and stands between tags of some
-    kind, or at the end. One that is quoted in a sentence, or in a thought, is none.
+    """What of ``text`` surely is a call of an offered tool, and none that the format reads.
 
     For texts in which a format found neither call nor error. ``write`` is the format's own way to write one.
+    """
+    named = _named_object(text, tools, write) if '"name"' in text else None
+    return named or _without_marks(text, tools)
+
+
+def _named_object(text: str, tools: Tools, write: Write) -> ParseError | None:
+    """The first JSON object that is a call of an offered tool and stands between tags of some kind, or at the
+    end. One that is quoted in a sentence, or in a thought, is none.
     """
     offered = _names(tools)
     draft = Draft(text)
@@ -55,9 +62,26 @@ def stray_call(text: str, tools: Tools, write: Write) -> ParseError | None:
         if tagged or end == len(text):
             begin = opening.start() if opening else start
             return ParseError(
-                ParseErrorKind.MALFORMED, text[begin:end], begin, _advice(call, write), call.name
+                ParseErrorKind.MALFORMED, text[begin:end], begin, _advice(call, write), call.name, stray=True
             )
     return None
+
+
+def _without_marks(text: str, tools: Tools) -> ParseError | None:
+    """The first call whose marks, special tokens, were taken off: what is left stands as no words do."""
+    draft = Draft(text)
+    found = draft.search(_residue(tuple(sorted(_names(tools)))), 0)
+    if found is None:
+        return None
+    name = next(group for group in found.groups() if group)
+    scan = _SCANNER.scan(text, found.end()) if text.startswith("{", found.end()) else None
+    end = scan.end if scan and scan.ending is Ending.COMPLETE else len(text)
+    message = (
+        f"This looks like a call of {name!r} without the marks of one: it was not made. "
+        f"Write the whole call again, marks included."
+    )
+    raw = text[found.start() : end]
+    return ParseError(ParseErrorKind.MALFORMED, raw, found.start(), message, name, stray=True)
 
 
 def names_a_call(text: str, tools: Tools) -> str:
@@ -88,6 +112,22 @@ def _names(tools: Tools) -> set[str]:
 
 def _is_named(function: Any) -> bool:
     return isinstance(function, dict) and isinstance(function.get("name"), str)
+
+
+@lru_cache(maxsize=64)
+def _residue(names: tuple[str, ...]) -> re.Pattern[str]:
+    """What is left of a call of these tools when its special tokens are gone, up to its arguments."""
+    name = "|".join(re.escape(name) for name in names if name) or "(?!)"
+    return re.compile(
+        rf"(?<!\w)({name})(?:\[CALL_ID\]\w{{1,40}})?\[ARGS\]\s{{0,9}}(?=\{{)"  # Mistral
+        rf"|(?<!\w)functions\.({name}):\d{{1,9}}\s{{0,9}}(?=\{{)"  # Kimi
+        rf"|(?<!\w)to=functions\.({name})(?!\w)[^{{}}\n]{{0,30}}+(?=\{{)"  # harmony
+        rf"|\A\s*+(?:function|call:)?({name})\s{{0,9}}(?:```json\s{{0,9}})?(?=\{{)"  # DeepSeek, Gemma
+        rf"|\A\s*+\[?({name})\(\s{{0,9}}\w{{1,40}}\s?=[^\n]*+(?<=[)\]])\s*+\Z"  # Python
+        rf"|\A\s*+\[\s{{0,9}}\{{\s{{0,9}}\"({name})\"\s{{0,9}}:\s{{0,9}}(?=\{{)"  # Apertus
+        rf"|\A\s*+\[\s{{0,9}}\{{\s{{0,9}}\"tool_call_id\"[^{{}}]{{0,80}}"  # Cohere
+        rf"\"tool_name\"\s{{0,9}}:\s{{0,9}}\"({name})\""
+    )
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ import pytest
 from loop_bench import QUESTION, assert_valid, bench, kinds, rolled_out, told
 from scripted_server import reply
 
+from rollway.limits import Limits
 from rollway.tool_parsers import get_parser, list_parsers
 from rollway.trajectory import StopReason, ToolCall, ToolErrorKind
 
@@ -141,8 +142,7 @@ async def test_a_call_that_is_lost_is_told_once_with_what_is_probably_wrong(
 ) -> None:
     async with bench(lambda request: reply(text)) as it:
         for _ in range(3):
-            trajectory = await it.loop(tool_parser=name).run(QUESTION)
-    assert trajectory.tool_errors == []
+            await it.loop(tool_parser=name, limits=Limits(max_turns=2)).run(QUESTION)
     (line,) = [record.getMessage() for record in caplog.records if "no call was read" in record.getMessage()]
     assert "'add'" in line
     assert why in line

@@ -248,3 +248,46 @@ def test_what_stands_behind_a_special_token_is_no_part_of_a_tools_name(written: 
 def test_the_way_back_of_a_format_is_never_stray(name: str) -> None:
     text = get_parser(name).render([ToolCall("functions.look_up:0", "look_up", '{"city": "Lyon"}')], "So.")
     assert kinds(read(name, text)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mistral", 'look_up[ARGS]{"city": "Lyon"}'),
+        ("mistral", 'I look.look_up[CALL_ID]abcdefghi[ARGS]{"city": "Lyon"}'),
+        ("kimi_k2", 'I look.functions.look_up:0{"city": "Lyon"}'),
+        ("deepseek_v31", 'look_up{"city": "Lyon"}'),
+        ("deepseek_v3", 'functionlook_up\n```json\n{"city": "Lyon"}\n```'),
+        ("gemma4", "call:look_up{city:Lyon}"),
+        ("functiongemma", "call:look_up{city:Lyon}"),
+        ("openai", 'commentary to=functions.look_up json{"city": "Lyon"}'),
+        ("lfm2", "[look_up(city='Lyon')]"),
+        ("apertus", '[{"look_up": {"city": "Lyon"}}]'),
+        ("internlm", '{"name": "look_up", "parameters": {"city": "Lyon"}}'),
+        ("granite", '[{"name": "look_up", "arguments": {"city": "Lyon"}}]'),
+        ("jamba", '[{"name": "look_up", "arguments": {"city": "Lyon"}}]'),
+        (
+            "cohere_command3",
+            '[{"tool_call_id": "0", "tool_name": "look_up", "parameters": {"city": "Lyon"}}]',
+        ),
+    ],
+)
+def test_a_call_whose_special_tokens_were_taken_off_is_an_error(name: str, text: str) -> None:
+    parsed = read(name, text)
+    assert (calls(parsed), kinds(parsed)) == ([], ["malformed"])
+    assert parsed.errors[0].name == "look_up"
+    assert parsed.content == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "look_up(city) tells the forecast of a city {a name}.",
+        'I used look_up {"city": "Lyon"}, and it rains.',
+        "f(x) = {look_up}",
+        "<think>look_up[ARGS]{}</think>It rains (a lot).",
+    ],
+)
+@pytest.mark.parametrize("name", ["mistral", "gemma4", "hermes"])
+def test_words_about_a_tool_are_no_call_without_marks(name: str, text: str) -> None:
+    assert kinds(read(name, text)) == []
