@@ -156,6 +156,18 @@ class VersionSpan(msgspec.Struct, frozen=True, omit_defaults=True):
     until: str | None = None  # set: somewhere within, the weights became these; nobody knows where
 
 
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""The fields of messages that hold a thought as plain text."""
+
+
+class ServerFields(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a server added to its own message, to be sent back to it with the message; to the letter."""
+
+    message: dict[str, Any] = {}  # beside its text and calls; ``content`` where its parts are not all text
+    thoughts: list[str] = []  # fields that hold the turn's `reasoning`, by the server's names for them
+    calls: list[dict[str, Any]] = []  # one per call that the server parsed, in order; empty: none has any
+
+
 class DroppedToken(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sampled token that stands in no sequence."""
 
@@ -187,9 +199,11 @@ class Turn(msgspec.Struct, omit_defaults=True):
     logprobs: list[float] | None = None  # one per token id, natural log, at sampling
     reasoning: str | None = None
     content: str | None = None  # without reasoning and calls where these were parsed out
+    text: str | None = None  # `content` as it was written, calls included; None where no history needs it
     tool_calls: list[ToolCall] = []
     parsed_by: str = "server"  # "server" or the name of the parser that read the calls
     finish_reason: str = ""  # the server's word
+    server_fields: ServerFields | None = None  # goes back to `server` with the turn's message
     usage: Usage = Usage()
     server: str = ""  # base URL that answered
     weight_version: str | None = None  # as the reply named it; the last one where there are several

@@ -10,6 +10,7 @@ import asyncio
 import functools
 from collections.abc import Iterable, Sequence
 
+from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX
 from rollway.limits import Limits
 from rollway.replies import repair_request
 from rollway.tool_parsers import ParseError
@@ -107,9 +108,12 @@ class TurnCalls:
         """Tell the record alone which calls could not be read, and why the model is not asked again."""
         self._enter_unread(errors, turn, told="", why=f"; {why}")
 
-    def ask_again(self, errors: Sequence[ParseError], turn: Turn) -> None:
-        """Tell the model, and the record, which of its calls could not be read."""
+    def ask_again(self, errors: Sequence[ParseError], turn: Turn, *, under_results: bool) -> None:
+        """Tell the model, and the record, which of its calls could not be read: in a user message, or
+        (``under_results``) in a paragraph under the turn's last tool result, where it has one."""
         told = repair_request(errors)
+        if under_results and turn.tool_results:
+            told[PLACE] = TOOL_SUFFIX
         self.trajectory.messages.append(told)
         self._enter_unread(errors, turn, told=told["content"])
 

@@ -10,14 +10,18 @@ import random
 import time
 import uuid
 from collections.abc import Sequence
+from typing import get_args
 
+from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.rollout import Done, Rollout
+from rollway.agent_loop.shown import InsertAs
 from rollway.branching import covered_messages
 from rollway.errors import UserError
+from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
 from rollway.limits import Limits
 from rollway.sequences import Decode, build_sequences, count_fits
-from rollway.tool_parsers import ToolParser, get_parser
+from rollway.tool_parsers import ToolParser, get_parser, get_reasoning_format
 from rollway.tools import ApprovalPolicy, CallExecutor, RolloutContext, Tool, ToolPool, ToolRegistry
 from rollway.trajectory import Message, StopReason, Trajectory, TrajectoryTiming
 
@@ -34,8 +38,16 @@ class AgentLoop:
     ``approval`` decides before a call runs. ``keep_results`` writes the full text of a result that exceeds
     `Limits.max_result_chars` into the rollout's sandbox, and names the file in the result.
 
+    ``insert_as`` is where the engine's own words stand behind tool results: "user" (a user message),
+    "tool_suffix" (a paragraph under the last result), or "auto" (the paragraph, once the template has refused
+    a user message there).
+
+    ``tools_in_prompt`` names a format for templates that leave out tools: the system message then says what
+    the tools are and how the format writes a call, results are told in a user message, calls stand as the
+    model wrote them, and the format's parser reads them, whatever ``tool_parser`` is.
+
     Raises:
-        UserError: unknown parser.
+        UserError: unknown parser or place.
     """
 
     def __init__(
@@ -52,8 +64,14 @@ class AgentLoop:
         approval: ApprovalPolicy | None = None,
         keep_results: bool = False,
         execute: CallExecutor | None = None,
+        insert_as: InsertAs = "auto",
+        tools_in_prompt: str | None = None,
     ) -> None:
+        if insert_as not in get_args(InsertAs):
+            raise UserError(f"insert_as must be one of {', '.join(get_args(InsertAs))}, got {insert_as!r}")
         self.client = client
+        self.insert_as = insert_as
+        self.learned: Learned = getattr(client, "learned", None) or Learned()
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
@@ -63,6 +81,11 @@ class AgentLoop:
         self.keep_results = keep_results
         self.execute = execute
         self.parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
+        self.tools_in_prompt = get_parser(tools_in_prompt) if tools_in_prompt else None
+        self.parser = self.tools_in_prompt or self.parser
+        self.special_tokens = bool(self.parser and self.parser.format.special_marks) or bool(
+            reasoning_parser and get_reasoning_format(reasoning_parser).special_marks
+        )
         if len(self.tools) and pool is None:
             raise ValueError("AgentLoop has tools but no pool; pass pool=ToolPool(64)")
         self.pool = pool or ToolPool(1)  # which starts no thread where there is nothing to run
@@ -86,7 +109,8 @@ class AgentLoop:
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
-            UserError: ``keep_results`` is set, but there is no sandbox.
+            UserError: ``keep_results`` is set, but there is no sandbox; or ``messages`` hold a tool call
+                without its tool message.
             asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """
@@ -98,7 +122,7 @@ class AgentLoop:
             raise UserError("keep_results requires a sandbox, but the rollout has none")
         covered = covered_messages(trajectory, messages)
         before = len(trajectory.turns)
-        trajectory.messages = [dict(message) for message in messages]
+        trajectory.messages = readied_prompt(messages)
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
         rollout = Rollout(self, trajectory, done, covered, context)
         clock = asyncio.timeout(self.limits.timeout)

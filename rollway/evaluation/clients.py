@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -94,6 +95,30 @@ class _LateDecode:
         from rollway.inference.folder_tokenizer import FolderTokenizer
 
         return FolderTokenizer(self._folder)
+
+
+ANSWER_SECONDS = 30.0
+"""How long a server may take to say what its prompts hold."""
+
+
+async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
+    """What is to be said where the model would not be shown the tools of a request; None: it is, or nobody
+    knows. ``model.name`` must be filled in."""
+    if config.tools_in_prompt is not None:
+        return None
+    client = open_client(config, api_key)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if isinstance(client, OpenAIClient) or await client.shows_tools() is not False:
+                return None
+    except (InferenceError, TimeoutError):
+        return None  # the run itself will tell
+    finally:
+        await client.close()
+    return (
+        f"the chat template of {config.model.name} leaves out tools: the model will see none of them; set "
+        f"tools_in_prompt to a format in whose words the prompt is to tell them, such as hermes"
+    )
 
 
 async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:

@@ -25,6 +25,8 @@ def check_formats(config: EvalConfig) -> None:
     """
     if config.tool_parser not in (None, AUTO):
         get_parser(config.tool_parser)
+    if config.tools_in_prompt is not None:
+        get_parser(config.tools_in_prompt)
     if config.reasoning_parser not in (None, AUTO):
         get_reasoning_format(config.reasoning_parser)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from rollway.environments.base import Environment, environment_name, named_rewards
+from rollway.agent_loop.prompts import readied_prompt
+from rollway.environments.base import Environment, Task, environment_name, named_rewards
 from rollway.environments.checks import check_environment
+from rollway.environments.hooks import prompt_of
 from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
@@ -55,6 +57,13 @@ class Plan(msgspec.Struct, frozen=True):
     def asked(self) -> int:
         """Rollouts in all."""
         return len(self.tasks) * self.config.samples
+
+    @property
+    def has_tools(self) -> bool:
+        """Are there tools that the model is to know of?"""
+        added = self.config.tools.add or self.config.tools.mcp or self.config.tools.sample
+        own = type(self.environment).tools_for is not Environment.tools_for
+        return bool(self.environment.tools) or bool(added) or own
 
     @property
     def told(self) -> str:
@@ -101,6 +110,7 @@ def prepare(config: EvalConfig) -> Plan:
     tasks = load_tasks(environment, config)
     first = tasks.first()
     refuse_lacking_columns(config, environment, first)
+    _check_first_prompt(environment, first)
     spec = wanted_sandbox(environment, first, config.sandbox)
     recordings = _recordings(config, environment, tasks)
     lists = _lists(config, recordings, tasks)
@@ -117,6 +127,24 @@ def prepare(config: EvalConfig) -> Plan:
     if holds_run(path) and config.model.name is None:
         config = named_model(config, stored_config(path).model.name)
     return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
+
+
+def _check_first_prompt(environment: Environment, first: Task) -> None:
+    """See that the first task's prompt is one that servers take. A fault of the hook itself is left to the
+    rollouts, where it is recorded.
+
+    Raises:
+        UserError: a tool call in it is not answered.
+    """
+    try:
+        messages = prompt_of(environment, first)
+    except Exception:
+        return
+    try:
+        readied_prompt(messages)
+    except UserError as error:
+        name = environment_name(environment)
+        raise UserError(f"environment {name!r}, task {first['task_id']!r}: {error}") from None
 
 
 def _looked_into(environment: Environment) -> bool:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
-from rollway.evaluation.clients import check_server
+from rollway.evaluation.clients import check_server, dropped_tools
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
@@ -62,12 +62,15 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices):
+            async with _reached(plan) as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
                 for line in choices:
                     _log.info(line)
+                for line in warnings:
+                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
                     ending = await drive(plan, run, backend, console, tracker, ending.seconds)
@@ -92,8 +95,9 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str]]]:
-    """The model's server, started where it is ours, workers that talk to it, and what was chosen for it."""
+async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+    """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
+    it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
         config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
@@ -107,6 +111,7 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             config = msgspec.structs.replace(config, model=model)
             config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
         config, choices = choose_formats(config, policy)
+        dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
         spec = WorkerSpec(
             config.as_dict(),
             plan.api_key,
@@ -114,7 +119,8 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             approval_source(config),
             None if plan.lists is None else plan.lists.shared,
         )
-        yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices
+        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
+        yield config, backend, choices, [dropped] if dropped else []
 
 
 @contextmanager

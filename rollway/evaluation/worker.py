@@ -116,6 +116,8 @@ class RolloutWorker:
             sampling=config.sampling,
             tool_parser=config.tool_parser,
             reasoning_parser=config.reasoning_parser,
+            insert_as=config.insert_as,
+            tools_in_prompt=config.tools_in_prompt,
             decode=self._decode,
             trajectory=record,
             sandboxes=self._sandboxes,

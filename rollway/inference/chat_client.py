@@ -25,6 +25,7 @@ from rollway.inference.chat_request import (
 )
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.learned import Learned
 from rollway.inference.model_folder import folder_stops
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
@@ -36,6 +37,7 @@ from rollway.inference.served_models import (
     served_folder,
 )
 from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.tools_seen import folder_shows_tools, server_shows_tools
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
 _CHECK_TIME = 30.0  # seconds to list the models
@@ -55,7 +57,8 @@ class ChatClient:
             fields it does not know.
         require_token_data: a reply without the token data that was asked for, or with ids and logprobs of
             different lengths, raises `InvalidReply`. Otherwise the log tells it once and the reply is kept.
-        history_reasoning: the field that carries ``reasoning_content`` of earlier turns to the server.
+        history_reasoning: the field that carries the thoughts of earlier turns to the server; "auto" is the
+            one in which the server sent them.
         max_tokens_field: the field that carries ``sampling.max_tokens``.
         headers: sent with every request.
         max_connections: requests beyond this number, or beyond the open files that the process may have, wait
@@ -80,7 +83,7 @@ class ChatClient:
         logprobs: bool = True,
         return_token_ids: bool = True,
         require_token_data: bool = False,
-        history_reasoning: ReasoningField = "reasoning_content",
+        history_reasoning: ReasoningField = "auto",
         max_tokens_field: str = "max_tokens",
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
@@ -103,6 +106,7 @@ class ChatClient:
             token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
         )
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._transport = Transport(
             self.server,
@@ -160,6 +164,17 @@ class ChatClient:
             self.model = choose_model(self.model, [model.id for model in served], server=self.server)
             self.folder = self.folder or served_folder(self.model, served)
             self.context = served_context(self.model, served)
+
+    async def shows_tools(self) -> bool | None:
+        """Whether the model is shown the tools of a request; None where nobody says. Sends no chat request.
+
+        Asked are the server, and the chat template of the model's folder where `check` found that.
+        """
+        self._transport.open()
+        shown = await server_shows_tools(self._transport, self.model)
+        if shown is None and self.folder is not None:
+            shown = folder_shows_tools(self.folder)
+        return shown
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""

@@ -17,6 +17,7 @@ from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line, refusal_of, refused_try
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
+from rollway.inference.server_fields import read_server_fields
 from rollway.inference.token_data import Logprob, TokenId, all_there
 from rollway.trajectory import ToolCall, Usage
 
@@ -72,7 +73,7 @@ class _Choice(msgspec.Struct):
         {"message", "token_ids", "response_token_ids", "prompt_token_ids"}
     )
     exact: ClassVar[frozenset[str]] = frozenset({"finish_reason"})
-    message: _Message | None = None
+    message: msgspec.Raw = msgspec.Raw(b"null")  # a `_Message`, and what the server adds to it
     finish_reason: str | Finish | None = None
     logprobs: _Logprobs | None = None
     token_ids: list[TokenId] | None = None  # vLLM
@@ -106,6 +107,7 @@ class _Reply(msgspec.Struct):
     error: Any = None  # gateways answer 200 with an error inside
 
 
+_MESSAGE = msgspec.json.Decoder(_Message)
 _DECODER = msgspec.json.Decoder(_Reply)
 _WHAT = "chat completion"
 _THOUGHTS = ("thinking", "reasoning", "redacted_thinking")
@@ -159,7 +161,8 @@ def _completion(
             f"{server} sent {len(reply.choices)} choices instead of one; remove 'n' from sampling.extra"
         )
     choice = reply.choices[0]
-    message = choice.message or _Message()
+    message, strange = _message(choice.message)
+    odd = odd or strange
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
     entries = choice.logprobs.content if choice.logprobs else None
@@ -174,7 +177,7 @@ def _completion(
             model=model,
             max_tokens=max_tokens,
         )
-    if choice.message is None:
+    if bytes(choice.message) == b"null":
         raise _invalid(f"{server} sent a {_WHAT} without a message: {_start(body)}")
     usage = _usage(reply.usage)
     if prompt is not None and 0 < usage.prompt_tokens < len(prompt):
@@ -190,6 +193,7 @@ def _completion(
         tool_calls=calls,
         finish_reason=word_of(choice.finish_reason),
         fault=fault,
+        server_fields=read_server_fields(choice.message, reasoning),
         prompt_token_ids=prompt,
         token_ids=sampled,
         logprobs=logprobs,
@@ -217,6 +221,16 @@ def _parts(content: str | list[_Part | str] | None) -> list[_Part]:
 
 def _is_thought(part: _Part) -> bool:
     return part.thinking is not None or part.type in _THOUGHTS
+
+
+def _message(raw: msgspec.Raw) -> tuple[_Message, bool]:
+    """The message, and whether something in it is not as it should be."""
+    if bytes(raw) == b"null":
+        return _Message(), False
+    try:
+        return _MESSAGE.decode(raw), False
+    except NOT_JSON:
+        return decode_leniently(bytes(raw), _Message), True
 
 
 def _reasoning(message: _Message) -> str | None:

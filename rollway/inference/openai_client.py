@@ -23,6 +23,7 @@ from rollway.inference.chat_request import (
 )
 from rollway.inference.errors import BadRequest, ServerUnreachable
 from rollway.inference.faults import failed_try, one_line
+from rollway.inference.learned import Learned
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import choose_model, read_models, served_context
@@ -75,6 +76,7 @@ class OpenAIClient:
             logprobs=logprobs,
             return_token_ids=return_token_ids,
             history_reasoning=history_reasoning,
+            special_tokens=base_url is not None,
             max_tokens_field=max_tokens_field or ("max_tokens" if base_url else "max_completion_tokens"),
         )
         self._guard = TokenDataGuard(
@@ -82,6 +84,7 @@ class OpenAIClient:
         )
         self._timeouts = timeouts
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._sdk: AsyncOpenAI | None = None
         self._closed = False

@@ -14,6 +14,7 @@ from rollway.trajectory import (
     Attempt,
     ErrorRecord,
     Message,
+    ServerFields,
     ToolCall,
     TurnTiming,
     Untrainable,
@@ -64,6 +65,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Message]  # never changed by a client
     prefix: PromptPrefix | None = None  # for clients that send ids; None: nothing was sampled yet, or unknown
     tools: list[dict[str, Any]] = []  # OpenAI tool definitions
+    special_tokens: bool = False  # whether the reply's text must hold them: they mark its calls or thoughts
     sampling: Sampling = Sampling()
     rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
@@ -79,6 +81,7 @@ class Completion(msgspec.Struct, kw_only=True):
     finish_reason: str = ""  # the server's word
     at_stop: bool | None = None  # the last sampled token ends a reply; None: not known
     fault: ErrorRecord | None = None  # what the server says went wrong in the middle of the reply
+    server_fields: ServerFields | None = None  # what the server added to its own message
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None

@@ -15,6 +15,7 @@ import msgspec
 from rollway.inference.chat_template import ChatTemplate, TemplateFailure
 from rollway.inference.continuation import NotExtendable, common_length, continue_prompt, split_at_end
 from rollway.inference.folder_tokenizer import FolderTokenizer
+from rollway.inference.tools_seen import template_shows_tools
 from rollway.trajectory import Message
 
 
@@ -35,6 +36,7 @@ class TemplateReport(msgspec.Struct, frozen=True):
 
     verdict: TemplateVerdict
     findings: list[str]  # for people, the worst first; empty for EXTENDS
+    shows_tools: bool = True  # it writes the tools of a request into the prompt
     short_ids: bool = False  # it takes call ids of nine letters or digits only
 
     @property
@@ -78,7 +80,9 @@ def probe_template(
     findings = [finding for finding in probe.findings() if finding is not None]
     findings.sort(key=lambda finding: -_ORDER.index(finding.verdict))
     verdict = findings[0].verdict if findings else TemplateVerdict.EXTENDS
-    return TemplateReport(verdict, [finding.text for finding in findings], short_ids)
+    texts = [finding.text for finding in findings]
+    shows_tools = template_shows_tools(template, variables)
+    return TemplateReport(verdict, texts, shows_tools=shows_tools, short_ids=short_ids)
 
 
 def _dialogue(

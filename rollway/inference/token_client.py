@@ -25,6 +25,7 @@ from rollway.inference.endings import ABORTED
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import Generation
+from rollway.inference.learned import Learned
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
@@ -114,6 +115,7 @@ class TokenClient:
         self._variables = dict(template_variables or {})
         self._max_resumes = max_resumes
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
@@ -180,6 +182,14 @@ class TokenClient:
         except TryFailed as failure:
             raise failure.error from failure
         return writer.report
+
+    async def shows_tools(self) -> bool | None:
+        """Whether the template writes the tools of a request into the prompt. Raises as `check` does."""
+        self._transport.open()
+        try:
+            return (await self._found_out()).writer.report.shows_tools
+        except TryFailed as failure:
+            raise failure.error from failure
 
     def pause(self) -> None:
         """Hold new requests back until `resume`. Those that were sent go on."""

@@ -36,7 +36,13 @@ content unchanged. `render(calls, content=None)` is the inverse. On the command 
 - A call inside closed reasoning is not a call. A call ends reasoning that was never closed.
 - A truncated call is not a call, even if its JSON could be completed. Only a closing tag may be missing.
 - Single quotes, trailing commas, Python literals and bare keys are errors. With `lenient=True` they are
-  accepted, and the call is marked as repaired.
+  accepted, and the call is marked as repaired. A key that one object has twice is always `invalid_json`.
+- With `tools`, a whole JSON call of an offered tool between other tags, or at the end of the text, is
+  `malformed`, and the model gets the right form (Qwen2.5-Coder writes `<tools>`). It does not run: the reward
+  is for the policy's own format. One that is quoted in a sentence is text. The same holds for the rest of a
+  call whose special tokens a server removed (`get_weather[ARGS]{...}`).
+- The bars of DeepSeek's and Step-3's marks may be doubled or ASCII, and DSML sections may have each other's
+  names. If such marks hold no readable call, that is `malformed`.
 
 | kind of error | |
 |---|---|

@@ -15,6 +15,7 @@ from typing import Any, Protocol, overload
 
 import msgspec
 
+from rollway.absent_keys import present_schema
 from rollway.tools.arguments import parse_arguments
 from rollway.tools.context_parameters import ContextParameter
 from rollway.tools.docstrings import parse_docstring
@@ -58,7 +59,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def from_schema(
         cls, name: str, description: str, parameters: dict[str, Any], function: Callable[..., Any]
     ) -> Tool:
-        """A tool with a given schema. ``function`` is called with the arguments by name.
+        """A tool with a given schema. ``function`` is called with the arguments by name. Schema
+        keywords that are ``None``, as in rows of an Arrow table, count as absent.
 
         Raises:
             ValueError: ``parameters`` is not a valid JSON schema of an object, or the name is not valid.
@@ -66,6 +68,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         from rollway.tools.json_schema import SchemaBinder  # jsonschema is slow to import
 
         _check_name(name)
+        parameters = present_schema(parameters)
         binder = SchemaBinder.of(name, parameters)
         return cls(
             name=name, description=description, parameters=parameters, function=function, binder=binder

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rollway.agent_loop.shown import InsertAs
 from rollway.errors import UserError
 from rollway.evaluation.config.data import DataConfig, absolute_source
 from rollway.evaluation.config.model import ModelConfig
@@ -55,7 +56,11 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     seed: int | None = 0  # null: no seed is sent to the server
     model: ModelConfig = ModelConfig()
     tool_parser: str | None = "hermes"  # calls that the server left in the text; auto, a format, or null
+    tools_in_prompt: str | None = (
+        None  # a format in whose words the prompt tells the tools; null: its template
+    )
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
+    insert_as: InsertAs = "auto"  # the engine's words behind tool results: user, tool_suffix, or auto
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
     tools: ToolsConfig = ToolsConfig()

@@ -36,7 +36,7 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     """Create the run directory, or open it to go on with the same run.
 
     Raises:
-        UserError: it belongs to a run with a different configuration, another driver is at work in it, it is no
+        UserError: its run has a different configuration, another driver is at work in it, it is not a
             run directory, or it cannot be written.
     """
     refuse_other_run(path, config)
