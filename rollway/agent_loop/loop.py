@@ -15,6 +15,7 @@ from rollway.agent_loop.rollout import Done, Rollout
 from rollway.branching import covered_messages
 from rollway.errors import UserError
 from rollway.inference.protocol import Client, Sampling
+from rollway.inference.sampling_fields import VLLM, effective
 from rollway.limits import Limits
 from rollway.sequences import Decode, build_sequences, count_fits
 from rollway.tool_parsers import ToolParser, get_parser
@@ -57,6 +58,7 @@ class AgentLoop:
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
+        self.drawn_with = effective(self.sampling, getattr(client, "spelling", VLLM))
         self.reasoning_parser = reasoning_parser
         self.decode = decode
         self.approval = approval
@@ -100,6 +102,7 @@ class AgentLoop:
         before = len(trajectory.turns)
         trajectory.messages = [dict(message) for message in messages]
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
+        trajectory.sampling = self.drawn_with
         rollout = Rollout(self, trajectory, done, covered, context)
         clock = asyncio.timeout(self.limits.timeout)
         started, wall = time.time(), time.monotonic()

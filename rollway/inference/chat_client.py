@@ -18,6 +18,7 @@ from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.sampling_fields import Spelling, with_mend
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
@@ -114,6 +115,13 @@ class ChatClient:
             if error.served:
                 raise
             raise await self._with_served_names(error, request.deadline) from error
+        except BadRequest as error:
+            raise with_mend(error, request.sampling, self._form.spelling) from None
+
+    @property
+    def spelling(self) -> Spelling:
+        """How it says what shapes the distribution."""
+        return self._form.spelling
 
     async def check(self) -> None:
         """Ask once whether the server is there and serves the model; adopt its only model when none is given.

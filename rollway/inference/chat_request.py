@@ -12,7 +12,8 @@ from typing import Any, Literal
 import msgspec
 
 from rollway.inference.errors import BadRequest
-from rollway.inference.protocol import CompletionRequest
+from rollway.inference.protocol import SHAPING, CompletionRequest
+from rollway.inference.sampling_fields import VLLM, Spelling, spell
 from rollway.trajectory import Message
 
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
@@ -32,6 +33,7 @@ class ChatFormat(msgspec.Struct, frozen=True, kw_only=True):
     return_token_ids: bool = True  # ask for the ids of the prompt and of the sampled tokens
     history_reasoning: ReasoningField = "reasoning_content"
     max_tokens_field: str = "max_tokens"
+    spelling: Spelling = VLLM
 
 
 def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[str, Any]:
@@ -43,10 +45,9 @@ def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[
     }
     if request.tools:
         body["tools"] = request.tools
+    shaping = {name: getattr(sampling, name) for name in SHAPING}
+    body |= spell(shaping, form.spelling, neutral=sampling.defaults == "neutral")
     optional = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
         form.max_tokens_field: sampling.max_tokens,
         "stop": sampling.stop,
         "seed": sampling.seed,

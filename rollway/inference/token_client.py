@@ -227,6 +227,7 @@ class TokenClient:
                 model=self.model,
                 request_id=_request_id(request.request_id, generation.resumes, number),
                 fields=generation.fields(),
+                neutral=request.sampling.defaults == "neutral",
                 cache_salt=version,
             )
             if ready.endpoint.needs_budget and call.fields.get("max_tokens") is None:

@@ -76,6 +76,14 @@ def test_every_shipped_config_is_valid(name: str) -> None:
             },
             "sampling.extra has 'tool_choice', which only chat endpoints know",
         ),
+        (
+            {"environment": "x", "sampling": {"defaults": "folder"}},
+            "sampling.defaults: Invalid enum value 'folder'; it may be 'neutral' or 'server'",
+        ),
+        (
+            {"environment": "x", "groups": True, "sampling": {"defaults": "server"}},
+            "training needs the policy's own distribution: leave it out",
+        ),
         ({"environment": "x", "model": {"policy": None}}, "model: give base_url (a server) or policy"),
         (
             {"environment": "x", "model": {"base_url": "localhost"}},

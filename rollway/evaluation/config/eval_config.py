@@ -12,6 +12,7 @@ from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.section import Natural, Positive, Section, section_of
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
 from rollway.inference.protocol import Sampling
+from rollway.inference.sampling_fields import with_defaults
 from rollway.inference.token_client import CHAT_ONLY
 from rollway.limits import Limits
 
@@ -89,6 +90,15 @@ class EvalConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _groups_know_how_they_are_sampled(self) -> EvalConfig:
+        if self.groups and self.sampling.defaults == "server":
+            raise ValueError(
+                "sampling.defaults: server leaves to the server how tokens are drawn, and training needs the "
+                "policy's own distribution: leave it out, and say under sampling what is to be otherwise"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _no_chat_fields_with_ids(self) -> EvalConfig:
         lost = next((name for name in CHAT_ONLY if name in self.sampling.extra), None)
         if self.model.backend == "token" and lost is not None:
@@ -113,6 +123,7 @@ class EvalConfig(Section):
             ask = absolute_spec(self.tools.approval.ask)
             tools["approval"] = self.tools.approval.model_copy(update={"ask": ask})
         settled["tools"] = self.tools.model_copy(update=tools)
+        settled["sampling"] = with_defaults(self.sampling)
         if self.out is not None:
             settled["out"] = str(Path(self.out).expanduser().resolve())
         return self.model_copy(update=settled | changes)
