@@ -42,6 +42,10 @@ def verify(
         str | None, typer.Option(metavar="NAME", help="Only tokens that these weights sampled.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Sequences in flight.")] = 32,
+    likeliest: Annotated[
+        int,
+        typer.Option(min=0, help="Likeliest tokens to ask for at each place; 0: no test of the drawing."),
+    ] = 20,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write what was found here, too.")
     ] = None,
@@ -56,9 +60,13 @@ def verify(
 
     Each sequence is sent once to a server that gives prompt logprobs: vLLM, SGLang, or the embedded one,
     which is started for a run that was made with it. Bounds, unless given: on the embedded server 1e-4 at
-    most and 1e-5 on average; elsewhere 0.02 on average and 0.2 at the 99th percentile. Exit codes: 0 sound;
-    1 a bound is exceeded, a token's context is not what the record says, or the server stopped answering;
-    2 wrong usage; 130 interrupted.
+    most and 1e-5 on average; elsewhere 0.02 on average and 0.2 at the 99th percentile.
+
+    Where the server also gives the likeliest tokens at each place, it is tested whether the sampled ones
+    were drawn from that distribution: a top_k, top_p, min_p, penalty or temperature that is not on record is
+    found out, and at most one honest run in 10,000 is accused. Exit codes: 0 sound; 1 a bound is exceeded, a
+    token's context is not what the record says, tokens were drawn otherwise than it says, or the server
+    stopped answering; 2 wrong usage; 130 interrupted.
     """
     import msgspec
     from rich.console import Console
@@ -82,6 +90,7 @@ def verify(
             rollouts=rollouts,
             weight_version=weight_version,
             concurrency=concurrency,
+            likeliest=likeliest,
             on_progress=_Progress(Console(stderr=True)),
         )
     except InferenceError as error:

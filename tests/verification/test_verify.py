@@ -144,7 +144,8 @@ def test_what_was_sampled_from_another_distribution_is_said() -> None:
     from rollway.inference import Sampling
 
     assert sampling_notes(Sampling(temperature=1.0, top_p=1.0, extra={"skip_special_tokens": False})) == []
-    (note,) = sampling_notes(Sampling())
+    assert sampling_notes(Sampling()) == []
+    (note,) = sampling_notes(Sampling(defaults="server"))
     assert "the server's default temperature" in note
     (note,) = sampling_notes(Sampling(temperature=0.7, extra={"min_p": 0.1}))
     assert "temperature=0.7, min_p=0.1" in note
