@@ -574,6 +574,18 @@ async def test_sampling_goes_where_sglang_looks_for_it(chatml: Path) -> None:
     assert "rid" not in second
 
 
+@pytest.mark.parametrize("endpoint", ["generate", "sglang", "completions"])
+async def test_a_server_that_is_to_choose_is_sent_what_is_said_and_no_more(
+    chatml: Path, endpoint: Endpoint
+) -> None:
+    async with bench(chatml, [f"5{END}"] * 2, endpoint=endpoint) as it:
+        await it.ask(sampling=Sampling(top_k=3, defaults="server"))
+        await it.ask(sampling=Sampling(top_k=3))
+    left, said = (body if endpoint == "completions" else body["sampling_params"] for body in it.script.asked)
+    assert {name: left[name] for name in NEUTRAL if name in left} == {"top_k": 3}
+    assert {name: said[name] for name in NEUTRAL} == {**NEUTRAL, "top_k": 3}
+
+
 async def test_completions_are_asked_for_the_rest_of_the_context(chatml: Path) -> None:
     """vLLM takes no max_tokens, and null too, for 16."""
     async with bench(chatml, [f"5{END}"] * 2, endpoint="completions", context=100) as it:
