@@ -42,7 +42,7 @@ _TOP_P = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 _MIN_P = (0.2, 0.1, 0.05, 0.02, 0.01)
 _FRACTIONS = (0.0, 0.05, 0.3)  # of the tokens beyond a cut that are left
 _REPEATED = (0.3, 0.6, 0.85)  # likewise of those that the context has already
-_TEMPERATURES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0)
+_LOWER, _HIGHER = (0.3, 0.6, 0.8, 0.9), (1.1, 1.25, 1.6)  # temperatures, times the stated one
 
 
 class Bet(NamedTuple):
@@ -55,19 +55,17 @@ class Bet(NamedTuple):
 
 
 def _bets(top: int) -> list[Bet]:
-    """Half of top_k's share lies on nothing beyond the last token that is seen, which has the least mass."""
-    cuts = [
-        (value, fraction)
-        for value in sorted({k for k in _TOP_K if k < top} | {top})
-        for fraction in _FRACTIONS
-    ]
-    bets = [Bet("top_k", value, fraction, 0.2 / len(cuts)) for value, fraction in cuts]
-    bets.append(Bet("top_k", top, 0.0, 0.2))
+    """The stake lies where the evidence is thinnest: on nothing beyond the last token that is seen, which has
+    the least mass, and on temperatures, which leave every token possible."""
+    top_ks = sorted({k for k in _TOP_K if k < top} | {top})
+    bets = [Bet("top_k", top, 0.0, 0.3)]
     for kind, values, fractions, share in (
-        ("top_p", _TOP_P, _FRACTIONS, 0.15),
-        ("min_p", _MIN_P, _FRACTIONS, 0.15),
+        ("top_k", top_ks, _FRACTIONS, 0.1),
+        ("top_p", _TOP_P, _FRACTIONS, 0.05),
+        ("min_p", _MIN_P, _FRACTIONS, 0.05),
         ("repeated", (0.0,), _REPEATED, 0.05),
-        ("temperature", _TEMPERATURES, (1.0,), 0.25),
+        ("temperature", _LOWER, (1.0,), 0.35),
+        ("temperature", _HIGHER, (1.0,), 0.1),
     ):
         number = len(values) * len(fractions)
         bets += [Bet(kind, value, fraction, share / number) for value in values for fraction in fractions]
