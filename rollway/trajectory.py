@@ -284,6 +284,10 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     parent: Parent | None = None
     timing: TrajectoryTiming = TrajectoryTiming()
     metadata: dict[str, Any] = {}
+    sampling: dict[str, Any] | None = None
+    """What its tokens were drawn with: ``defaults``, and each field that shapes the distribution with the
+    value that was sent. With ``defaults`` at "server", an absent field was the server's own choice. None:
+    not on record."""
 
 
 _ENCODER = msgspec.json.Encoder()

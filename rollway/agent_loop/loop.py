@@ -19,6 +19,7 @@ from rollway.branching import covered_messages
 from rollway.errors import UserError
 from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
+from rollway.inference.sampling_fields import VLLM, effective
 from rollway.limits import Limits
 from rollway.sequences import Decode, build_sequences, count_fits
 from rollway.tool_parsers import ToolParser, get_parser, get_reasoning_format
@@ -75,6 +76,7 @@ class AgentLoop:
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
+        self.drawn_with = effective(self.sampling, getattr(client, "spelling", VLLM))
         self.reasoning_parser = reasoning_parser
         self.decode = decode
         self.approval = approval
@@ -124,6 +126,7 @@ class AgentLoop:
         before = len(trajectory.turns)
         trajectory.messages = readied_prompt(messages)
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
+        trajectory.sampling = self.drawn_with
         rollout = Rollout(self, trajectory, done, covered, context)
         clock = asyncio.timeout(self.limits.timeout)
         started, wall = time.time(), time.monotonic()

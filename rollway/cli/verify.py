@@ -47,6 +47,14 @@ def verify(
         typer.Option(metavar="NAME", help="Verify only tokens sampled by this version of the weights."),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Limit on sequences in flight.")] = 32,
+    likeliest: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Likeliest tokens to request at each place; 0 skips the test of the drawing.",
+        ),
+    ] = 20,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the report to this file.")
     ] = None,
@@ -65,8 +73,12 @@ def verify(
     Default limits: 1e-4 (largest) and 1e-5 (mean) on the embedded server; 0.02 (mean) and 0.2 (99th
     percentile) on other servers.
 
-    Exit codes: 0 the records are sound; 1 a limit is exceeded, a token's recorded context is wrong, or the
-    server stopped answering; 2 usage error; 130 interrupted.
+    If the server returns the likeliest tokens at each place, it also tests whether the sampled tokens were
+    drawn from that distribution. It finds an unrecorded top_k, top_p, min_p, penalty or temperature, and
+    accuses at most one honest run in 10,000.
+
+    Exit codes: 0 the records are sound; 1 a limit is exceeded, a token's recorded context is wrong, tokens
+    were not drawn as recorded, or the server stopped answering; 2 usage error; 130 interrupted.
     """
     import msgspec
     from rich.console import Console
@@ -90,6 +102,7 @@ def verify(
             rollouts=rollouts,
             weight_version=weight_version,
             concurrency=concurrency,
+            likeliest=likeliest,
             on_progress=_Progress(Console(stderr=True)),
         )
     except InferenceError as error:

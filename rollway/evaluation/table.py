@@ -6,6 +6,7 @@ What weakens the score (failures, missing rollouts, tasks without enough samples
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tallies import Spread
+from rollway.inference.sampling_fields import shaped_by
 from rollway.statistics import Estimate, PassRate
 
 Block = tuple[str, list[str]]
@@ -49,6 +51,7 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
         ("stopped", count_lines(summary.stop_reasons)),
         ("tools", _tools(summary)),
         ("model", _model(summary)),
+        ("sampling", [line for stated in summary.sampling for line in _sampling(stated)]),
         ("tokens", _tokens(summary)),
         ("seconds", _seconds(summary)),
         ("weights", count_lines(summary.weight_versions, "turns of ")),
@@ -125,6 +128,14 @@ def _model(summary: RunSummary) -> list[str]:
     tries = f", retried {_number(summary.retries, 'time')}" if summary.retries else ""
     lines = [f"{_number(summary.turns, 'turn')} ({each:.1f} per rollout){tries}"]
     return lines + count_lines(summary.retries_by_error)
+
+
+def _sampling(stated: Mapping[str, Any]) -> list[str]:
+    changed = ", ".join(f"{name} {value}" for name, value in shaped_by(stated).items())
+    if stated.get("defaults") == "server":
+        said = ", ".join(f"{name} {value}" for name, value in stated.items() if name != "defaults")
+        return [f"{said or 'nothing said'}; all else as the server chooses (sampling.defaults)"]
+    return [changed or "the model's own distribution (temperature 1, nothing cut off)"]
 
 
 def _tokens(summary: RunSummary) -> list[str]:

@@ -29,6 +29,7 @@ from rollway.inference.learned import Learned
 from rollway.inference.model_folder import folder_stops
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.sampling_fields import Spelling, with_mend
 from rollway.inference.served_models import (
     ServedModel,
     choose_model,
@@ -149,6 +150,13 @@ class ChatClient:
             if error.served:
                 raise
             raise await self._with_served_names(error, request.deadline) from error
+        except BadRequest as error:
+            raise with_mend(error, request.sampling, self._form.spelling) from None
+
+    @property
+    def spelling(self) -> Spelling:
+        """How it says what shapes the distribution."""
+        return self._form.spelling
 
     async def check(self) -> None:
         """Ask once whether the server is there and serves the model; adopt its only model when none is given.

@@ -14,7 +14,8 @@ import msgspec
 
 from rollway.absent_keys import present_message, present_schema
 from rollway.inference.errors import BadRequest
-from rollway.inference.protocol import CompletionRequest
+from rollway.inference.protocol import SHAPING, CompletionRequest
+from rollway.inference.sampling_fields import VLLM, Spelling, spell
 from rollway.trajectory import THOUGHT_FIELDS, Message
 
 ReasoningField = Literal["auto", "reasoning_content", "reasoning", "none"]
@@ -35,6 +36,7 @@ class ChatFormat(msgspec.Struct, frozen=True, kw_only=True):
     history_reasoning: ReasoningField = "auto"
     max_tokens_field: str = "max_tokens"
     special_tokens: bool = True  # may be asked to leave special tokens in the text
+    spelling: Spelling = VLLM
 
 
 def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[str, Any]:
@@ -48,10 +50,9 @@ def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[
         body["tools"] = [present_schema(tool) for tool in request.tools]
     if request.special_tokens and form.special_tokens:
         body["skip_special_tokens"] = False  # vLLM, SGLang; llama.cpp has a flag of its own, --special
+    shaping = {name: getattr(sampling, name) for name in SHAPING}
+    body |= spell(shaping, form.spelling, neutral=sampling.defaults == "neutral")
     optional = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
         form.max_tokens_field: sampling.max_tokens,
         "stop": sampling.stop,
         "seed": sampling.seed,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rollway.inference.endings import ABORTED
 from rollway.inference.prompt_writer import Prompt
-from rollway.inference.protocol import Completion, CompletionRequest
+from rollway.inference.protocol import SHAPING, Completion, CompletionRequest
 from rollway.inference.token_endpoints import TokenReply
 from rollway.inference.weight_updates import join_spans
 from rollway.trajectory import Attempt, ErrorRecord, TurnTiming, Untrainable, Usage, VersionSpan
@@ -28,7 +28,7 @@ class Generation:
 
     def __init__(self, request: CompletionRequest) -> None:
         sampling = request.sampling
-        named = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
+        named = (*SHAPING, "max_tokens", "stop", "seed")
         fields: dict[str, Any] = {name: getattr(sampling, name) for name in named}
         fields |= {name: value for name, value in sampling.extra.items() if name not in _NOT_SAMPLING}
         self._fields = fields

@@ -26,6 +26,7 @@ from rollway.inference.faults import failed_try, one_line
 from rollway.inference.learned import Learned
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.sampling_fields import OPENAI, Spelling, with_mend
 from rollway.inference.served_models import choose_model, read_models, served_context
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, time_limit
@@ -78,6 +79,7 @@ class OpenAIClient:
             history_reasoning=history_reasoning,
             special_tokens=base_url is not None,
             max_tokens_field=max_tokens_field or ("max_tokens" if base_url else "max_completion_tokens"),
+            spelling=OPENAI,
         )
         self._guard = TokenDataGuard(
             token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
@@ -105,13 +107,21 @@ class OpenAIClient:
             except TryFailed as failure:
                 raise budget.after(failure) from failure
 
-        return await with_retries(
-            attempt,
-            self._retry,
-            server=self.server,
-            deadline=request.deadline,
-            rng=self._rng,
-        )
+        try:
+            return await with_retries(
+                attempt,
+                self._retry,
+                server=self.server,
+                deadline=request.deadline,
+                rng=self._rng,
+            )
+        except BadRequest as error:
+            raise with_mend(error, request.sampling, self._form.spelling) from None
+
+    @property
+    def spelling(self) -> Spelling:
+        """How it says what shapes the distribution."""
+        return self._form.spelling
 
     async def check(self) -> None:
         """Ask once whether the provider is there and lists the model. Raises as `ChatClient.check` does."""

@@ -2,14 +2,14 @@
 
 Two ways to ask, found out by asking: ``/v1/completions`` with ``prompt_logprobs`` (vLLM and the embedded
 server) and ``/generate`` with ``logprob_start_len`` (SGLang). A reply that does not hold the very tokens that
-were sent is a fault, never a number.
+were sent is a fault, never a number; so is one with other than the likeliest tokens that were asked for.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,16 +24,41 @@ class NoPromptLogprobs(InferenceError):
     """The server answers, but gives no logprobs of a prompt's tokens."""
 
 
+class Candidate(NamedTuple):
+    """A token that could stand in a place."""
+
+    token_id: int
+    logprob: float
+
+
+class Scored(NamedTuple):
+    """How likely a token was where it stands."""
+
+    logprob: float
+    likeliest: list[
+        Candidate
+    ]  # as many as were asked for, most likely first; the token itself may not be one
+
+
 class _Scores(Completion, kw_only=True):
     """What came back, with the tries that it took."""
 
-    scores: list[float]
+    scores: list[Scored]
+
+
+class _Asked(NamedTuple):
+    """What a server is asked."""
+
+    model: str
+    token_ids: Sequence[int]
+    start: int
+    top: int
 
 
 class _Dialect(msgspec.Struct, frozen=True):
     path: str
-    body: Callable[[str, Sequence[int], int], dict[str, Any]]
-    read: Callable[[bytes, Sequence[int], int], list[float]]
+    body: Callable[[_Asked], dict[str, Any]]
+    read: Callable[[bytes, _Asked], list[Scored]]
 
 
 class PromptScorer:
@@ -45,6 +70,12 @@ class PromptScorer:
 
     The logprobs are those of the model's own distribution, at temperature 1 and with nothing cut off, unless
     the server was told to report others.
+
+    Args:
+        top: the likeliest tokens to ask for at each place. A server that gives none is asked for 0 instead.
+
+    Attributes:
+        top: as above, 0 once `check` has found out that the server gives none.
 
     Raises:
         ValueError: ``base_url`` is no http address.
@@ -59,9 +90,11 @@ class PromptScorer:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
         max_connections: int = 256,
+        top: int = 0,
     ) -> None:
         self.server, api = split_base_url(base_url)
         self.model = model
+        self.top = top
         self._transport = Transport(
             self.server, headers=json_headers(api_key), timeouts=timeouts, max_connections=max_connections
         )
@@ -82,13 +115,15 @@ class PromptScorer:
         """
         refusals = []
         for dialect in self._dialects:
-            try:
-                await self._ask(dialect, token_ids, 1)
-            except (BadRequest, InvalidReply) as error:
-                refusals.append(f"{dialect.path}: {error}")
-            else:
-                self._dialect = dialect
-                return
+            for top in dict.fromkeys((self.top, 0)):
+                try:
+                    await self._ask(dialect, _Asked(self.model, token_ids, 1, top))
+                except (BadRequest, InvalidReply) as error:
+                    refusal = f"{dialect.path}: {error}"
+                else:
+                    self._dialect, self.top = dialect, top
+                    return
+            refusals.append(refusal)
         raise NoPromptLogprobs(
             f"{self.server} does not return prompt logprobs ({'; '.join(refusals)}); vLLM, SGLang and "
             "'rollway serve' do"
@@ -96,6 +131,13 @@ class PromptScorer:
 
     async def score(self, token_ids: Sequence[int], start: int) -> list[float]:
         """The logprob of each of ``token_ids[start:]`` after all that stands before it. Natural log.
+
+        Raises: as `score_with_likeliest`.
+        """
+        return [scored.logprob for scored in await self.score_with_likeliest(token_ids, start)]
+
+    async def score_with_likeliest(self, token_ids: Sequence[int], start: int) -> list[Scored]:
+        """The same, with the ``top`` likeliest tokens at each place.
 
         Raises:
             ValueError: ``start`` is below 1 (nothing stands before the first token) or past the end.
@@ -108,7 +150,7 @@ class PromptScorer:
         if self._dialect is None:
             await self.check(token_ids[:2])
         assert self._dialect is not None
-        return await self._ask(self._dialect, token_ids, start)
+        return await self._ask(self._dialect, _Asked(self.model, token_ids, start, self.top))
 
     async def close(self) -> None:
         """Close every connection. Closing twice is fine."""
@@ -120,8 +162,8 @@ class PromptScorer:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _ask(self, dialect: _Dialect, token_ids: Sequence[int], start: int) -> list[float]:
-        body = msgspec.json.encode(dialect.body(self.model, token_ids, start))
+    async def _ask(self, dialect: _Dialect, asked: _Asked) -> list[Scored]:
+        body = msgspec.json.encode(dialect.body(asked))
 
         async def attempt(number: int) -> _Scores:
             reply = await self._transport.post(dialect.path, body, {})
@@ -130,7 +172,7 @@ class PromptScorer:
                     reply.status, reply.body, reply.headers, server=self.server, model=self.model
                 )
             try:
-                return _Scores(scores=dialect.read(reply.body, token_ids, start))
+                return _Scores(scores=dialect.read(reply.body, asked))
             except InvalidReply as error:
                 raise TryFailed(InvalidReply(f"{self.server} answered {error}"), retry=False) from None
 
@@ -155,18 +197,19 @@ class _CompletionReply(msgspec.Struct):
 _COMPLETION_DECODER = msgspec.json.Decoder(_CompletionReply)
 
 
-def _completions_body(model: str, token_ids: Sequence[int], start: int) -> dict[str, Any]:
+def _completions_body(asked: _Asked) -> dict[str, Any]:
     # One token is the least that vLLM samples; it is not looked at.
     return {
-        "model": model,
-        "prompt": token_ids,
+        "model": asked.model,
+        "prompt": asked.token_ids,
         "max_tokens": 1,
         "temperature": 0.0,
-        "prompt_logprobs": 0,
+        "prompt_logprobs": asked.top,
     }
 
 
-def _read_completions(body: bytes, token_ids: Sequence[int], start: int) -> list[float]:
+def _read_completions(body: bytes, asked: _Asked) -> list[Scored]:
+    token_ids = asked.token_ids
     try:
         choices = _COMPLETION_DECODER.decode(body).choices
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -179,12 +222,28 @@ def _read_completions(body: bytes, token_ids: Sequence[int], start: int) -> list
             f"with prompt_logprobs for {len(entries)} tokens instead of the {len(token_ids)} sent"
         )
     scores = []
-    for position in range(start, len(token_ids)):
-        entry = (entries[position] or {}).get(str(token_ids[position]))
-        if entry is None:
+    for position in range(asked.start, len(token_ids)):
+        entry = entries[position] or {}
+        own = entry.get(str(token_ids[position]))
+        if own is None:
             raise InvalidReply(f"with prompt_logprobs for a different token at position {position}")
-        scores.append(entry.logprob)
+        scores.append(Scored(own.logprob, _likeliest(entry, str(token_ids[position]), asked.top)))
     return scores
+
+
+def _likeliest(entry: dict[str, _PromptLogprob], own: str, top: int) -> list[Candidate]:
+    """The token's own entry is one of the ``top`` likeliest, or stands beside them."""
+    if top == 0:
+        return []
+    if len(entry) not in (top, top + 1):
+        raise InvalidReply(f"with the {len(entry)} likeliest tokens to a request for {top}")
+    beside = own if len(entry) > top else None
+    found = [Candidate(int(name), said.logprob) for name, said in entry.items() if name != beside]
+    return sorted(found, key=_less_likely_last)
+
+
+def _less_likely_last(candidate: Candidate) -> float:
+    return -candidate.logprob
 
 
 # --- SGLang
@@ -192,6 +251,7 @@ def _read_completions(body: bytes, token_ids: Sequence[int], start: int) -> list
 
 class _MetaInfo(msgspec.Struct):
     input_token_logprobs: list[tuple[float | None, int, Any]] | None = None
+    input_top_logprobs: list[list[tuple[float, int, Any]] | None] | None = None
 
 
 class _GenerateReply(msgspec.Struct):
@@ -201,27 +261,42 @@ class _GenerateReply(msgspec.Struct):
 _GENERATE_DECODER = msgspec.json.Decoder(_GenerateReply)
 
 
-def _generate_body(model: str, token_ids: Sequence[int], start: int) -> dict[str, Any]:
-    return {
-        "input_ids": token_ids,
+def _generate_body(asked: _Asked) -> dict[str, Any]:
+    body = {
+        "input_ids": asked.token_ids,
         "sampling_params": {"max_new_tokens": 0, "temperature": 1.0},
         "return_logprob": True,
-        "logprob_start_len": start - 1,  # the entry of the first token that is asked for has no logprob
+        "logprob_start_len": asked.start - 1,  # the entry of the first token that is asked for has no logprob
     }
+    return body | {"top_logprobs_num": asked.top} if asked.top else body
 
 
-def _read_generate(body: bytes, token_ids: Sequence[int], start: int) -> list[float]:
+def _read_generate(body: bytes, asked: _Asked) -> list[Scored]:
     try:
-        entries = _GENERATE_DECODER.decode(body).meta_info.input_token_logprobs
+        meta = _GENERATE_DECODER.decode(body).meta_info
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidReply(f"with a malformed generation ({error})") from None
+    entries = meta.input_token_logprobs
     if entries is None:
         raise InvalidReply("without the requested input_token_logprobs")
-    wanted = token_ids[start:]
+    wanted = asked.token_ids[asked.start :]
     last = entries[-len(wanted) :]  # whether the entries begin at the start or before it, they end at the end
     if [token for _, token, _ in last] != list(wanted):
         raise InvalidReply("with input_token_logprobs for different tokens")
     scores = [logprob for logprob, _, _ in last if logprob is not None]
     if len(scores) != len(wanted):
         raise InvalidReply("with missing input_token_logprobs")
-    return scores
+    tops = _input_tops(meta, len(wanted), asked.top)
+    return [Scored(logprob, top) for logprob, top in zip(scores, tops, strict=True)]
+
+
+def _input_tops(meta: _MetaInfo, places: int, top: int) -> list[list[Candidate]]:
+    if top == 0:
+        return [[]] * places
+    entries = (meta.input_top_logprobs or [])[-places:]
+    if len(entries) != places or any(entry is None or len(entry) != top for entry in entries):
+        raise InvalidReply(f"without the {top} likeliest tokens at each place, though they were asked for")
+    return [
+        sorted((Candidate(token, logprob) for logprob, token, _ in entry or ()), key=_less_likely_last)
+        for entry in entries
+    ]

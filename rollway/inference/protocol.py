@@ -6,7 +6,7 @@ Retries live in the client and nowhere above it; the failed tries come back in `
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -22,9 +22,22 @@ from rollway.trajectory import (
     VersionSpan,
 )
 
+SHAPING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+"""The fields of `Sampling` that shape the distribution which tokens are drawn from."""
+
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are drawn. ``None`` leaves a field to the server.
+    """How tokens are drawn. ``None`` in a field of `SHAPING` is the value with which it changes nothing (see
+    ``defaults``), so that tokens are drawn from the model's own distribution where nothing else is said; in
+    the other fields it leaves them to the server.
 
     Raises:
         ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context; or
@@ -33,7 +46,14 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: int | None = None  # 0 and -1: all tokens
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    defaults: Literal["neutral", "server"] = "neutral"
+    """What is not said above: sent with the value that changes nothing, or left out, for the server to choose
+    (from the model's ``generation_config.json``, or by its own habit)."""
     max_tokens: int | None = None  # per turn
     stop: list[str] | None = None
     seed: int | None = None

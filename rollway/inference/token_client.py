@@ -242,6 +242,7 @@ class TokenClient:
                 model=self.model,
                 request_id=_request_id(request.request_id, generation.resumes, number),
                 fields=generation.fields(),
+                neutral=request.sampling.defaults == "neutral",
                 cache_salt=version,
                 judged=budget.judged,
             )

@@ -17,6 +17,8 @@ from rollway.inference.bodies import NOT_JSON, decode_leniently, is_cut, unreada
 from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.faults import refusal_of, refused_try
 from rollway.inference.protocol import Completion
+from rollway.inference.sampling_fields import SGLANG as SGLANG_WORDS
+from rollway.inference.sampling_fields import VLLM, spell
 from rollway.inference.token_data import Logprob, TokenId, all_there
 from rollway.trajectory import ErrorRecord, Untrainable, Usage, VersionSpan
 
@@ -34,6 +36,7 @@ class TokenCall(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     fields: dict[str, Any]  # how tokens are drawn, by vLLM's names; None leaves a field to the server
     judged: int | None = None  # what a refusal of ``max_tokens`` is held against
+    neutral: bool = True  # what is not said and shapes the distribution is sent with its neutral value
     cache_salt: str | None  # keeps a prefix cache's entries of different weights apart
 
 
@@ -109,7 +112,7 @@ _GENERATE_DECODER = msgspec.json.Decoder(_GenerateReply)
 
 
 def _generate_body(call: TokenCall) -> dict[str, Any]:
-    given = {name: value for name, value in call.fields.items() if value is not None}
+    given = spell(call.fields, VLLM, neutral=call.neutral)
     top = {name: given.pop(name) for name in _GENERATE_TOP & given.keys()}
     body = {"model": call.model, "token_ids": call.token_ids, "sampling_params": {"logprobs": 0, **given}}
     return body | _salted("cache_salt", call) | top
@@ -167,7 +170,7 @@ _COMPLETION_DECODER = msgspec.json.Decoder(_CompletionReply)
 
 
 def _completion_body(call: TokenCall) -> dict[str, Any]:
-    given = {name: value for name, value in call.fields.items() if value is not None}
+    given = spell(call.fields, VLLM, neutral=call.neutral)
     body = {"model": call.model, "prompt": call.token_ids, "logprobs": 0}
     return body | {"return_token_ids": True} | _salted("cache_salt", call) | given
 
@@ -196,7 +199,6 @@ def _read_completion(body: bytes, call: TokenCall) -> TokenReply:
 
 # SGLang: /generate
 
-_SGLANG_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "seed": "sampling_seed"}
 _SGLANG_TOP = frozenset(
     {"priority", "extra_key", "lora_path", "routing_key", "routed_dp_rank", "custom_logit_processor"}
 )
@@ -225,7 +227,7 @@ _SGLANG_DECODER = msgspec.json.Decoder(_SGLangReply)
 
 
 def _sglang_body(call: TokenCall) -> dict[str, Any]:
-    given = {_SGLANG_NAMES.get(name, name): value for name, value in call.fields.items() if value is not None}
+    given = spell(call.fields, SGLANG_WORDS, neutral=call.neutral)
     top = {name: given.pop(name) for name in _SGLANG_TOP & given.keys()}
     body = {
         "rid": call.request_id,

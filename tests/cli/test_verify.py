@@ -51,6 +51,9 @@ def test_a_sound_run_exits_0_and_is_told_of(
     assert written["trajectories"] == 4
     assert written["differences"]["tokens"] == written["sampled_tokens"] > 100
     assert written["mismatches"] == {}
+    assert written["drawn"]["tokens"] == written["sampled_tokens"]
+    assert written["drawn"]["suspicion"] is None
+    assert "beyond top_k 20" in printed
 
 
 def make_less_likely(trajectory) -> None:
@@ -135,3 +138,20 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(run: Path, capsys: pytest.Ca
     seen = capsys.readouterr()
     assert "sound" in seen.out
     assert seen.err == "rollway: cannot write --json /dev/full: No space left on device\n"
+
+
+def test_tokens_that_were_drawn_otherwise_than_recorded_exit_1(
+    copy_of: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The policy is sure of most tokens; at twice the temperature it would be far less so."""
+
+    def claim(trajectory) -> None:
+        trajectory.sampling = trajectory.sampling | {"temperature": 4.0}
+
+    run = copy_of(claim)
+    assert main(["verify", str(run)]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "verdict not drawn from the distribution on record: a surprise of" in printed
+    assert "worst" not in printed
+    assert main(["verify", str(run), "--likeliest", "0"]) == 0
+    assert "not tested: no likeliest tokens asked for or given" in " ".join(capsys.readouterr().out.split())

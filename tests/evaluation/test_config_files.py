@@ -125,6 +125,14 @@ def test_every_shipped_config_is_valid(name: str) -> None:
             },
             "sampling.extra: 'tool_choice' is known to chat endpoints only",
         ),
+        (
+            {"environment": "x", "sampling": {"defaults": "folder"}},
+            "sampling.defaults: should be 'neutral' or 'server', not 'folder'",
+        ),
+        (
+            {"environment": "x", "groups": True, "sampling": {"defaults": "server"}},
+            "training needs the policy's own distribution: remove it",
+        ),
         ({"environment": "x", "model": {"policy": None}}, "model: give base_url (a server) or policy"),
         (
             {"environment": "x", "model": {"base_url": "localhost"}},

@@ -29,6 +29,7 @@ from rollway.inference import (
     Timeouts,
     retry,
 )
+from rollway.inference.sampling_fields import NEUTRAL
 
 USER = {"role": "user", "content": "3 + 4?"}
 FAST = RetryPolicy(first_delay=0.001)
@@ -62,6 +63,7 @@ async def test_a_request_asks_for_token_data_and_gets_it() -> None:
     assert sent.body == {
         "model": "scripted",
         "messages": [USER],
+        **NEUTRAL,
         "temperature": 0.5,
         "logprobs": True,
         "return_token_ids": True,
@@ -78,7 +80,7 @@ async def test_token_data_need_not_be_asked_for() -> None:
     async with ScriptedServer([reply("7", token_ids=None)]) as server:
         async with client(server, logprobs=False, return_token_ids=False, require_token_data=True) as c:
             await c.generate(ask())
-        assert server.requests[0].body == {"model": "scripted", "messages": [USER]}
+        assert server.requests[0].body == {"model": "scripted", "messages": [USER], **NEUTRAL}
 
 
 async def test_malformed_arguments_in_history_do_not_end_the_rollout_and_stay_on_record() -> None:

@@ -129,6 +129,66 @@ async def test_a_busy_server_is_asked_again_and_a_full_context_is_not() -> None:
         await score([probe, full], [5, 6, 7], 2)
 
 
+def with_top(own: tuple[int, float], *top: tuple[int, float]) -> dict[str, float]:
+    """An entry of vLLM's: the token itself first, then the likeliest ones."""
+    return {str(token): logprob for token, logprob in dict([own, *top]).items()}
+
+
+async def test_the_likeliest_tokens_come_in_their_order_with_the_token_among_them_or_not() -> None:
+    script = [
+        completion(None, with_top((6, -1.0), (9, -0.7))),
+        completion(
+            None,
+            {"6": -1.0},
+            with_top((7, -0.9), (9, -0.7), (7, -0.9)),
+            with_top((8, -5.0), (4, -0.2), (3, -2.0)),
+        ),
+    ]
+    script[0]["choices"][0]["prompt_logprobs"][1]["3"] = {"logprob": -3.0, "rank": 3}
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=2) as scorer:
+            first, second = await scorer.score_with_likeliest([5, 6, 7, 8], 2)
+    assert [request.body["prompt_logprobs"] for request in server.requests] == [2, 2]
+    assert first == (-0.9, [(9, -0.7), (7, -0.9)])
+    assert second == (-5.0, [(4, -0.2), (3, -2.0)])
+
+
+async def test_sglang_is_asked_for_the_likeliest_tokens_too() -> None:
+    def script(request: ScriptedRequest) -> Any:
+        if request.path == "/v1/completions":
+            return {"choices": [{"index": 0, "text": "x"}]}
+        ids = request.body["input_ids"]
+        answer = generation((None, ids[-2]), (-1.0, ids[-1]))
+        assert request.body["top_logprobs_num"] == 2
+        answer["meta_info"]["input_top_logprobs"] = [None, [[-0.5, 9, None], [-1.0, ids[-1], None]]]
+        return answer
+
+    async with ScriptedServer(script) as server, PromptScorer(server.url, "scripted", top=2) as scorer:
+        assert await scorer.score_with_likeliest([5, 6, 7], 2) == [(-1.0, [(9, -0.5), (7, -1.0)])]
+
+
+@pytest.mark.parametrize("refusal", [error(400, "prompt_logprobs of 20 is greater than 5"), None])
+async def test_a_server_without_likeliest_tokens_is_asked_for_none(refusal: Any) -> None:
+    def script(request: ScriptedRequest) -> Any:
+        if request.body["prompt_logprobs"] and refusal is not None:
+            return refusal
+        return completion(None, *({str(token): -1.0} for token in request.body["prompt"][1:]))
+
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=20) as scorer:
+            assert await scorer.score_with_likeliest([5, 6, 7], 1) == [(-1.0, []), (-1.0, [])]
+            assert scorer.top == 0
+    assert [request.body["prompt_logprobs"] for request in server.requests] == [20, 0, 0]
+
+
+async def test_fewer_likeliest_tokens_than_before_are_a_fault() -> None:
+    script = [completion(None, {"6": -1.0, "3": -2.0}), completion(None, {"6": -1.0}, {"7": -1.0})]
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=2) as scorer:
+            with pytest.raises(InvalidReply, match="with the 1 likeliest tokens to a request for 2"):
+                await scorer.score([5, 6, 7], 2)
+
+
 @pytest.mark.parametrize("start", [0, 3, -1])
 async def test_a_token_with_nothing_before_it_has_no_logprob(start: int) -> None:
     with pytest.raises(ValueError, match="between 1 and 2"):

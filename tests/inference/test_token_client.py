@@ -31,6 +31,7 @@ from rollway.inference import (
 from rollway.inference.chat_template import ChatTemplate
 from rollway.inference.folder_tokenizer import FolderTokenizer
 from rollway.inference.protocol import PromptPrefix
+from rollway.inference.sampling_fields import NEUTRAL
 from rollway.inference.token_client import Endpoint
 from rollway.limits import Limits
 from rollway.tools import ToolPool, tool
@@ -538,6 +539,7 @@ async def test_sampling_goes_where_generate_looks_for_it(chatml: Path) -> None:
         "priority": 2,
         "sampling_params": {
             "logprobs": 0,
+            **NEUTRAL,
             "temperature": 0.7,
             "top_p": 0.9,
             "top_k": 5,
@@ -559,13 +561,29 @@ async def test_sampling_goes_where_sglang_looks_for_it(chatml: Path) -> None:
     assert first["extra_key"] == "4"
     assert (first["return_logprob"], first["stream"]) == (True, False)
     assert first["sampling_params"] == {
+        **NEUTRAL,
         "temperature": 0.7,
         "max_new_tokens": 9,
         "sampling_seed": 3,
         "min_p": 0.1,
     }
-    assert second["sampling_params"] == {"max_new_tokens": None}  # the rest of the context, not 128
+    assert second["sampling_params"] == {
+        **NEUTRAL,
+        "max_new_tokens": None,
+    }  # not 128
     assert "rid" not in second
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "sglang", "completions"])
+async def test_a_server_that_is_to_choose_is_sent_what_is_said_and_no_more(
+    chatml: Path, endpoint: Endpoint
+) -> None:
+    async with bench(chatml, [f"5{END}"] * 2, endpoint=endpoint) as it:
+        await it.ask(sampling=Sampling(top_k=3, defaults="server"))
+        await it.ask(sampling=Sampling(top_k=3))
+    left, said = (body if endpoint == "completions" else body["sampling_params"] for body in it.script.asked)
+    assert {name: left[name] for name in NEUTRAL if name in left} == {"top_k": 3}
+    assert {name: said[name] for name in NEUTRAL} == {**NEUTRAL, "top_k": 3}
 
 
 async def test_completions_are_asked_for_the_rest_of_the_context(chatml: Path) -> None:

@@ -15,6 +15,7 @@ from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.section import Natural, Positive, Section
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
 from rollway.inference.protocol import Sampling
+from rollway.inference.sampling_fields import with_defaults
 from rollway.inference.token_client import CHAT_ONLY
 from rollway.limits import Limits
 
@@ -86,6 +87,11 @@ class EvalConfig(Section, frozen=True, kw_only=True):
             raise ValueError(
                 "sampling.seed: each rollout gets a seed of its own, made from the run's: set seed at the top"
             )
+        if self.groups and self.sampling.defaults == "server":
+            raise ValueError(
+                "sampling.defaults: server leaves to the server how tokens are drawn, but training needs the "
+                "policy's own distribution: remove it, and set the fields of sampling that should differ"
+            )
         lost = next((name for name in CHAT_ONLY if name in self.sampling.extra), None)
         if self.model.backend == "token" and lost is not None:
             raise ValueError(
@@ -117,6 +123,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
             ask = absolute_spec(self.tools.approval.ask)
             tools["approval"] = msgspec.structs.replace(self.tools.approval, ask=ask)
         settled["tools"] = msgspec.structs.replace(self.tools, **tools)
+        settled["sampling"] = with_defaults(self.sampling)
         if self.out is not None:
             settled["out"] = str(Path(self.out).expanduser().resolve())
         return msgspec.structs.replace(self, **(settled | changes))
