@@ -242,7 +242,7 @@ class Driver:
         attempt.deaths += 1
         if attempt.group == 1:
             why = WorkerDied(f"{attempt.deaths} workers died running it, the last while running it alone")
-            _log.error("rollout %s is skipped: %s", attempt.job.key, why)
+            _log.error("rollout %s failed: %s", attempt.job.key, why)
             self._landed(attempt.job, self._give_up(attempt.job, why))
             return
         self.in_flight -= 1
