@@ -5,10 +5,15 @@ VENV := .venv
 VLLM_VENV := .venv-vllm
 VERIFIERS_VENV := .venv-bench-verifiers
 INSPECT_VENV := .venv-bench-inspect
+LOWEST_VENV := .venv-lowest
 STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
+LOWEST_STAMP := $(LOWEST_VENV)/.installed
+UV := $(VENV)/bin/uv
+EXTRAS := humaneval mcp renderers train
+NEIGHBOURS := verifiers==0.4.0 inspect-ai trl
 PIP_FLAGS := --quiet --disable-pip-version-check
 # More than there are cores: tests wait more than they compute.
 TEST_PROCESSES ?= 4
@@ -20,7 +25,7 @@ SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 # Hundreds of processes that the tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-install test-vllm sandboxes lint bench fuzz-replies clean
+.PHONY: demo test check test-install test-lowest test-vllm sandboxes lint resolve bench fuzz-replies clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -47,6 +52,16 @@ $(VERIFIERS_STAMP): benchmarks/peers/constraints-verifiers.txt
 $(INSPECT_STAMP): benchmarks/peers/constraints-inspect.txt
 	$(PYTHON) -m venv $(INSPECT_VENV)
 	$(INSPECT_VENV)/bin/pip install $(PIP_FLAGS) --constraint $< inspect-ai openai
+	touch $@
+
+# The lowest version of each package that pyproject.toml names, the newest of what those bring, on the lowest Python.
+$(LOWEST_STAMP): $(STAMP)
+	rm -rf $(LOWEST_VENV)
+	$(UV) venv --quiet --python 3.11 $(LOWEST_VENV)
+	$(UV) pip compile --quiet --python $(LOWEST_VENV) --resolution lowest-direct --extra humaneval --extra mcp \
+		pyproject.toml --output-file $(LOWEST_VENV)/requirements.txt
+	$(UV) pip install --quiet --python $(LOWEST_VENV) --requirement $(LOWEST_VENV)/requirements.txt --editable . \
+		$$(grep --extended-regexp '^(hypothesis|pytest)' constraints.txt)
 	touch $@
 
 # What sandboxes are made of. Only Debian and its kin are installed on, and only where we are root; without
@@ -77,6 +92,19 @@ test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(VLLM_VENV)/bin/python -m pytest -m torch --timeout=1500 tests/embedded tests/inference
 	$(VENV)/bin/python -m pytest -m vllm --timeout=1500
 
+# The MCP servers of the tests are programs, and have versions of their own: those of $(VENV).
+test-lowest: $(LOWEST_STAMP)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOWEST_VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)' \
+		--ignore tests/test_wheel.py --ignore tests/tools/sandboxes --ignore tests/environments/terminal
+
+# Does the package with its extras install beside these? Nothing is installed.
+resolve: $(STAMP)
+	@for python in 3.11 3.13; do for neighbour in $(NEIGHBOURS); do \
+		echo $$neighbour | $(UV) pip compile --quiet --python-version $$python $(addprefix --extra ,$(EXTRAS)) \
+			pyproject.toml - > /dev/null || exit 1; \
+		echo "Python $$python: rollway with its extras installs beside $$neighbour"; \
+	done; done
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -90,4 +118,4 @@ fuzz-replies: $(STAMP)
 	$(VENV)/bin/python tests/reply_mutations.py 1000000
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERIFIERS_VENV) $(INSPECT_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(VERIFIERS_VENV) $(INSPECT_VENV) $(LOWEST_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -105,19 +105,20 @@ class _Progress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None)
         self._next_line = time.monotonic() + LINE_SECONDS
 
     def __enter__(self) -> _Progress:
-        self._bar.start()
+        if self._console.is_terminal:  # `disable` leaves an empty line before rich 15
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +53,9 @@ class Servers:
 
     def clock(self, **fields: Any) -> dict[str, Any]:
         """The section of one that nobody here wrote."""
-        program = str(Path(sys.executable).with_name("mcp-server-time"))
+        beside = str(Path(sys.executable).parent)
+        program = shutil.which("mcp-server-time", path=f"{os.environ['PATH']}:{beside}")
+        assert program is not None
         command = self.command("time", program)
         return {"name": "time", "command": command, "prefix": "time_", "start_timeout": 100.0, **fields}
 

@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 import pickle
+import re
 import warnings
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Union, Unpack
@@ -385,7 +386,7 @@ def test_deep_arguments_are_an_error_or_pass_but_never_overflow_the_stack() -> N
             f.bind('{"tree": ' + nested + ', "anything": ' + nested + "}")
         else:
             said = complaint(f, '{"tree": ' + nested + ', "anything": ' + nested + "}")
-            assert "too deeply" in said or "maximum validation depth" in said
+            assert re.search("too deeply|maximum validation depth|recursion error", said)  # pydantic's words
 
 
 def test_a_complaint_stays_short_however_much_is_wrong() -> None:
