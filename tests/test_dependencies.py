@@ -64,7 +64,7 @@ def test_every_package_that_is_imported_is_declared_or_in_the_extra_of_its_part(
 
 def test_every_package_that_is_always_installed_is_imported() -> None:
     used = {package for _, packages in sources() for package in packages}
-    assert set(declared(PROJECT["dependencies"])) - used - {"datasets"} == set()
+    assert set(declared(PROJECT["dependencies"])) - used == set()
 
 
 def test_every_declared_package_is_pinned_to_a_version_that_its_bounds_admit() -> None:
