@@ -17,7 +17,7 @@ NEIGHBOURS := verifiers==0.4.0 inspect-ai trl
 PIP_FLAGS := --quiet --disable-pip-version-check
 # More than there are cores: tests wait more than they compute.
 TEST_PROCESSES ?= 4
-IN_PROCESSES := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+IN_PROCESSES := -n $(TEST_PROCESSES) --no-loadscope-reorder
 HERE := not vllm and not torch and not install
 SANDBOX_PROGRAMS := bwrap git podman runc busybox
 SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
@@ -25,7 +25,7 @@ SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 # Hundreds of processes that the tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-install test-lowest test-vllm sandboxes lint resolve bench fuzz-replies clean
+.PHONY: demo test check test-install test-lowest test-vllm compiled sandboxes lint resolve bench fuzz-replies clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -77,8 +77,13 @@ sandboxes:
 demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
-test: lint sandboxes
+test: $(STAMP) sandboxes
+	$(MAKE) --no-print-directory --jobs 2 --output-sync lint compiled
 	$(VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)'
+
+# What each process of the suite would compile for itself, once: pytest rewrites the asserts of the tests.
+compiled: $(STAMP)
+	@$(VENV)/bin/python -m pytest --collect-only -qq > /dev/null || $(VENV)/bin/python -m pytest --collect-only
 
 # Lint, and what is quick and near the change: in half a minute.
 check: lint

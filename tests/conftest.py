@@ -5,10 +5,13 @@ The suite runs in several processes. Tests that share what takes seconds to make
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -32,8 +35,8 @@ os.environ["TERM"] = "xterm"
 BEGUN = pytest.StashKey[float]()
 """When the first test of a process began, on the monotonic clock."""
 
-SHARED = {"ray_cluster": "ray", "podman_variables": "podman"}
-"""Fixtures that many files use and that are slow to make, with the group that runs in one process."""
+SHARED = {"podman": ("podman", "containers.py"), "ray": ("test_ray", "through_ray")}
+"""What many files use and is slow to make, with the words in the names of the tests that use it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,30 +45,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    """Seven thousand tests are no garbage, and to look through them costs seconds in every process."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     seconds, now = item.config.getoption("--at-most"), time.monotonic()
     if seconds is not None and now - item.config.stash.setdefault(BEGUN, now) > seconds:
         pytest.skip(f"not begun within {seconds:g} s")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for the processes; the groups that wait longest begin first."""
-    groups = {item: _group(item) for item in items if isinstance(item, pytest.Function)}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups.get(item) not in SHARED.values())
+    """The tests that wait longest begin first."""
+    items.sort(key=lambda item: group_of(item.nodeid) not in SHARED)
 
 
-def _group(item: pytest.Function) -> str:
-    """A name that the tests of one process share: what they share, their file, or nothing but parameters."""
-    shared = next((SHARED[name] for name in item.fixturenames if name in SHARED), None)
-    if shared is not None:
-        return shared
-    function, file = item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]
-    definitions = [found[-1] for found in item._fixtureinfo.name2fixturedefs.values()]
-    kept = any(one.scope != "function" and one.baseid.startswith("tests") for one in definitions)
-    return file if kept else function
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Each process takes a group of tests at a time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return GroupScheduling(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """What the tests of one process share: a thing that is slow to make, or their file and its fixtures."""
+    shared = (name for name, words in SHARED.items() if any(word in nodeid for word in words))
+    return next(shared, nodeid.partition("::")[0])
 
 
 @pytest.fixture
@@ -91,10 +107,17 @@ def _wants_ray(item: pytest.Item | None) -> bool:
 
 
 @pytest.fixture(scope="session")
-def podman_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Under these environment variables podman has the images of `container_image`, which are made once."""
+def podman_variables() -> Iterator[dict[str, str]]:
+    """Under these environment variables podman has the images of `container_image`, which are made once.
+
+    Their folder has a short name: the path of a socket has 108 characters at most, and podman waits 20 s for
+    one with more.
+    """
     try:
-        with podman_with_images(tmp_path_factory.mktemp("podman")) as variables:
+        with (
+            TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as folder,
+            podman_with_images(Path(folder)) as variables,
+        ):
             yield variables
     except NoPodman as reason:
         pytest.skip(str(reason))

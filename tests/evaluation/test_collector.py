@@ -32,6 +32,14 @@ def collections() -> Iterator[list[int]]:
     gc.callbacks.remove(note)
 
 
+@pytest.fixture(autouse=True)
+def nothing_set_aside() -> Iterator[None]:
+    """The suite has set its tests aside for good."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
 async def test_settings_are_as_they_were_afterwards_also_after_a_fault() -> None:
     before = gc.get_threshold(), gc.get_freeze_count()
     try:
