@@ -105,7 +105,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             ),
         ] = None,
         temperature: Annotated[
-            float | None, typer.Option(metavar="T", help="Sampling temperature. [default: the server's]")
+            float | None, typer.Option(metavar="T", help="Sampling temperature. [default: 1]")
         ] = None,
         max_tokens: Annotated[
             int | None,
