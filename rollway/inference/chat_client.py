@@ -16,6 +16,7 @@ from rollway.inference.chat_reply import read_chat_reply
 from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.llama_prompts import ServedPrompts
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
@@ -88,6 +89,7 @@ class ChatClient:
             timeouts=timeouts,
             max_connections=max_connections,
         )
+        self._prompts = ServedPrompts(self._transport)
 
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows.
@@ -151,6 +153,8 @@ class ChatClient:
                 max_tokens=body.get(self._form.max_tokens_field),
             )
         completion = read_chat_reply(reply.body, server=self.server, model=self.model)
+        if completion.ids_in_logprobs and self._form.return_token_ids:
+            await self._prompts.complete(completion, encoded)
         self._guard.check(completion)
         return completion
 

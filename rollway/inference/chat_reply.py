@@ -42,6 +42,7 @@ class _Message(msgspec.Struct):
 
 class _Logprob(msgspec.Struct, gc=False):
     logprob: float
+    id: int | None = None  # llama.cpp
 
 
 class _Logprobs(msgspec.Struct):
@@ -84,7 +85,13 @@ class _Reply(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Reply)
 
 
-def read_chat_reply(body: bytes, *, server: str, model: str) -> Completion:
+class ChatReply(Completion, kw_only=True):
+    """A completion as a chat endpoint gave it."""
+
+    ids_in_logprobs: bool = False  # the sampled ids stand there only, and those of the prompt nowhere
+
+
+def read_chat_reply(body: bytes, *, server: str, model: str) -> ChatReply:
     """Decode one reply.
 
     Raises:
@@ -99,7 +106,7 @@ def read_chat_reply(body: bytes, *, server: str, model: str) -> Completion:
         ) from error
 
 
-def _completion(reply: _Reply, body: bytes, server: str, model: str) -> Completion:
+def _completion(reply: _Reply, body: bytes, server: str, model: str) -> ChatReply:
     if not reply.choices and reply.error is not None:
         status = read_fault(body).status or 502
         raise failed_try(status, body, {}, server=server, model=model)
@@ -110,22 +117,36 @@ def _completion(reply: _Reply, body: bytes, server: str, model: str) -> Completi
         )
     choice = reply.choices[0]
     message = choice.message
-    sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
     logprobs = choice.logprobs.content if choice.logprobs else None
-    return Completion(
+    sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
+    named = _named_ids(logprobs, reply.usage) if sampled is None else None
+    return ChatReply(
         content=_joined(message.content) if isinstance(message.content, list) else message.content,
         reasoning=_reasoning(message),
         tool_calls=[_tool_call(call) for call in message.tool_calls or ()],
         finish_reason=choice.finish_reason or "",
         prompt_token_ids=prompt,
-        token_ids=sampled,
+        token_ids=named if sampled is None else sampled,
+        ids_in_logprobs=named is not None,
         logprobs=None if logprobs is None else [entry.logprob for entry in logprobs],
         usage=_usage(reply.usage),
         model=reply.model or "",
         server=server,
         weight_version=_weight_version(reply),
     )
+
+
+def _named_ids(entries: list[_Logprob] | None, usage: _Usage | None) -> list[int] | None:
+    """The sampled ids from the logprobs' entries, where each has its own and there are as many as counted.
+
+    llama.cpp has no entry for a token that ends within a character, nor for those that spell a stop string.
+    """
+    named = [entry.id for entry in entries or () if entry.id is not None]
+    counted = usage.completion_tokens if usage else None
+    if not entries or len(named) != len(entries) or counted not in (None, len(named)):
+        return None
+    return named
 
 
 def _reasoning(message: _Message) -> str | None:

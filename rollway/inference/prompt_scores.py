@@ -1,20 +1,21 @@
 """The logprobs that a server's model gives to tokens that are handed to it: nothing is sampled that counts.
 
-Two ways to ask, found out by asking: ``/v1/completions`` with ``prompt_logprobs`` (vLLM and the embedded
-server) and ``/generate`` with ``logprob_start_len`` (SGLang). A reply that does not hold the very tokens that
-were sent is a fault, never a number.
+Three ways to ask, found out by asking: ``/v1/completions`` with ``prompt_logprobs`` (vLLM and the embedded
+server), ``/generate`` with ``logprob_start_len`` (SGLang), and one request for each token (llama.cpp). A
+reply that does not hold the very tokens that were sent is a fault, never a number.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError, InvalidReply
 from rollway.inference.faults import failed_try
+from rollway.inference.llama_logprobs import ForcedScores
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
@@ -32,8 +33,7 @@ class _Scores(Completion, kw_only=True):
 
 class _Dialect(msgspec.Struct, frozen=True):
     path: str
-    body: Callable[[str, Sequence[int], int], dict[str, Any]]
-    read: Callable[[bytes, Sequence[int], int], list[float]]
+    ask: Callable[[str, Sequence[int], int], Awaitable[list[float]]]  # raises `TryFailed`
 
 
 class PromptScorer:
@@ -67,9 +67,11 @@ class PromptScorer:
         )
         self._retry = retry
         self._rng = random.Random()
+        completions = f"{api}/completions"
         self._dialects = [
-            _Dialect(f"{api}/completions", _completions_body, _read_completions),
-            _Dialect("/generate", _generate_body, _read_generate),
+            _Dialect(completions, self._one_request(completions, _completions_body, _read_completions)),
+            _Dialect("/generate", self._one_request("/generate", _generate_body, _read_generate)),
+            _Dialect("/completion", ForcedScores(self._transport).score),
         ]
         self._dialect: _Dialect | None = None
 
@@ -90,7 +92,7 @@ class PromptScorer:
                 self._dialect = dialect
                 return
         raise NoPromptLogprobs(
-            f"{self.server} gives no logprobs of prompts, as vLLM, SGLang and 'rollway serve' do "
+            f"{self.server} gives no logprobs of prompts, as vLLM, SGLang, llama.cpp and 'rollway serve' do "
             f"({'; '.join(refusals)})"
         )
 
@@ -121,20 +123,30 @@ class PromptScorer:
         await self.close()
 
     async def _ask(self, dialect: _Dialect, token_ids: Sequence[int], start: int) -> list[float]:
-        body = msgspec.json.encode(dialect.body(self.model, token_ids, start))
-
         async def attempt(number: int) -> _Scores:
-            reply = await self._transport.post(dialect.path, body, {})
+            return _Scores(scores=await dialect.ask(self.model, token_ids, start))
+
+        return (await with_retries(attempt, self._retry, server=self.server, rng=self._rng)).scores
+
+    def _one_request(
+        self,
+        path: str,
+        write: Callable[[str, Sequence[int], int], dict[str, Any]],
+        read: Callable[[bytes, Sequence[int], int], list[float]],
+    ) -> Callable[[str, Sequence[int], int], Awaitable[list[float]]]:
+        """The way of a server that gives all of them at once."""
+
+        async def ask(model: str, token_ids: Sequence[int], start: int) -> list[float]:
+            body = msgspec.json.encode(write(model, token_ids, start))
+            reply = await self._transport.post(path, body, {})
             if not 200 <= reply.status < 300:
-                raise failed_try(
-                    reply.status, reply.body, reply.headers, server=self.server, model=self.model
-                )
+                raise failed_try(reply.status, reply.body, reply.headers, server=self.server, model=model)
             try:
-                return _Scores(scores=dialect.read(reply.body, token_ids, start))
+                return read(reply.body, token_ids, start)
             except InvalidReply as error:
                 raise TryFailed(InvalidReply(f"{self.server} answered {error}"), retry=False) from None
 
-        return (await with_retries(attempt, self._retry, server=self.server, rng=self._rng)).scores
+        return ask
 
 
 # --- vLLM and the embedded server

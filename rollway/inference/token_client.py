@@ -1,4 +1,5 @@
-"""Token ids in, token ids out, on vLLM, SGLang and the embedded server: nothing sampled is tokenised again.
+"""Token ids in, token ids out, on vLLM, SGLang, llama.cpp, the embedded server: nothing sampled is tokenised
+again.
 
 The prompt is made here, from the model's own folder; the next one begins with the very ids of the last one
 and of what was sampled. One `generate` is one reply or one typed error, and cancelling it closes the
@@ -23,6 +24,7 @@ from rollway.inference.chat_template import TemplateFailure
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import ABORTED, Generation
+from rollway.inference.llama_logprobs import token_logprob
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
@@ -33,7 +35,7 @@ from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoin
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
-Endpoint = Literal["auto", "generate", "completions", "sglang"]
+Endpoint = Literal["auto", "generate", "completions", "sglang", "llama"]
 
 TEMPLATE = "template"
 """The renderer that is no renderer of the `renderers` package: the model's own chat template."""
@@ -65,8 +67,8 @@ class TokenClient:
             server names, where that is on this machine.
         api_key: sent as a bearer token.
         endpoint: "generate" is vLLM's and the embedded server's ``/inference/v1/generate``, "sglang" SGLang's
-            ``/generate``, "completions" ``/v1/completions`` with prompts of ids; "auto" takes the first of
-            these that the server opens.
+            ``/generate``, "llama" llama.cpp's ``/completion``, "completions" ``/v1/completions`` with prompts
+            of ids; "auto" takes the first of these that the server opens.
         on_mismatch: where the template would write earlier messages otherwise once more follow, "keep" the
             model's own tokens all the same, or "rerender" the conversation and begin a new sequence.
         renderer: "template" renders the folder's chat template; any other name is a renderer of the
@@ -116,6 +118,7 @@ class TokenClient:
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
         self._ready: _Ready | None = None
+        self._ended_by: frozenset[int] = frozenset()  # tokens at which the server said that it ended replies
         self._finding_out = asyncio.Lock()
         self._transport = Transport(
             self.server,
@@ -253,7 +256,7 @@ class TokenClient:
 
     def _write(self, writer: Writer, request: CompletionRequest) -> Prompt:
         try:
-            return writer.write(request, _stops(writer, request))
+            return writer.write(request, self._stops(writer, request))
         except TemplateFailure as error:
             refused = BadRequest(f"the chat template of {writer.folder} refuses the conversation: {error}")
             raise TryFailed(refused, retry=False) from error
@@ -261,7 +264,7 @@ class TokenClient:
     async def _try(self, endpoint: TokenEndpoint, call: TokenCall) -> TokenReply:
         headers = {"X-Request-Id": call.request_id} if call.request_id else {}
         path = endpoint.path.format(api=self._api)
-        reply = await self._transport.post(path, encode_body(endpoint.body(call)), headers)
+        reply = await self._transport.post(path, encode_body(_body(endpoint, call)), headers)
         if not 200 <= reply.status < 300:
             raise failed_try(
                 reply.status,
@@ -272,8 +275,21 @@ class TokenClient:
                 max_tokens=call.fields.get("max_tokens"),
             )
         read = read_reply(endpoint, reply.body, call, server=self.server)
+        await self._ask_for_left_out(read, call)
         self._guard.check(read)
         return read
+
+    async def _ask_for_left_out(self, reply: TokenReply, call: TokenCall) -> None:
+        """Ask for the logprobs that llama.cpp did not give with the reply."""
+        ids, logprobs = reply.token_ids or [], reply.logprobs or []
+        for place in reply.left_out:
+            before = call.token_ids + ids[:place]
+            logprobs[place] = await token_logprob(self._transport, before, ids[place], model=self.model)
+
+    def _stops(self, writer: Writer, request: CompletionRequest) -> frozenset[int]:
+        """The ids that end a reply to this request."""
+        more = request.sampling.extra.get("stop_token_ids")
+        return writer.tokenizer.stop_ids | self._ended_by | frozenset(more or ())
 
     def _completion(
         self, generation: Generation, request: CompletionRequest, waited: float, total: float
@@ -281,10 +297,12 @@ class TokenClient:
         assert self._ready is not None
         assert generation.prompt is not None
         writer = self._ready.writer
-        text = writer.tokenizer.reply_text(
-            generation.token_ids, generation.prompt.token_ids[-1:], _stops(writer, request)
-        )
         stop = generation.stop_reason
+        if isinstance(stop, int) and stop not in self._stops(writer, request):
+            self._ended_by |= {stop}
+        text = writer.tokenizer.reply_text(
+            generation.token_ids, generation.prompt.token_ids[-1:], self._stops(writer, request)
+        )
         if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
             text = text[: text.rindex(stop)]
         return generation.completion(text, model=self.model, server=self.server, waited=waited, total=total)
@@ -330,10 +348,12 @@ class TokenClient:
         )
 
 
-def _stops(writer: Writer, request: CompletionRequest) -> frozenset[int]:
-    """The ids that end a reply to this request."""
-    more = request.sampling.extra.get("stop_token_ids")
-    return writer.tokenizer.stop_ids | frozenset(more or ())
+def _body(endpoint: TokenEndpoint, call: TokenCall) -> dict[str, Any]:
+    """The request's body. Raises `BadRequest` where the endpoint cannot do what is asked."""
+    try:
+        return endpoint.body(call)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 def _request_id(request_id: str, resumes: int, number: int) -> str:

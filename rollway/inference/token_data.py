@@ -48,6 +48,12 @@ class TokenDataGuard:
 
     def _gap(self, completion: Completion) -> str | None:
         ids, logprobs = completion.token_ids, completion.logprobs
+        counted = completion.usage.completion_tokens
+        if self._token_ids and ids is None and logprobs and len(logprobs) < counted:
+            return (
+                f"with the ids of {len(logprobs)} of the {counted} tokens that it sampled, as llama.cpp does "
+                "where a character is several tokens or a stop string ends a reply (token mode has them all)"
+            )
         if self._token_ids and ids is None:
             return "without token_ids, though return_token_ids was asked for"
         if self._token_ids and completion.prompt_token_ids is None:

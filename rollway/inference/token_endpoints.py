@@ -6,6 +6,7 @@ logprob that belongs to another id than the one beside it is an invalid reply.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import msgspec
 
 from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line
+from rollway.inference.llama_completion import PATH as LLAMA_PATH
+from rollway.inference.llama_completion import completion_body, place_logprobs, read_completion
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
 from rollway.trajectory import Usage, VersionSpan
@@ -33,6 +36,8 @@ class TokenReply(Completion, kw_only=True):
     """A completion without text."""
 
     stop_reason: str | int | None = None  # the stop string or token id that ended it, where the server says
+    left_out: list[int] = msgspec.field(default_factory=list)
+    """Places in ``token_ids`` whose logprobs the server gives only when it is asked once more."""
 
 
 @dataclass(frozen=True)
@@ -241,13 +246,46 @@ def _read_sglang(body: bytes, call: TokenCall) -> TokenReply:
     )
 
 
+# llama.cpp: /completion
+
+_LLAMA_FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+def _read_llama(body: bytes, call: TokenCall) -> TokenReply:
+    reply = read_completion(body, len(call.token_ids))
+    ids, entries = reply.tokens or [], reply.completion_probabilities or []
+    placed = place_logprobs(ids, entries)
+    stop: str | int | None = reply.stopping_word or None
+    if reply.stop_type == "eos" and ids:
+        stop = ids[-1]
+    return TokenReply(
+        token_ids=ids,
+        logprobs=[math.nan if logprob is None else logprob for logprob in placed],
+        left_out=[place for place, logprob in enumerate(placed) if logprob is None],
+        finish_reason=_LLAMA_FINISH.get(reply.stop_type, reply.stop_type),
+        stop_reason=stop,
+        prompt_token_ids=call.token_ids,
+        usage=Usage(
+            prompt_tokens=len(call.token_ids),
+            completion_tokens=len(ids),
+            cached_tokens=reply.timings.cache_n if reply.timings else None,
+        ),
+        model=reply.model or "",
+    )
+
+
+def _llama_body(call: TokenCall) -> dict[str, Any]:
+    return completion_body(call.token_ids, call.fields)
+
+
 GENERATE = TokenEndpoint("generate", "/inference/v1/generate", _generate_body, _read_generate)
 COMPLETIONS = TokenEndpoint(
     "completions", "{api}/completions", _completion_body, _read_completion, needs_budget=True
 )
 SGLANG = TokenEndpoint("sglang", "/generate", _sglang_body, _read_sglang)
+LLAMA = TokenEndpoint("llama", LLAMA_PATH, _llama_body, _read_llama)
 
-ENDPOINTS = {endpoint.name: endpoint for endpoint in (GENERATE, SGLANG, COMPLETIONS)}
+ENDPOINTS = {endpoint.name: endpoint for endpoint in (GENERATE, SGLANG, LLAMA, COMPLETIONS)}
 """By name, in the order in which they are looked for."""
 
 
