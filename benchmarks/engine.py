@@ -26,7 +26,7 @@ from rich.console import Console
 from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, own_memory, rss
 from rollway.environments.loading import environment_source
 from rollway.evaluation.backends import Backend, LocalBackend, WorkerHandle
-from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.plan import named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
@@ -35,6 +35,7 @@ from rollway.evaluation.sitting import drive
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 from rollway.event_loop import new_event_loop
+from rollway.limits import Limits
 
 ENVIRONMENT = f"{Path(__file__).with_name('environment.py')}:ScriptedEnvironment"
 WARM_UP = 16  # rollouts of each worker that are not measured
@@ -152,21 +153,19 @@ class Memory:
 def settings(asked: Asked, folder: Path) -> EvalConfig:
     lag_dir = folder / "lag"
     lag_dir.mkdir()
-    return EvalConfig.model_validate(
-        {
-            "environment": ENVIRONMENT,
-            "environment_args": {
-                "count": asked.rollouts,
-                "tool": asked.tool,
-                "lag_dir": str(lag_dir) if asked.workers and asked.watch else None,
-            },
-            "model": {"base_url": asked.address + asked.path, "name": "scripted", "require_token_data": True},
-            "limits": {"max_turns": asked.max_turns, "timeout": 3600.0},
-            "workers": asked.workers,
-            "concurrency": max(1, asked.in_flight // max(1, asked.workers)),
-            "pool_size": asked.pool,
-            "out": str(folder / "run"),
-        }
+    return EvalConfig(
+        environment=ENVIRONMENT,
+        environment_args={
+            "count": asked.rollouts,
+            "tool": asked.tool,
+            "lag_dir": str(lag_dir) if asked.workers and asked.watch else None,
+        },
+        model=ModelConfig(base_url=asked.address + asked.path, name="scripted", require_token_data=True),
+        limits=Limits(max_turns=asked.max_turns, timeout=3600.0),
+        workers=asked.workers,
+        concurrency=max(1, asked.in_flight // max(1, asked.workers)),
+        pool_size=asked.pool,
+        out=str(folder / "run"),
     )
 
 
@@ -181,7 +180,7 @@ async def run(asked: Asked, folder: Path) -> dict[str, Any]:
         inner: Backend = RayBackend(spec, config) if asked.workers else LocalBackend(spec)
         measured = MeasuredBackend(inner, asked, folder / "lag")
         directory = held.enter_context(open_run(plan.path, config))
-        directory.take_stock(lambda key: True, plan.tasks.ids)
+        directory.take_stock(lambda key: True, plan.tasks.ids())
         tasks = []
         memory = Memory(directory, measured, asked.sample_every or asked.rollouts)
         tasks.append(asyncio.create_task(memory.watch()))

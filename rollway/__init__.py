@@ -1,6 +1,6 @@
 """Rollway: multi-turn rollouts for reinforcement learning and evaluation of tool-using language models.
 
-The names below are loaded when they are first used, so that ``import rollway`` costs next to nothing.
+The names below are imported on first use, so that ``import rollway`` is cheap.
 """
 
 from importlib import import_module

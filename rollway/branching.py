@@ -17,21 +17,21 @@ from rollway.trajectory import Message, Parent, Trajectory, Turn, Untrainable, V
 def branch(trajectory: Trajectory, turn: int, *, seed: int | None = None) -> Trajectory:
     """A new, unfinished trajectory with the first ``turn`` turns of another, which is not changed.
 
-    Go on with it by ``loop.run(child.messages, trajectory=child)``; it samples its own turn number ``turn``
-    (0-based) next. With ``turn`` at the number of turns it has the whole conversation, and is gone on with by
-    further messages: ``loop.run([*child.messages, {"role": "user", ...}], trajectory=child)``. What tools
-    did is not undone.
+    Resume it with ``loop.run(child.messages, trajectory=child)``; it samples turn number ``turn`` (0-based)
+    next. If ``turn`` is the number of turns, it has the whole conversation; add messages to resume it:
+    ``loop.run([*child.messages, {"role": "user", ...}], trajectory=child)``. Branching does not undo the
+    effects of tools.
 
-    The shared turns are marked `Untrainable.TRAINED_IN_PARENT`. Where the parent is not trained on, set
-    ``untrainable`` to None in one of its branches, and build that one's sequences again.
+    The shared turns are marked `Untrainable.TRAINED_IN_PARENT`. If the parent is not trained on, set
+    ``untrainable`` to None in one of its branches, and build that branch's sequences again.
 
     Args:
         turn: how many turns are shared, 0 for the prompt alone.
-        seed: of the branch. The parent's would sample the parent's own turns again; None leaves it to the
-            server.
+        seed: of the branch. The parent's seed would sample the parent's own turns again; None lets the
+            server choose.
 
     Raises:
-        ValueError: there are not so many turns, or the messages are not those of the turns.
+        ValueError: there are fewer turns, or the messages do not match the turns.
     """
     if not 0 <= turn <= len(trajectory.turns):
         raise ValueError(f"trajectory {trajectory.id!r} has {len(trajectory.turns)} turns, not {turn}")
@@ -62,7 +62,7 @@ def covered_messages(trajectory: Trajectory, messages: Sequence[Message]) -> int
         return 0
     own = trajectory.messages
     if list(messages[: len(own)]) != own:
-        raise ValueError(f"to go on with trajectory {trajectory.id!r}, begin with its own messages")
+        raise ValueError(f"to branch from trajectory {trajectory.id!r}, start with its own messages")
     return max(place for place, message in enumerate(own, 1) if message.get("role") == "assistant")
 
 
@@ -76,7 +76,7 @@ def _ends(trajectory: Trajectory) -> list[int]:
     replies = [place for place, message in enumerate(messages) if message.get("role") == "assistant"]
     starts = replies[len(replies) - len(turns) :]
     if len(starts) < len(turns) or not all(map(_answered, turns, [messages[at + 1 :] for at in starts])):
-        raise ValueError(f"trajectory {trajectory.id!r}: its messages are not those of its turns")
+        raise ValueError(f"trajectory {trajectory.id!r}: its messages do not match its turns")
     return [*starts, len(messages)]
 
 

@@ -1,11 +1,11 @@
-"""How long a rollout may go on. A default limits nothing but turns and the length of a tool's result.
+"""The limits of a rollout. By default only turns, tool calls' time and the length of results are limited.
 
 Limits are checked in the order of the fields below: before each model call ``max_turns``, then
-``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` cuts in at any moment and
-``tool_timeout`` bounds each call. The first limit that is reached names the stop reason, but for calls
-beyond ``max_tool_calls`` and calls past ``tool_timeout``: these are answered, and the model may still use
-what it has. Results over ``max_result_chars``, then over their share of ``max_turn_result_chars``, are cut in
-the middle with a line that says how much is gone.
+``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` applies at any moment, and
+``tool_timeout`` to each call. The first limit that is reached names the stop reason. Calls beyond
+``max_tool_calls`` and calls past ``tool_timeout`` do not end the rollout: the model gets an error for each,
+and may still answer. Results over ``max_result_chars``, then over their share of ``max_turn_result_chars``,
+are cut in the middle, with a line that gives the number of removed characters.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of one rollout; ``None`` is no bound.
+    """The limits of one rollout; ``None`` is no limit.
 
     Raises:
-        ValueError: a bound is not positive.
+        ValueError: a limit is not positive.
     """
 
     max_turns: int | None = 30  # model calls that are kept
@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_tool_calls: int | None = None  # calls of the whole rollout
     timeout: float | None = None  # wall seconds of the whole rollout
     tool_timeout: float | None = 60.0  # seconds of one tool call, without its time in the queue
-    max_result_chars: int | None = 50_000  # of one tool result, as the model is shown it
+    max_result_chars: int | None = 50_000  # of one tool result, as the model gets it
     max_turn_result_chars: int | None = None  # of all results of one turn together
 
     def __post_init__(self) -> None:

@@ -101,7 +101,7 @@ class PromptChain:
         """
         ids = turn.token_ids
         if not ids or not self.sampled:
-            raise ValueError(f"turn {turn.index} has no sampled token to take off")
+            raise ValueError(f"turn {turn.index} has no sampled token to drop")
         paired = turn.logprobs is not None and len(turn.logprobs) == len(ids)
         turn.dropped_stop = DroppedToken(ids[-1], turn.logprobs[-1] if turn.logprobs and paired else None)
         turn.token_ids = ids[:-1]
@@ -131,6 +131,31 @@ def fit_of_prompt(
         return PromptFit.REALIGNED, FitReason.OTHER_END
     changed = FitReason.HISTORY_CHANGED if shared < len(before) - sampled else FitReason.REPLY_REWRITTEN
     return PromptFit.FORKED, changed
+
+
+_HEAD = 16  # ids; so many do not stand together twice by chance
+
+
+def cut_in_prompt(
+    before: Sequence[int], sampled: int, prompt: Sequence[int], *, thoughts: bool
+) -> str | None:
+    """How one can tell that a server cut a prompt of a conversation that only grew; None: one cannot.
+
+    ``before`` is the whole prompt of the turn before and the ``sampled`` ids behind it. ``thoughts``: a chat
+    template may have taken thoughts out of what was said, so that a shorter prompt proves nothing.
+    """
+    longer = len(before) - sampled
+    if longer < 2 * _HEAD:
+        return None
+    if not thoughts and len(prompt) <= longer:
+        return f"a prompt of {len(prompt)} tokens follows one of {longer}, and has more messages"
+    head = list(prompt[:_HEAD])
+    if len(head) < _HEAD or list(before[:_HEAD]) == head:
+        return None
+    for start in range(1, len(before) - _HEAD + 1):
+        if before[start] == head[0] and list(before[start : start + _HEAD]) == head:
+            return f"a prompt begins with what stood {start} tokens behind the beginning of the one before"
+    return None
 
 
 def _spells_on(text: str, beginning: str) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from rollway.student_t import t_reach
+
 
 class Estimate(msgspec.Struct, frozen=True):
     """A mean and how sure it is."""
@@ -67,14 +69,8 @@ def clustered_mean_of_sums(totals: Iterable[tuple[float, int]], confidence: floa
         return Estimate(mean=mean, standard_error=None, low=None, high=None, n=n, tasks=tasks)
     squares = math.fsum((total - count * mean) ** 2 for total, count in kept)
     error = math.sqrt(tasks / (tasks - 1) * squares) / n
-    reach = _t_quantile(tasks - 1, 0.5 + confidence / 2) * error
+    reach = t_reach(tasks - 1, confidence) * error
     return Estimate(mean=mean, standard_error=error, low=mean - reach, high=mean + reach, n=n, tasks=tasks)
-
-
-def _t_quantile(degrees: int, probability: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, probability))
 
 
 def pass_at_k(n: int, c: int, k: int) -> float | None:
@@ -144,26 +140,16 @@ def powers_up_to(samples: int) -> list[int]:
 def percentiles(values: Iterable[float], points: Sequence[float]) -> list[float] | None:
     """The values below which so many percent lie, by linear interpolation between the closest ranks.
 
-    ``points`` in percent, each from 0 to 100. The definition is number 7 of Hyndman and Fan 1996, as in
-    NumPy. ``None`` when there is no value.
+    ``points`` in percent, each from 0 to 100. The definition is number 7 of Hyndman and Fan 1996, NumPy's
+    default. ``None`` when there is no value.
 
     Raises:
         ValueError: a point is outside 0 to 100.
     """
-    if any(not 0 <= point <= 100 for point in points):
-        raise ValueError(f"percentile points must lie between 0 and 100, got {list(points)}")
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    return [_interpolated(ordered, point / 100 * (len(ordered) - 1)) for point in points]
+    import numpy as np  # here, so that `import rollway` does not pay for it
 
-
-def _interpolated(ordered: Sequence[float], rank: float) -> float:
-    below = math.floor(rank)
-    above = min(below + 1, len(ordered) - 1)
-    if ordered[below] == ordered[above]:
-        return ordered[below]
-    return ordered[below] + (rank - below) * (ordered[above] - ordered[below])
+    array = np.fromiter(values, dtype=float)
+    return list(map(float, np.percentile(array, points))) if len(array) else None
 
 
 def group_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = False) -> list[float | None]:

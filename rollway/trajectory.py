@@ -42,7 +42,7 @@ class StopReason(StrEnum):
 FAILURES = frozenset(
     {StopReason.CANCELLED, StopReason.SUSPENDED, StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR}
 )
-"""Stop reasons of rollouts that say nothing about the policy: not scored, and done again on resume."""
+"""Stop reasons of rollouts that say nothing about the policy: not scored, and retried on resume."""
 
 
 class ToolErrorKind(StrEnum):
@@ -65,7 +65,11 @@ class Untrainable(StrEnum):
 
     NO_TOKEN_IDS = "no_token_ids"
     NO_PROMPT_TOKEN_IDS = "no_prompt_token_ids"
-    LENGTH_MISMATCH = "length_mismatch"
+    MISSING_TOKEN_IDS = "missing_token_ids"  # fewer than the server counted, or none beside a text
+    PROMPT_MISMATCH = "prompt_mismatch"  # the server counted more tokens in the prompt than it gave ids
+    NO_LOGPROBS = "no_logprobs"  # they were asked for, and there are none
+    LENGTH_MISMATCH = "length_mismatch"  # of ids and logprobs
+    UNUSABLE_LOGPROBS = "unusable_logprobs"  # one is null, not finite, positive or a stand-in such as -9999
     TRAINED_IN_PARENT = "trained_in_parent"  # a branch shares the turn with the trajectory that sampled it
 
 
@@ -152,6 +156,18 @@ class VersionSpan(msgspec.Struct, frozen=True, omit_defaults=True):
     until: str | None = None  # set: somewhere within, the weights became these; nobody knows where
 
 
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""The fields of messages that hold a thought as plain text."""
+
+
+class ServerFields(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a server added to its own message, to be sent back to it with the message; to the letter."""
+
+    message: dict[str, Any] = {}  # beside its text and calls; ``content`` where its parts are not all text
+    thoughts: list[str] = []  # fields that hold the turn's `reasoning`, by the server's names for them
+    calls: list[dict[str, Any]] = []  # one per call that the server parsed, in order; empty: none has any
+
+
 class DroppedToken(msgspec.Struct, frozen=True, omit_defaults=True):
     """A sampled token that stands in no sequence."""
 
@@ -183,9 +199,11 @@ class Turn(msgspec.Struct, omit_defaults=True):
     logprobs: list[float] | None = None  # one per token id, natural log, at sampling
     reasoning: str | None = None
     content: str | None = None  # without reasoning and calls where these were parsed out
+    text: str | None = None  # `content` as it was written, calls included; None where no history needs it
     tool_calls: list[ToolCall] = []
     parsed_by: str = "server"  # "server" or the name of the parser that read the calls
     finish_reason: str = ""  # the server's word
+    server_fields: ServerFields | None = None  # goes back to `server` with the turn's message
     usage: Usage = Usage()
     server: str = ""  # base URL that answered
     weight_version: str | None = None  # as the reply named it; the last one where there are several
@@ -266,6 +284,10 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     parent: Parent | None = None
     timing: TrajectoryTiming = TrajectoryTiming()
     metadata: dict[str, Any] = {}
+    sampling: dict[str, Any] | None = None
+    """What its tokens were drawn with: ``defaults``, and each field that shapes the distribution with the
+    value that was sent. With ``defaults`` at "server", an absent field was the server's own choice. None:
+    not on record."""
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -138,7 +138,7 @@ async def test_a_whole_conversation_is_gone_on_with_by_another_question() -> Non
     async with ScriptedServer(adds_up) as server:
         parent = await run(server.url)
         child = branch(parent, len(parent.turns))
-        with pytest.raises(ValueError, match="begin with its own messages"):
+        with pytest.raises(ValueError, match="start with its own messages"):
             await run(server.url, child, ASKED)
         await run(server.url, child, [*child.messages, {"role": "user", "content": "Sure?"}])
     assert len(child.turns) == 4
@@ -219,7 +219,7 @@ def test_a_turn_that_is_not_there_is_an_error(turn: int) -> None:
 
 def test_messages_that_are_not_the_turns_are_an_error() -> None:
     turn = Turn(index=0, token_ids=[2])
-    with pytest.raises(ValueError, match="not those of its turns"):
+    with pytest.raises(ValueError, match="do not match its turns"):
         branch(Trajectory(id="p", messages=ASKED, turns=[turn]), 1)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import functools
 from collections.abc import Iterable, Sequence
 
+from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX
 from rollway.limits import Limits
 from rollway.replies import repair_request
 from rollway.tool_parsers import ParseError
@@ -86,17 +87,33 @@ class TurnCalls:
 
     def answer_cut_off(self, calls: Sequence[ToolCall], errors: Sequence[ParseError], turn: Turn) -> None:
         """Answer calls of a reply that is not whole, without running them. Of those that could not be read
-        the model is told nothing: it is not asked again."""
+        the model gets no message, because it is not asked again."""
         self._answer([(call, _cut_off(call, turn)) for call in calls], turn)
         self.leave_unread(errors, turn, why=f"the reply ended with {turn.finish_reason!r}")
+
+    def note_missing_call(self, turn: Turn) -> None:
+        """Tell the record that the server spoke of a call and gave none: what it was, nobody knows."""
+        self.trajectory.tool_errors.append(
+            ToolError(
+                turn=turn.index + 1,
+                tool_name="",
+                arguments="",
+                kind=ToolErrorKind.PARSE,
+                error=f"the reply ended with {turn.finish_reason!r}, but the server gives no call",
+                tool_result="",
+            )
+        )
 
     def leave_unread(self, errors: Sequence[ParseError], turn: Turn, *, why: str) -> None:
         """Tell the record alone which calls could not be read, and why the model is not asked again."""
         self._enter_unread(errors, turn, told="", why=f"; {why}")
 
-    def ask_again(self, errors: Sequence[ParseError], turn: Turn) -> None:
-        """Tell the model, and the record, which of its calls could not be read."""
+    def ask_again(self, errors: Sequence[ParseError], turn: Turn, *, under_results: bool) -> None:
+        """Tell the model, and the record, which of its calls could not be read: in a user message, or
+        (``under_results``) in a paragraph under the turn's last tool result, where it has one."""
         told = repair_request(errors)
+        if under_results and turn.tool_results:
+            told[PLACE] = TOOL_SUFFIX
         self.trajectory.messages.append(told)
         self._enter_unread(errors, turn, told=told["content"])
 
@@ -171,7 +188,7 @@ def _cut_off(call: ToolCall, turn: Turn) -> ExecutedCall:
         call,
         turn=turn.index + 1,
         kind=ToolErrorKind.CANCELLED,
-        error=f"the reply ended with {turn.finish_reason!r}, so the call may not be whole",
+        error=f"the reply ended with {turn.finish_reason!r}, so the call may be incomplete",
         told="Not run: the reply was cut off.",
     )
 

@@ -1,6 +1,6 @@
-"""The loop as its user sees it: what rollouts are done with, and one call that does one.
+"""The public loop: its settings, and one call that runs one rollout.
 
-The invariant: however a rollout ends, its record is finished: it has a stop reason, sequences and timing.
+The invariant: however a rollout ends, its record is complete: it has a stop reason, sequences and timing.
 """
 
 from __future__ import annotations
@@ -10,32 +10,45 @@ import random
 import time
 import uuid
 from collections.abc import Sequence
+from typing import get_args
 
+from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.rollout import Done, Rollout
+from rollway.agent_loop.shown import InsertAs
 from rollway.branching import covered_messages
 from rollway.errors import UserError
+from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
+from rollway.inference.sampling_fields import VLLM, effective
 from rollway.limits import Limits
 from rollway.sequences import Decode, build_sequences, count_fits
-from rollway.tool_parsers import ToolParser, get_parser
+from rollway.tool_parsers import ToolParser, get_parser, get_reasoning_format
 from rollway.tools import ApprovalPolicy, CallExecutor, RolloutContext, Tool, ToolPool, ToolRegistry
 from rollway.trajectory import Message, StopReason, Trajectory, TrajectoryTiming
 
 
 class AgentLoop:
-    """Runs one conversation at a time per call of `run`; any number of calls may be in flight.
+    """Runs one conversation per call of `run`; any number of calls may be in flight.
 
-    ``tool_parser`` names the format in which calls are read from the text when the server did not parse
-    them; ``None`` reads none. ``reasoning_parser`` names the format in which a thought is split from the
-    text when the server did not; ``None`` leaves it in the content, where no call is ever read from it.
-    ``decode`` (a tokenizer's, special tokens kept) lets `Turn.prompt_fit` tell a prompt that only splits the
-    same text otherwise. ``execute`` stands around every call: to record it, or to replay a record.
+    ``tool_parser`` names the format of tool calls that the server did not parse; ``None`` parses none.
+    ``reasoning_parser`` names the format of reasoning that the server did not split off; ``None`` leaves it
+    in the content, where calls in it are ignored. ``decode`` (a tokenizer's, special tokens kept) lets
+    `Turn.prompt_fit` recognize a prompt that only splits the same text differently. ``execute`` wraps every
+    call, to record it or to replay a recording.
 
-    ``approval`` is asked before a call runs. ``keep_results`` writes a result that is too long to show
-    (`Limits.max_result_chars`) whole into the rollout's sandbox, and tells the model where.
+    ``approval`` decides before a call runs. ``keep_results`` writes the full text of a result that exceeds
+    `Limits.max_result_chars` into the rollout's sandbox, and names the file in the result.
+
+    ``insert_as`` is where the engine's own words stand behind tool results: "user" (a user message),
+    "tool_suffix" (a paragraph under the last result), or "auto" (the paragraph, once the template has refused
+    a user message there).
+
+    ``tools_in_prompt`` names a format for templates that leave out tools: the system message then says what
+    the tools are and how the format writes a call, results are told in a user message, calls stand as the
+    model wrote them, and the format's parser reads them, whatever ``tool_parser`` is.
 
     Raises:
-        UserError: there is no such parser.
+        UserError: unknown parser or place.
     """
 
     def __init__(
@@ -52,19 +65,31 @@ class AgentLoop:
         approval: ApprovalPolicy | None = None,
         keep_results: bool = False,
         execute: CallExecutor | None = None,
+        insert_as: InsertAs = "auto",
+        tools_in_prompt: str | None = None,
     ) -> None:
+        if insert_as not in get_args(InsertAs):
+            raise UserError(f"insert_as must be one of {', '.join(get_args(InsertAs))}, got {insert_as!r}")
         self.client = client
+        self.insert_as = insert_as
+        self.learned: Learned = getattr(client, "learned", None) or Learned()
         self.tools = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
+        self.drawn_with = effective(self.sampling, getattr(client, "spelling", VLLM))
         self.reasoning_parser = reasoning_parser
         self.decode = decode
         self.approval = approval
         self.keep_results = keep_results
         self.execute = execute
         self.parser: ToolParser | None = get_parser(tool_parser) if tool_parser else None
+        self.tools_in_prompt = get_parser(tools_in_prompt) if tools_in_prompt else None
+        self.parser = self.tools_in_prompt or self.parser
+        self.special_tokens = bool(self.parser and self.parser.format.special_marks) or bool(
+            reasoning_parser and get_reasoning_format(reasoning_parser).special_marks
+        )
         if len(self.tools) and pool is None:
-            raise ValueError("AgentLoop has tools but no pool to run them in: pass pool=ToolPool(64)")
+            raise ValueError("AgentLoop has tools but no pool; pass pool=ToolPool(64)")
         self.pool = pool or ToolPool(1)  # which starts no thread where there is nothing to run
 
     async def run(
@@ -77,29 +102,31 @@ class AgentLoop:
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
-        A ``trajectory`` that is handed in is filled in place, so that its owner has the partial record
-        whatever happens. One that has turns (a branch, see `rollway.branching`, or a rollout that was cut
-        short) is gone on with: ``messages`` begin with its own, and its calls and tokens count towards the
-        limits. ``done`` is asked after each turn's tool results; one that raises ends the rollout as an
-        environment error. ``context`` goes to the tools that ask for
-        it; ``None`` is a new one, its random numbers seeded by the trajectory's seed.
+        A given ``trajectory`` is filled in place, so that its owner has the partial record whatever happens.
+        If it has turns (a branch, see `rollway.branching`, or an interrupted rollout), the run resumes it:
+        ``messages`` must begin with its own, and its calls and tokens count towards the limits. The loop
+        calls ``done`` after each turn's tool results; if it raises, the rollout ends with an environment
+        error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
+        seeded by the trajectory's seed.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
-            UserError: results are to be kept, and there is no sandbox.
-            asyncio.CancelledError: the caller cancelled. The record is whole up to that moment, with
-                stop reason ``cancelled``, and the request and tools in flight have been cancelled.
+            UserError: ``keep_results`` is set, but there is no sandbox; or ``messages`` hold a tool call
+                without its tool message.
+            asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
+                stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """
         if trajectory is None:
             trajectory = Trajectory(id=uuid.uuid4().hex, messages=[], seed=self.sampling.seed)
         context = context or _new_context(trajectory)
         context.tool_timeout = self.limits.tool_timeout
         if self.keep_results and context.sandbox is None:
-            raise UserError("keep_results needs a sandbox to keep them in, and the rollout has none")
+            raise UserError("keep_results requires a sandbox, but the rollout has none")
         covered = covered_messages(trajectory, messages)
         before = len(trajectory.turns)
-        trajectory.messages = [dict(message) for message in messages]
+        trajectory.messages = readied_prompt(messages)
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
+        trajectory.sampling = self.drawn_with
         rollout = Rollout(self, trajectory, done, covered, context)
         clock = asyncio.timeout(self.limits.timeout)
         started, wall = time.time(), time.monotonic()

@@ -6,17 +6,20 @@ done about it; the tokens and calls of all turns count towards the limits.
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
-from rollway.agent_loop.stopping import reached_limit, reason_to_stop, server_gave_up
-from rollway.inference.errors import ContextOverflow, InferenceError
+from rollway.agent_loop.placement import Placement
+from rollway.agent_loop.stopping import promises_call, reached_limit, reason_to_stop, server_gave_up
+from rollway.inference.errors import ContextOverflow, InferenceError, InvalidReply, UnreadableCall
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
-from rollway.replies import Reply, history_message, read_reply
-from rollway.sequences import PromptChain, untrainable_reason
+from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
+from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
+from rollway.tool_parsers.stray import names_a_call
 from rollway.tools import RolloutContext
 from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
 
@@ -24,6 +27,17 @@ if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
 Done = Callable[[Trajectory], bool]
+
+_log = logging.getLogger(__name__)
+
+OVERFLOW = ContextOverflow.__name__
+UNREADABLE_CALL = UnreadableCall.__name__
+
+ALL_IN_THOUGHT = (
+    "the whole reply stands in its thought: if many do, the reasoning parser (the server's or the loop's) is "
+    "hardly the model's"
+)
+"""Of a rollout that ends without an answer, in its metadata."""
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
@@ -52,7 +66,8 @@ class Rollout:
         self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
         turns = trajectory.turns
         self.completion_tokens = sum(_sampled(turn) for turn in turns)
-        self.call_ids = {call.id for turn in turns for call in turn.tool_calls}
+        self.placement = Placement(loop, trajectory)
+        self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
         self.chain.go_on(turns)
         self.covered = covered  # messages that the chain's ids stand for
@@ -81,7 +96,7 @@ class Rollout:
     async def _turn(self) -> StopReason | None:
         started = time.monotonic()
         try:
-            completion = await self.loop.client.generate(self._request())
+            completion = await self._asked_model()
         except ContextOverflow as error:
             self.trajectory.metadata["context_overflow"] = str(error)
             return StopReason.CONTEXT_OVERFLOW
@@ -92,6 +107,14 @@ class Rollout:
                 kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
             )
             return StopReason.MODEL_ERROR
+        cut = self._cut_prompt(completion)
+        if cut is not None:
+            self.trajectory.error = ErrorRecord(
+                kind=InvalidReply.__name__,
+                message=f"{completion.server} did not read the whole prompt: {cut}",
+                where="model",
+            )
+            return StopReason.MODEL_ERROR
         reply = read_reply(
             completion,
             parser=self.loop.parser if self.definitions else None,
@@ -99,9 +122,36 @@ class Rollout:
             tools=self.definitions,
             used_ids=self.call_ids,
             turn=len(self.trajectory.turns),
+            special_tokens=self.loop.special_tokens,
         )
+        self._tell_lost_call(reply)
         turn = self._keep(completion, reply, time.monotonic() - started)
-        return await self._act(turn, reply)
+        return await self._act(turn, reply, completion)
+
+    async def _asked_model(self) -> Completion:
+        """The model's reply. What its template refuses is asked again as it takes it."""
+        try:
+            return await self.loop.client.generate(self._request())
+        except InferenceError as error:
+            if not self.placement.mend(error):
+                raise
+        completion = await self.loop.client.generate(self._request())
+        self.placement.remember()
+        return completion
+
+    def _tell_lost_call(self, reply: Reply) -> None:
+        """Say once for a client that a reply held what looks like a call and that its format yields none."""
+        learned = self.loop.learned
+        if reply.calls or learned.told_lost_call or not self.definitions:
+            return
+        if not all(error.stray for error in reply.errors):
+            return
+        for text in (reply.content, reply.reasoning):
+            tool = names_a_call(text or "", self.definitions)
+            if tool:
+                learned.told_lost_call = True
+                _log.warning(lost_call(tool, text or "", self.loop.parser))
+                return
 
     def _request(self) -> CompletionRequest:
         index = len(self.trajectory.turns)
@@ -114,10 +164,12 @@ class Rollout:
             changes["seed"] = turn_seed(self.trajectory.seed, index)
         sampling = self.loop.sampling
         return CompletionRequest(
-            messages=self.trajectory.messages,
+            messages=self.placement.shown(self.trajectory.messages, self.covered),
             prefix=self._prefix(),
-            tools=self.definitions,
+            tools=[] if self.loop.tools_in_prompt else self.definitions,
+            special_tokens=self.loop.special_tokens,
             sampling=_with(sampling, changes) if changes else sampling,
+            rollout_budget=budget is not None and sampling.max_tokens is None,
             request_id=f"{self.trajectory.id}-{index}",
             deadline=self.deadline,
         )
@@ -126,7 +178,16 @@ class Rollout:
         chain = self.chain
         if chain.sampled is None:
             return None
-        return PromptPrefix(chain.token_ids, chain.sampled, self.covered)
+        covered = self.placement.shown(self.trajectory.messages[: self.covered], self.covered)
+        return PromptPrefix(chain.token_ids, chain.sampled, len(covered))
+
+    def _cut_prompt(self, completion: Completion) -> str | None:
+        """How the server's own ids show that it cut the prompt. A client that sends ids has compared them."""
+        prompt, chain = completion.prompt_token_ids, self.chain
+        if prompt is None or chain.sampled is None or completion.rerendered:
+            return None
+        thoughts = any(_may_hold_thought(turn) for turn in self.trajectory.turns)
+        return cut_in_prompt(chain.token_ids, chain.sampled, prompt, thoughts=thoughts)
 
     def _tokens_left(self) -> int | None:
         budget = self.limits.max_completion_tokens
@@ -142,9 +203,11 @@ class Rollout:
             logprobs=completion.logprobs,
             reasoning=reply.reasoning,
             content=reply.content,
+            text=reply.text if self.loop.tools_in_prompt and reply.calls else None,
             tool_calls=reply.calls,
             parsed_by=reply.parsed_by,
             finish_reason=completion.finish_reason,
+            server_fields=reply.server_fields,
             usage=completion.usage,
             server=completion.server,
             weight_version=completion.weight_version,
@@ -156,20 +219,34 @@ class Rollout:
             ),
         )
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
-        turn.untrainable = untrainable_reason(turn)
+        turn.untrainable = completion.untrainable or untrainable_reason(turn)
         self.completion_tokens += _sampled(turn)
+        unread = sum(attempt.error == UNREADABLE_CALL for attempt in turn.attempts)
+        if unread:
+            metrics = self.trajectory.metrics
+            metrics["calls_unread_by_server"] = metrics.get("calls_unread_by_server", 0.0) + unread
         self.trajectory.model = completion.model or self.trajectory.model
         self.trajectory.turns.append(turn)
         self.trajectory.messages.append(history_message(reply))
         self.covered = len(self.trajectory.messages)
         return turn
 
-    async def _act(self, turn: Turn, reply: Reply) -> StopReason | None:
-        reason = reason_to_stop(turn, reply, self._tokens_left())
+    async def _act(self, turn: Turn, reply: Reply, completion: Completion) -> StopReason | None:
+        fault = completion.fault
+        reason = reason_to_stop(
+            turn, reply, self._tokens_left(), at_stop=completion.at_stop, failed=fault is not None
+        )
         if reason is not None:
-            if reason is StopReason.MODEL_ERROR:
-                self.trajectory.error = server_gave_up(turn)
             self.calls.answer_cut_off(reply.calls, reply.errors, turn)
+            if reason is StopReason.EMPTY_RESPONSE and (reply.reasoning or "").strip():
+                self.trajectory.metadata["empty_response"] = ALL_IN_THOUGHT
+            if promises_call(turn, reply):
+                self.calls.note_missing_call(turn)
+            if reason is StopReason.MODEL_ERROR and fault is not None and fault.kind == OVERFLOW:
+                self.trajectory.metadata["context_overflow"] = fault.message
+                return StopReason.CONTEXT_OVERFLOW
+            if reason is StopReason.MODEL_ERROR:
+                self.trajectory.error = fault or server_gave_up(turn)
             return reason
         started = time.monotonic()
         try:
@@ -178,7 +255,7 @@ class Rollout:
             self.calls.leave_unread(reply.errors, turn, why="the rollout ended while other calls ran")
             raise
         if reply.errors:
-            self.calls.ask_again(reply.errors, turn)
+            self.calls.ask_again(reply.errors, turn, under_results=self.placement.under_results)
         _set_tool_time(turn, time.monotonic() - started)
         if stopped:
             return StopReason.TOOL_STOPPED
@@ -201,6 +278,12 @@ class Rollout:
 def turn_seed(seed: int, turn: int) -> int:
     """The sampling seed of one turn: fixed by the rollout's seed, different for each turn, below 2**31."""
     return (seed * 1_000_003 + turn * 7_919) % 2**31
+
+
+def _may_hold_thought(turn: Turn) -> bool:
+    """Whether a chat template may find a thought in a turn, and take it out of the next prompt."""
+    content = (turn.content or "").lower()
+    return bool(turn.reasoning) or any(mark in content for mark in ("think", "thought", "<|", "reason"))
 
 
 def _sampled(turn: Turn) -> int:

@@ -1,7 +1,7 @@
 """The command line: one file per command, and one place where a mistake becomes one line and exit code 2.
 
-Exit codes: 0 done; 1 the run failed; 2 wrong usage; 130 interrupted, with everything finished so far on
-disk. Commands import what they need when they run, so that ``rollway --help`` answers at once.
+Exit codes: 0 success; 1 run failed; 2 usage error; 130 interrupted, with every finished rollout on disk.
+A command imports what it needs when it runs, so that ``rollway --help`` is quick.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rollway.cli.app import build_app
 
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    # typer brings its own click or uses the one that is installed; its errors are found in both like this.
+    # typer bundles click or uses the installed one; this finds its error classes in either.
     usage_error: type[Any] = typer.BadParameter.__mro__[1]
     click_error: type[Any] = typer.BadParameter.__mro__[2]
     try:

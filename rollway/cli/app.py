@@ -1,4 +1,4 @@
-"""The list of commands. Only the command that is asked for is imported; the others are a line of help."""
+"""The list of commands. Only the requested command is imported; the others are one line of help."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class _Command(NamedTuple):
 
 COMMANDS = {
     "eval": _Command("rollway.cli.eval", "run", "Evaluate a model on an environment."),
-    "rollout": _Command("rollway.cli.rollout", "run", "Roll out groups of samples to train on."),
+    "rollout": _Command("rollway.cli.rollout", "run", "Roll out groups of samples for training."),
     "score": _Command("rollway.cli.score", "score", "Score a stored run again, without the model."),
-    "verify": _Command("rollway.cli.verify", "verify", "Recompute the logprobs of a stored run."),
-    "serve": _Command("rollway.cli.serve", "serve", "Serve the embedded policy."),
-    "parse": _Command("rollway.cli.parse", "parse", "Read the tool calls in a model's text."),
+    "export": _Command("rollway.cli.export", "export", "Write a stored run to Parquet or JSON Lines."),
+    "verify": _Command("rollway.cli.verify", "verify", "Verify the logprobs of a stored run."),
+    "serve": _Command("rollway.cli.serve", "serve", "Serve the embedded policy over HTTP."),
+    "parse": _Command("rollway.cli.parse", "parse", "Parse tool calls in model output."),
 }
 
 
@@ -30,7 +31,7 @@ def build_app(arguments: Sequence[str]) -> Callable[..., Any]:
     app = typer.Typer(
         name="rollway",
         help="Roll out, evaluate and score tool-using language models.",
-        epilog="Begin with: rollway eval calculator",
+        epilog="Get started: rollway eval calculator",
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -46,7 +47,7 @@ def build_app(arguments: Sequence[str]) -> Callable[..., Any]:
     return typer.main.get_command(app)
 
 
-def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def _version(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
     if version:
         from importlib.metadata import version as version_of
 
@@ -55,5 +56,5 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def _not_asked() -> None:
-    """Stands for a command that `build_app` saw no need to import."""
-    raise AssertionError("a command was run that was not found among the arguments")
+    """A placeholder for a command that `build_app` did not import."""
+    raise AssertionError("this command was not imported")

@@ -1,5 +1,5 @@
-"""Where a run is told of: a terminal, a file, or a pipe. Its reader may leave before the run has ended, as in
-``rollway eval ... | head``, or when a connection is lost; the run goes on, and is on disk.
+"""Standard output of a run: a terminal, a file, or a pipe. Its reader may leave before the run ends, as in
+``rollway eval ... | head`` or when a connection drops; the run continues and keeps writing to disk.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from rich.console import Console
 
 
 def run_console() -> Console:
-    """The standard output, which falls silent when nobody can read it any more."""
+    """Standard output, which discards text once nobody reads it."""
     return Console(file=cast(IO[str], _Leavable(sys.stdout)))
 
 
 class _Leavable:
-    """A stream whose faults go unheard."""
+    """A stream that ignores write errors."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -39,7 +39,7 @@ class _Leavable:
             self._leave()
 
     def _leave(self) -> None:
-        """From here on everything goes nowhere, what the stream still holds included."""
+        """Discard everything from here on, including what the stream still buffers."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""``rollway parse``: what a parser makes of a model's text, read from standard input."""
+"""``rollway parse``: parse model output from standard input."""
 
 from __future__ import annotations
 
@@ -16,16 +16,31 @@ INDENT = "    "
 
 
 def parse(
-    format_name: Annotated[str, typer.Option("--format", help="The format that calls are written in.")] = "",
-    reasoning: Annotated[str, typer.Option(help="The format that thoughts are written in.")] = "",
-    tools: Annotated[Path | None, typer.Option(help="JSON file with the request's tools.")] = None,
-    lenient: Annotated[bool, typer.Option("--lenient", help="Read nearly valid JSON as well.")] = False,
-    print_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
-    show_list: Annotated[bool, typer.Option("--list", help="Show every format and leave.")] = False,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", show_default=False, help="Tool-call format, such as hermes."
+        ),
+    ] = "",
+    reasoning: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT", show_default=False, help="Reasoning format, such as qwen3. [default: none]"
+        ),
+    ] = "",
+    tools: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON file with the request's tools.")
+    ] = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Repair nearly valid JSON.")] = False,
+    print_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List all formats and exit.")] = False,
 ) -> None:
-    """Read the tool calls in a model's text.
+    """Parse tool calls and reasoning in model output, read from standard input.
 
-    Example: echo '<tool_call>{"name": "f", "arguments": {}}</tool_call>' | rollway parse --format hermes
+    \b
+    Examples:
+      rollway parse --list
+      echo '<tool_call>{"name": "f", "arguments": {}}</tool_call>' | rollway parse --format hermes
     """
     import sys
 
@@ -35,7 +50,7 @@ def parse(
         print(formats_for_people())
         return
     if not format_name:
-        raise UserError("name a format, as in --format hermes; --list shows them all")
+        raise UserError("--format is required, as in --format hermes; --list shows all formats")
     parser = get_parser(format_name)
     split = get_reasoning_format(reasoning).split if reasoning else None
     offered = read_tools(tools) if tools is not None else []
@@ -47,10 +62,10 @@ def parse(
 
 
 def read_tools(path: Path) -> list[dict[str, Any]]:
-    """A file with a list of tools in the OpenAI shape, or an object that has them under ``tools``.
+    """Read a list of tools in OpenAI format, or an object with such a list under ``tools``.
 
     Raises:
-        UserError: it cannot be read, or holds something else.
+        UserError: the file cannot be read, or holds something else.
     """
     import msgspec
 
@@ -59,10 +74,10 @@ def read_tools(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise UserError(f"cannot read the tools file {path}: {error.strerror}") from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UserError(f"the tools file {path} is no JSON: {error}") from None
+        raise UserError(f"the tools file {path} is not valid JSON: {error}") from None
     tools = value.get("tools") if isinstance(value, dict) else value
     if not isinstance(tools, list):
-        raise UserError(f"the tools file {path} holds no list of tools")
+        raise UserError(f"the tools file {path} does not hold a list of tools")
     for index, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -74,7 +89,7 @@ def read_tools(path: Path) -> list[dict[str, Any]]:
 
 
 def as_json(thought: str | None, parsed: ParsedOutput) -> str:
-    """Everything that was read, as one line."""
+    """The result as one line of JSON."""
     import json
 
     import msgspec
@@ -84,7 +99,7 @@ def as_json(thought: str | None, parsed: ParsedOutput) -> str:
 
 
 def as_text(thought: str | None, parsed: ParsedOutput) -> str:
-    """Everything that was read, for people."""
+    """The result as text for people."""
     parts = []
     if thought is not None:
         parts.append(f"reasoning:\n{_indented(thought)}")
@@ -95,11 +110,11 @@ def as_text(thought: str | None, parsed: ParsedOutput) -> str:
         parts.append(f"call {call.name} ({call.id}{repaired}):\n{_indented(call.arguments)}")
     for error in parsed.errors:
         parts.append(f"error {error.kind} at character {error.position}: {error.message}")
-    return "\n".join(parts) or "nothing: the text is empty"
+    return "\n".join(parts) or "nothing to parse: the text is empty"
 
 
 def formats_for_people() -> str:
-    """Each format with the models that write it and an example of it."""
+    """Each format with its models and an example."""
     from rollway.tool_parsers import list_formats, list_reasoning_formats
 
     blocks = []

@@ -1,6 +1,6 @@
-"""What ``rollway eval`` and ``rollway rollout`` have in common: their options, and how a run is told of.
+"""What ``rollway eval`` and ``rollway rollout`` share: their options, and the exit code of a run.
 
-Each option is a shorthand for one field of the configuration; ``--set`` reaches all of them.
+Each option is shorthand for one field of the configuration; ``--set`` reaches every field.
 """
 
 from __future__ import annotations
@@ -21,71 +21,144 @@ FAILED = 1
 INTERRUPTED = 130
 
 
+FIELDS = """\b
+    Limits, timeouts and retries are configuration fields:
+      --set limits.timeout=SECONDS           Timeout of a rollout [default: none]
+      --set limits.tool_timeout=SECONDS      Timeout of a tool call [default: 60]
+      --set limits.max_tool_calls=N          Limit on tool calls per rollout [default: none]
+      --set model.timeouts.total=SECONDS     Timeout of a model request [default: 3600]
+      --set model.retry.tries=N              Tries of a model request; 1 means no retry [default: 5]
+      --set stop_after_failures=N            Stop after N failures in a row [default: 32]"""
+"""The part of the help on what has no option of its own."""
+
+
 def run_command(*, groups: bool, help: str) -> Callable[..., int]:
-    """A command that does a run. ``groups``: a task's samples are groups to be trained on."""
+    """A command that does a run. ``groups``: the samples of a task form a group to train on.
+
+    The defaults in the help are those of `EvalConfig`, which takes too long to import for ``--help``.
+    """
 
     def run(
         target: Annotated[
             str | None,
             typer.Argument(
                 metavar="ENVIRONMENT_OR_CONFIG",
-                help="An environment's or a config's name, a config.yaml, or your own env.py[:Class].",
+                help="An environment or config by name, a config.yaml, or your own env.py[:Class].",
                 show_default=False,
             ),
         ] = None,
         set_: Annotated[
             list[str] | None,
-            typer.Option("--set", metavar="FIELD=VALUE", help="Set any field, as in limits.max_turns=8."),
+            typer.Option(
+                "--set",
+                metavar="FIELD=VALUE",
+                help="Set any configuration field. Can be given more than once.",
+            ),
         ] = None,
         out: Annotated[
             Path | None,
-            typer.Option(metavar="DIR", help="The run directory; one that exists is gone on with."),
+            typer.Option(
+                metavar="DIR",
+                help="Run directory. Resumes the run that is already there. [default: runs/NAME-TIME]",
+            ),
         ] = None,
         resume: Annotated[
-            Path | None, typer.Option(metavar="DIR", help="Go on with the run in this directory.")
+            Path | None,
+            typer.Option(metavar="DIR", help="Resume the run in this directory, with its own configuration."),
         ] = None,
-        split: Annotated[str | None, typer.Option(help="The split of the tasks.")] = None,
-        tasks: Annotated[int | None, typer.Option(help="The first so many tasks.")] = None,
-        samples: Annotated[int | None, typer.Option(help="Rollouts of each task.")] = None,
-        seed: Annotated[int | None, typer.Option(help="The seed of the run.")] = None,
+        split: Annotated[
+            str | None,
+            typer.Option(metavar="NAME", help="Task split. [default: test; train with groups]"),
+        ] = None,
+        tasks: Annotated[
+            int | None, typer.Option(metavar="N", help="Run only the first N tasks. [default: all]")
+        ] = None,
+        samples: Annotated[
+            int | None, typer.Option(metavar="N", help="Number of rollouts per task. [default: 1]")
+        ] = None,
+        seed: Annotated[
+            int | None, typer.Option(metavar="N", help="Random seed of the run. [default: 0]")
+        ] = None,
+        data: Annotated[
+            str | None,
+            typer.Option(
+                metavar="FILE_OR_NAME",
+                help="Tasks from a file, a folder, or a dataset on the Hub. [default: the environment's]",
+            ),
+        ] = None,
         base_url: Annotated[
-            str | None, typer.Option(metavar="URL", help="The model's server; without: our own.")
+            str | None,
+            typer.Option(metavar="URL", help="Model server. [default: serve the embedded policy]"),
         ] = None,
-        model: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
+        model: Annotated[
+            str | None,
+            typer.Option(metavar="NAME", help="Model name on the server. [default: the server's only model]"),
+        ] = None,
         api_key_env: Annotated[
-            str | None, typer.Option(metavar="NAME", help="The environment variable with the API key.")
+            str | None, typer.Option(metavar="NAME", help="Environment variable that holds the API key.")
         ] = None,
         policy: Annotated[
-            str | None, typer.Option(help="The embedded policy to serve when there is no --base-url.")
+            str | None,
+            typer.Option(
+                metavar="NAME_OR_DIR",
+                help="Embedded policy to serve when --base-url is not given. [default: calculator]",
+            ),
         ] = None,
-        temperature: Annotated[float | None, typer.Option(help="The sampling temperature.")] = None,
-        max_tokens: Annotated[int | None, typer.Option(help="Most sampled tokens of a turn.")] = None,
-        max_turns: Annotated[int | None, typer.Option(help="Most turns of a rollout.")] = None,
+        temperature: Annotated[
+            float | None, typer.Option(metavar="T", help="Sampling temperature. [default: the server's]")
+        ] = None,
+        max_tokens: Annotated[
+            int | None,
+            typer.Option(metavar="N", help="Limit on sampled tokens per turn. [default: the server's]"),
+        ] = None,
+        max_turns: Annotated[
+            int | None, typer.Option(metavar="N", help="Limit on turns per rollout. [default: 30]")
+        ] = None,
         tool_parser: Annotated[
-            str | None, typer.Option(help="The format of calls that the server leaves in the text.")
+            str | None,
+            typer.Option(
+                metavar="FORMAT",
+                help="Format of tool calls that the server leaves in the text, or auto. [default: hermes]",
+            ),
         ] = None,
         reasoning_parser: Annotated[
-            str | None, typer.Option(help="The format of thoughts that the server leaves in the text.")
+            str | None,
+            typer.Option(
+                metavar="FORMAT", help="Format of reasoning that the server leaves in the text, or auto."
+            ),
         ] = None,
         sandbox: Annotated[
             str | None,
-            typer.Option(metavar="BACKEND", help="Where commands run: bubblewrap, local, docker, podman."),
+            typer.Option(
+                metavar="BACKEND",
+                help="Sandbox for commands: bubblewrap, local, docker or podman. "
+                "[default: the environment's]",
+            ),
         ] = None,
         record_tools: Annotated[
-            bool | None, typer.Option("--record-tools", help="Keep what every tool call was answered.")
+            bool | None, typer.Option("--record-tools", help="Record the result of every tool call.")
         ] = None,
         replay_tools: Annotated[
             Path | None,
-            typer.Option(metavar="RUN", help="Answer tool calls from the record of this run; none is run."),
+            typer.Option(metavar="RUN", help="Replay the tool results of this run instead of running tools."),
         ] = None,
         workers: Annotated[
-            int | None, typer.Option(help="Worker processes under Ray; 0: in this process, without Ray.")
+            int | None,
+            typer.Option(
+                metavar="N", help="Number of Ray worker processes; 0 runs without Ray. [default: 1]"
+            ),
         ] = None,
-        concurrency: Annotated[int | None, typer.Option(help="Rollouts in flight per worker.")] = None,
-        wandb: Annotated[bool | None, typer.Option("--wandb", help="Track the run with wandb.")] = None,
+        concurrency: Annotated[
+            int | None,
+            typer.Option(metavar="N", help="Limit on rollouts in flight per worker. [default: 32]"),
+        ] = None,
+        wandb: Annotated[
+            bool | None, typer.Option("--wandb", help="Log the run to Weights & Biases.")
+        ] = None,
     ) -> int:
         options = {
             "out": None if out is None else str(out),
+            "data": data,
             "split": split,
             "tasks": tasks,
             "samples": samples,
@@ -123,10 +196,10 @@ def _configure(
     overrides = options | parse_overrides(assignments)
     if resume is not None:
         if target is not None or "out" in overrides:
-            raise UserError("--resume DIR is the whole of it: the run's own config says what to do")
+            raise UserError("--resume DIR takes no environment and no --out: it uses the run's own config")
         return load_stored_config(resume, overrides)
     if target is None:
-        raise UserError("give an environment or a config, as in: rollway eval calculator")
+        raise UserError("no environment or config given; try: rollway eval calculator")
     return load_config(target, ({"groups": True} if groups else {}) | overrides)
 
 

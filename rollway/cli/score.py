@@ -20,36 +20,43 @@ if TYPE_CHECKING:
 FAILED = 1
 
 LINE_SECONDS = 10.0
-"""Between two lines of progress where there is no terminal."""
+"""Time between two lines of progress when the output is not a terminal."""
 
 
 def score(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory to score.", show_default=False)],
     reward: Annotated[
         str | None,
         typer.Option(
             metavar="FILE.py:FUNCTION",
-            help="function(trajectory, task) or function(trajectory); without: the environment's rewards.",
+            help="Reward: f(trajectory, task) or f(trajectory). [default: the environment's rewards]",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The score's name; without: the function's, or 'environment'.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the score. [default: the function's name, or 'environment']"
+        ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes under Ray; 0: in this process, without Ray.")
+        int, typer.Option(min=0, metavar="N", help="Number of Ray worker processes; 0 runs without Ray.")
     ] = 0,
     compare: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Compare with this earlier score, too.")
+        str | None, typer.Option(metavar="NAME", help="Also compare with this earlier score.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a score of this name.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing score of the same name.")
+    ] = False,
     environment: Annotated[
-        str | None, typer.Option(help="Name or file, where the run's own has moved.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME_OR_FILE", help="Environment to use. [default: the run's own]"),
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster; without: a Ray on this machine.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray cluster to use. [default: start Ray on this machine]"),
     ] = None,
 ) -> int:
-    """Score a stored run again, without the model, and compare it with what was recorded.
+    """Score a stored run again, without the model, and compare with the recorded rewards.
 
     \b
     Examples:
@@ -57,15 +64,16 @@ def score(
       rollway score runs/calculator-20260101-120000 --reward my_rewards.py:short_answer
       rollway score runs/calculator-20260101-120000 --reward my_rewards.py:judge --workers 8
 
-    The scores are written to RUN/scores/NAME.jsonl and NAME.summary.json; what the run recorded is not
-    changed. Exit codes: 0 done, 1 nothing could be scored, 2 wrong usage, 130 interrupted.
+    Writes RUN/scores/NAME.jsonl and RUN/scores/NAME.summary.json. The run itself does not change.
+
+    Exit codes: 0 success, 1 no rollout could be scored, 2 usage error, 130 interrupted.
     """
     from rich.console import Console
 
     from rollway.scoring import score_run
 
     if ray_address is not None and not workers:
-        raise UserError("--ray-address needs --workers: say how many")
+        raise UserError("--ray-address requires --workers N")
     with _Progress(Console(stderr=True)) as progress:
         summary = score_run(
             run,
@@ -84,7 +92,7 @@ def score(
 
 
 class _Progress:
-    """How far it is: a bar on a terminal that goes away in the end, else a line now and then."""
+    """Progress: a bar on a terminal, removed at the end; elsewhere a line every `LINE_SECONDS`."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -97,19 +105,20 @@ class _Progress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None)
         self._next_line = time.monotonic() + LINE_SECONDS
 
     def __enter__(self) -> _Progress:
-        self._bar.start()
+        if self._console.is_terminal:  # `disable` leaves an empty line before rich 15
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
@@ -139,11 +148,11 @@ def _print(summary: ScoreSummary, console: Console) -> None:
 
 
 def _rollouts(summary: ScoreSummary) -> list[str]:
-    told = f"{summary.on_record:,} on record, {summary.scored:,} scored"
+    told = f"{summary.on_record:,} on disk, {summary.scored:,} scored"
     if summary.missing:
         told += f", {summary.missing:,} missing"
     if summary.torn_lines:
-        return [told, f"{summary.torn_lines:,} torn last line left out: is the run still going on?"]
+        return [told, f"{summary.torn_lines:,} torn last line skipped; is the run still active?"]
     return [told]
 
 
@@ -156,7 +165,7 @@ def _reward(summary: ScoreSummary) -> list[str]:
     absent = summary.failed + (summary.missing or 0)
     if summary.mean_reward_of_asked is not None and absent:
         lines.append(
-            f"{estimate_text(summary.mean_reward_of_asked)}  with all {absent:,} failed or missing as 0"
+            f"{estimate_text(summary.mean_reward_of_asked)}  counting {absent:,} failed or missing as 0"
         )
     return lines
 
@@ -178,4 +187,4 @@ def _comparison(comparison: Comparison) -> list[str]:
         for n, whose in ((comparison.only_old, comparison.against), (comparison.only_new, "this"))
         if n
     ]
-    return [*lines, f"scored in one of the two: {', '.join(alone)}"] if alone else lines
+    return [*lines, f"only in one score: {', '.join(alone)}"] if alone else lines

@@ -1,4 +1,4 @@
-"""``rollway serve``: the embedded policy behind an HTTP server in the shape of vLLM's."""
+"""``rollway serve``: the embedded policy on an HTTP server with vLLM's API."""
 
 from __future__ import annotations
 
@@ -12,34 +12,53 @@ DEFAULT_PORT = 8000
 
 def serve(
     policy: Annotated[
-        str, typer.Argument(help="calculator, calculator-weak, or a folder with a Qwen3 model.")
+        str, typer.Argument(help="Policy: calculator, calculator-weak, or a folder with a Qwen3 model.")
     ] = "calculator",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = DEFAULT_PORT,
-    name: Annotated[str, typer.Option(help="Model name; the policy's own when empty.")] = "",
-    max_concurrency: Annotated[int, typer.Option(min=1, help="Sequences in flight; more wait.")] = 128,
-    max_model_len: Annotated[int, typer.Option(min=0, help="Context in tokens; 0 for the model's.")] = 0,
-    tool_parser: Annotated[str, typer.Option(help="Format in which tool calls are read.")] = "hermes",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 for any free port.")
+    ] = DEFAULT_PORT,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", show_default=False, help="Model name. [default: the policy's own]")
+    ] = "",
+    max_concurrency: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Limit on sequences in flight; others wait.")
+    ] = 128,
+    max_model_len: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Limit on the context, in tokens; 0 for the model's own limit."
+        ),
+    ] = 0,
+    tool_parser: Annotated[str, typer.Option(metavar="FORMAT", help="Format of tool calls.")] = "hermes",
     no_tool_parser: Annotated[
-        bool, typer.Option("--no-tool-parser", help="Leave calls in the text.")
+        bool, typer.Option("--no-tool-parser", help="Leave tool calls in the text.")
     ] = False,
-    reasoning_parser: Annotated[str, typer.Option(help="Format in which thoughts are read.")] = "qwen3",
+    reasoning_parser: Annotated[str, typer.Option(metavar="FORMAT", help="Format of reasoning.")] = "qwen3",
     no_reasoning_parser: Annotated[
-        bool, typer.Option("--no-reasoning-parser", help="Leave thoughts in the text.")
+        bool, typer.Option("--no-reasoning-parser", help="Leave reasoning in the text.")
     ] = False,
     no_prefix_cache: Annotated[
-        bool, typer.Option("--no-prefix-cache", help="Compute every prompt from its start.")
+        bool, typer.Option("--no-prefix-cache", help="Disable the prefix cache.")
     ] = False,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Write the base URL here once requests are answered.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the base URL to this file once the server is ready."),
     ] = None,
     parent_pid: Annotated[
-        int | None, typer.Option(help="End when this parent process ends.", hidden=True)
+        int | None, typer.Option(help="Exit when this parent process exits.", hidden=True)
     ] = None,
 ) -> None:
-    """Serve the embedded policy (or any small Qwen3 folder) on the CPU, without torch.
+    """Serve the embedded policy, or a folder with a small Qwen3 model, on the CPU without torch.
 
-    Example: rollway serve calculator --port 8000
+    The server speaks vLLM's HTTP API.
+
+    \b
+    Examples:
+      rollway serve calculator --port 8000
+      rollway serve path/to/model --host 0.0.0.0 --max-concurrency 32
     """
     import asyncio
 

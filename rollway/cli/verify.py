@@ -19,34 +19,47 @@ LINE_SECONDS = 10.0
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory to verify.", show_default=False)],
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A server with the same weights; without: the run's own policy."),
+        typer.Option(metavar="URL", help="Server with the same weights. [default: the run's own server]"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Model name on the server. [default: the run's]")
+    ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The environment variable with the API key.")
+        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the API key.")
     ] = None,
     max_difference: Annotated[
-        float | None, typer.Option(min=0.0, help="Bound on the largest difference, in nats.")
+        float | None, typer.Option(min=0.0, metavar="NATS", help="Limit on the largest difference, in nats.")
     ] = None,
     mean_difference: Annotated[
-        float | None, typer.Option(min=0.0, help="Bound on the mean difference.")
+        float | None, typer.Option(min=0.0, metavar="NATS", help="Limit on the mean difference, in nats.")
     ] = None,
     p99_difference: Annotated[
-        float | None, typer.Option(min=0.0, help="Bound on the 99th percentile.")
+        float | None, typer.Option(min=0.0, metavar="NATS", help="Limit on the 99th percentile, in nats.")
     ] = None,
-    rollouts: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    rollouts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Verify only the first N rollouts. [default: all]")
+    ] = None,
     weight_version: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only tokens that these weights sampled.")
+        str | None,
+        typer.Option(metavar="NAME", help="Verify only tokens sampled by this version of the weights."),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Sequences in flight.")] = 32,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Limit on sequences in flight.")] = 32,
+    likeliest: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Likeliest tokens to request at each place; 0 skips the test of the drawing.",
+        ),
+    ] = 20,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write what was found here, too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the report to this file.")
     ] = None,
 ) -> int:
-    """Recompute the logprob of every sampled token of a run, and compare it with what was recorded.
+    """Recompute the logprob of every sampled token of a run and compare it with the recorded one.
 
     \b
     Examples:
@@ -54,11 +67,18 @@ def verify(
       rollway verify runs/my-run --base-url http://127.0.0.1:8000 --model Qwen/Qwen3-8B
       rollway verify runs/my-run --weight-version step-40 --json verified.json
 
-    Each sequence is sent once to a server that gives prompt logprobs: vLLM, SGLang, or the embedded one,
-    which is started for a run that was made with it. Bounds, unless given: on the embedded server 1e-4 at
-    most and 1e-5 on average; elsewhere 0.02 on average and 0.2 at the 99th percentile. Exit codes: 0 sound;
-    1 a bound is exceeded, a token's context is not what the record says, or the server stopped answering;
-    2 wrong usage; 130 interrupted.
+    Sends each sequence once to a server that returns prompt logprobs: vLLM, SGLang, or the embedded
+    server. For a run of the embedded policy it starts that server itself.
+
+    Default limits: 1e-4 (largest) and 1e-5 (mean) on the embedded server; 0.02 (mean) and 0.2 (99th
+    percentile) on other servers.
+
+    If the server returns the likeliest tokens at each place, it also tests whether the sampled tokens were
+    drawn from that distribution. It finds an unrecorded top_k, top_p, min_p, penalty or temperature, and
+    accuses at most one honest run in 10,000.
+
+    Exit codes: 0 the records are sound; 1 a limit is exceeded, a token's recorded context is wrong, tokens
+    were not drawn as recorded, or the server stopped answering; 2 usage error; 130 interrupted.
     """
     import msgspec
     from rich.console import Console
@@ -69,9 +89,9 @@ def verify(
     from rollway.verification.table import print_report
 
     if json_file is not None and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+        raise UserError(f"--json {json_file}: no folder {json_file.parent}")
     if json_file is not None and json_file.is_dir():
-        raise UserError(f"--json {json_file} is a folder: name a file")
+        raise UserError(f"--json {json_file} is a folder; give a file name")
     changes = {"base_url": base_url, "name": model, "api_key_env": api_key_env}
     bounds = {"largest": max_difference, "mean": mean_difference, "p99": p99_difference}
     try:
@@ -82,6 +102,7 @@ def verify(
             rollouts=rollouts,
             weight_version=weight_version,
             concurrency=concurrency,
+            likeliest=likeliest,
             on_progress=_Progress(Console(stderr=True)),
         )
     except InferenceError as error:
@@ -97,7 +118,7 @@ def verify(
 
 
 class _Progress:
-    """A line now and then."""
+    """Progress: a line every `LINE_SECONDS`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

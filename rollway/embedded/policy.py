@@ -53,8 +53,8 @@ def find_policy(name_or_path: str) -> Path:
     if folder.is_dir():
         return folder.resolve()
     raise UserError(
-        f"unknown policy {name_or_path!r}{nearest(name_or_path, shipped)}; "
-        f"name one of {', '.join(shipped) or '(none is installed)'}, or a model folder"
+        f"unknown policy {name_or_path!r}{nearest(name_or_path, shipped)}; use one of "
+        f"{', '.join(shipped) or '(none is installed)'}, or a model folder"
     )
 
 

@@ -65,11 +65,11 @@ def load_weights(folder: Path) -> Weights:
     for path in sorted(folder.glob("*.safetensors")):
         tensors.update(read_safetensors(path))
     if not tensors:
-        raise UserError(f"{folder} holds no *.safetensors file: it is no model folder")
+        raise UserError(f"{folder} has no *.safetensors file, so it is not a model folder")
     try:
         return _assemble(config, tensors)
     except KeyError as missing:
-        raise UserError(f"{folder} lacks the tensor {missing}: it is no whole Qwen3 model") from None
+        raise UserError(f"{folder} lacks the tensor {missing}, so it is not a complete Qwen3 model") from None
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -126,11 +126,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}: it is no model folder") from None
+        raise UserError(f"{path.parent} has no {path.name}, so it is not a model folder") from None
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
+        raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError(f"{path} does not hold a JSON object")
     return value
 
 
@@ -147,7 +147,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
     try:
         header = json.loads(data[8 : 8 + size])
     except ValueError:
-        raise UserError(f"{path} is no safetensors file: its header is no JSON") from None
+        raise UserError(f"{path} is not a safetensors file: its header is not JSON") from None
     tensors = {}
     for name, entry in header.items():
         if name == "__metadata__":
@@ -155,7 +155,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
         begin, end = entry["data_offsets"]
         raw = data[8 + size + begin : 8 + size + end]
         if len(raw) != end - begin:
-            raise UserError(f"{path} is cut off: tensor {name!r} is not all there")
+            raise UserError(f"{path} is truncated: tensor {name!r} is incomplete")
         tensors[name] = _decode(raw, entry["dtype"], path).reshape(entry["shape"])
     return tensors
 

@@ -31,8 +31,7 @@ def check_environment(environment: Environment) -> None:
     for hook in _PLAIN_HOOKS:
         if inspect.iscoroutinefunction(getattr(environment, hook)):
             raise UserError(
-                f"environment {type(environment).__name__!r}: its {hook} is async, and is not awaited: "
-                f"write def {hook}(...)"
+                f"environment {type(environment).__name__!r}: {hook} must not be async; write def {hook}(...)"
             )
     for attribute in ("name", "pass_threshold", "tools", "toolsets", "rewards"):
         _read(environment, attribute)

@@ -18,7 +18,7 @@ from rollway.trajectory import Message
 
 
 def prompt_of(environment: Environment, task: Task) -> list[Message]:
-    """The messages that a rollout begins with; copies.
+    """The messages that a rollout begins with; copies, without keys that an Arrow table filled in with None.
 
     Raises:
         TypeError: `prompt` returned none.
@@ -26,7 +26,25 @@ def prompt_of(environment: Environment, task: Task) -> list[Message]:
     messages = environment.prompt(task)
     if not _is_list(messages) or not all(isinstance(message, Mapping) for message in messages):
         raise _wrong("prompt", messages, "a list of messages, such as [{'role': 'user', 'content': '...'}]")
-    return [dict(message) for message in messages]
+    return [_without_null_keys(message) for message in messages]
+
+
+def _without_null_keys(message: Mapping[str, Any]) -> Message:
+    """A message as it goes to the server: null ``content`` stays, and so does what a call's arguments say."""
+    said = {name: value for name, value in message.items() if value is not None or name == "content"}
+    for name in ("content", "tool_calls"):
+        if isinstance(said.get(name), list):
+            said[name] = [_without_nulls(part) for part in said[name]]
+    return said
+
+
+def _without_nulls(part: Any) -> Any:
+    if not isinstance(part, Mapping):
+        return part
+    kept = {name: value for name, value in part.items() if value is not None}
+    if isinstance(kept.get("function"), Mapping):
+        kept["function"] = _without_nulls(kept["function"])
+    return kept
 
 
 def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:
@@ -37,7 +55,7 @@ def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:
     """
     own = environment.limits_for(task, limits)
     if not isinstance(own, Limits):
-        raise _wrong("limits_for", own, "Limits, such as the ones that it is given")
+        raise _wrong("limits_for", own, "Limits, such as the ones passed to it")
     return own
 
 

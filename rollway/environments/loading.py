@@ -87,7 +87,7 @@ def _import_shipped(name: str) -> ModuleType:
     if name not in known:
         raise UserError(
             f"no environment named {name!r}{nearest(name, known)}; "
-            f"there are: {', '.join(known)}; your own is given as path/to/file.py"
+            f"available: {', '.join(known)}; give your own as path/to/file.py"
         )
     return importlib.import_module(f"rollway.environments.{name}")
 
@@ -98,12 +98,12 @@ def _import_module(place: str, spec: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(f"{error.name}.")):
             raise UserError(
-                f"environment {spec!r}: there is no module {error.name!r}; "
-                f"install it, or give the file as path/to/file.py:Class"
+                f"environment {spec!r}: no module {error.name!r}; install it, or give the file as "
+                "path/to/file.py:Class"
             ) from None
-        raise UserError(_fault(f"environment {spec!r} does not import", error, None)) from error
+        raise UserError(_fault(f"cannot import environment {spec!r}", error, None)) from error
     except Exception as error:
-        raise UserError(_fault(f"environment {spec!r} does not import", error, None)) from error
+        raise UserError(_fault(f"cannot import environment {spec!r}", error, None)) from error
 
 
 def import_file(path: Path, source: str | None) -> ModuleType:
@@ -117,7 +117,7 @@ def import_file(path: Path, source: str | None) -> ModuleType:
     elif source is not None:
         text = source.encode()
     else:
-        raise UserError(f"no file {path}: give an environment's file as path/to/file.py[:Class]")
+        raise UserError(f"no file {path}; give an environment's file as path/to/file.py[:Class]")
     digest = hashlib.sha256(str(path).encode() + b"\0" + text).hexdigest()[:12]
     name = f"rollway_user_{path.stem}_{digest}"
     if name in sys.modules:
@@ -132,7 +132,7 @@ def import_file(path: Path, source: str | None) -> ModuleType:
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, Exception | SystemExit):
-            raise UserError(_fault("the file does not import", error, path)) from error
+            raise UserError(_fault("the file cannot be imported", error, path)) from error
         raise
     return module
 
@@ -141,22 +141,24 @@ def _make(module: ModuleType, name: str, arguments: dict[str, Any], label: str) 
     target = _named(module, name, label) if name else _only(module, label)
     if isinstance(target, Environment):
         if arguments:
-            raise UserError(f"{label}: environment_args need a class, but {name or 'the file'} is an object")
+            raise UserError(
+                f"{label}: environment_args require a class, but {name or 'the file'} is an object"
+            )
         return target
     try:
         return target(**arguments)
     except TypeError as error:
         if traceback.extract_tb(error.__traceback__)[-1].filename != __file__:
-            raise UserError(_fault(f"{label}: {target.__name__} cannot be made", error, None)) from error
+            raise UserError(_fault(f"{label}: cannot create {target.__name__}", error, None)) from error
         known = [p.name for p in inspect.signature(target).parameters.values()]
         raise UserError(
-            f"{label}: {target.__name__} cannot be made: {error}; "
+            f"{label}: cannot create {target.__name__}: {error}; "
             f"environment_args may hold: {', '.join(known) or 'nothing'}"
         ) from None
     except UserError:
         raise  # says it in one line already
     except Exception as error:
-        raise UserError(_fault(f"{label}: {target.__name__} cannot be made", error, None)) from error
+        raise UserError(_fault(f"{label}: cannot create {target.__name__}", error, None)) from error
 
 
 def _named(module: ModuleType, name: str, label: str) -> Environment | type[Environment]:
@@ -164,7 +166,7 @@ def _named(module: ModuleType, name: str, label: str) -> Environment | type[Envi
     if isinstance(target, Environment) or _is_environment_class(target):
         return target  # type: ignore[return-value]  # _is_environment_class saw to it
     found = sorted(_candidates(module))
-    what = "is no Environment" if target is not None else "is not there"
+    what = "is not an Environment" if target is not None else "does not exist"
     there = ", ".join(found) or "no Environment at all"
     raise UserError(f"{label}: {name!r} {what}{nearest(name, found)}; it has: {there}")
 
@@ -172,7 +174,7 @@ def _named(module: ModuleType, name: str, label: str) -> Environment | type[Envi
 def _only(module: ModuleType, label: str) -> Environment | type[Environment]:
     found = _candidates(module)
     if not found:
-        raise UserError(f"{label} has no Environment: define a class that inherits from rollway.Environment")
+        raise UserError(f"{label} has no Environment; define a subclass of rollway.Environment")
     if len(found) > 1:
         names = ", ".join(sorted(found))
         raise UserError(f"{label} has several environments ({names}); name one, as in {label}:{min(found)}")

@@ -1,6 +1,6 @@
-"""Batch evaluation: many rollouts, many processes, one run directory, and a number that can be defended.
+"""Batch evaluation: many rollouts, many processes, one run directory, and a reliable score.
 
-The evaluator is imported when it is first named: whoever needs only the statistics does not pay for it.
+The evaluator is imported on first use, so that importing only the statistics is cheap.
 """
 
 from __future__ import annotations

@@ -146,4 +146,4 @@ def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
-            _log.warning("code on the worker's event loop raised %r; the worker goes on", error)
+            _log.warning("code on the worker's event loop raised %r; the worker continues", error)

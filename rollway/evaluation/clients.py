@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
+from rollway.inference.faults import never_fits
 from rollway.sequences import Decode
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ def read_api_key(config: EvalConfig) -> str | None:
         return None
     key = os.environ.get(name)
     if not key:
-        raise UserError(f"model.api_key_env: the environment variable {name} is not set; export it first")
+        raise UserError(f"model.api_key_env: the environment variable {name} is not set; export it")
     return key
 
 
@@ -62,7 +66,7 @@ def open_client(config: EvalConfig, api_key: str | None) -> ChatClient | TokenCl
             options[option] = value
     if model.backend == "openai":
         return OpenAIClient(model.name or "", api_key, model.base_url, **options)
-    return ChatClient(model.base_url or "", model.name or "", api_key, **options)
+    return ChatClient(model.base_url or "", model.name or "", api_key, folder=model.folder, **options)
 
 
 def open_decode(model: ModelConfig) -> Decode | None:
@@ -93,29 +97,64 @@ class _LateDecode:
         return FolderTokenizer(self._folder)
 
 
+ANSWER_SECONDS = 30.0
+"""How long a server may take to say what its prompts hold."""
+
+
+async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
+    """What is to be said where the model would not be shown the tools of a request; None: it is, or nobody
+    knows. ``model.name`` must be filled in."""
+    if config.tools_in_prompt is not None:
+        return None
+    client = open_client(config, api_key)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if isinstance(client, OpenAIClient) or await client.shows_tools() is not False:
+                return None
+    except (InferenceError, TimeoutError):
+        return None  # the run itself will tell
+    finally:
+        await client.close()
+    return (
+        f"the chat template of {config.model.name} leaves out tools: the model will see none of them; set "
+        f"tools_in_prompt to a format in whose words the prompt is to tell them, such as hermes"
+    )
+
+
 async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
     """Ask the server whether it is there, and return the configuration's model with its name filled in, and
     in chat mode with its folder, where the server names one that is on this machine.
 
     Raises:
-        UserError: nobody answers, it does not serve the model, or ``model.folder`` is no model folder.
+        UserError: nobody answers, it does not serve the model, ``model.folder`` is no model folder, or
+            ``sampling.max_tokens`` is more than the model's context holds.
     """
     _check_folder(config.model)
     client = open_client(config, api_key)
     try:
         await client.check()
+        _check_budget(config, client)
         found: dict[str, Any] = {"name": client.model}
         if isinstance(client, ChatClient) and config.model.folder is None and client.folder is not None:
             found["folder"] = str(client.folder)
-        return config.model.model_copy(update=found)
+        return msgspec.structs.replace(config.model, **found)
     except InferenceError as error:
         raise UserError(str(error)) from None
     finally:
         await client.close()
 
 
+def _check_budget(config: EvalConfig, client: ChatClient | TokenClient | OpenAIClient) -> None:
+    asked = config.sampling.max_tokens
+    reason = never_fits(asked, client.context, server=client.server, model=client.model)
+    if reason is not None:
+        raise UserError(reason)
+
+
 def _check_folder(model: ModelConfig) -> None:
     if model.backend == "token" or model.folder is None:
         return  # the token client says itself what its folder lacks
     if not (Path(model.folder).expanduser() / "tokenizer.json").is_file():
-        raise UserError(f"model.folder: {model.folder} has no tokenizer.json; name the model's own folder")
+        raise UserError(
+            f"model.folder: {model.folder} has no tokenizer.json; set it to the model's own folder"
+        )

@@ -90,8 +90,8 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
 
 def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path) -> None:
     """Raise unless the run did what it was asked."""
-    done = f"{summary.finished} of {summary.asked} rollouts are on record"
-    go_on = f"{done}; go on with: rollway eval --resume {path}"
+    done = f"{summary.finished} of {summary.asked} rollouts are on disk"
+    go_on = f"{done}; resume with: rollway eval --resume {path}"
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
     if problems:
@@ -99,7 +99,7 @@ def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path)
     unscored = summary.failures.keys() - {"not_scored"}
     if summary.scored == 0 and unscored:
         kinds = ", ".join(f"{kind} ({n})" for kind, n in summary.failures.items())
-        last = f"; the last: {_one_line(ending.last_error)}" if ending.last_error else ""
+        last = f"; last error: {_one_line(ending.last_error)}" if ending.last_error else ""
         raise RunFailed(f"no rollout was scored: {kinds}{last}; see {path / 'log.txt'}", path, summary)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from rollway.environments.loading import is_file_spec, list_environments
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig, validate
+from rollway.evaluation.config.data import data_section
 from rollway.evaluation.run_directory import read_config
 from rollway.evaluation.yaml_text import parse_yaml
 
@@ -93,7 +94,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         return _mapping(path.read_text(encoding="utf-8"), str(path)), str(path)
     except FileNotFoundError:
         configs = ", ".join(list_configs())
-        raise UserError(f"no config file {path}; the shipped ones go by name: {configs}") from None
+        raise UserError(f"no config file {path}; shipped configs have names: {configs}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
 
@@ -104,7 +105,7 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UserError(
-            f"{source}: a config is fields with values, such as 'environment: calculator', "
+            f"{source}: a config must be a mapping such as 'environment: calculator', "
             f"not a {type(values).__name__}"
         )
     return values
@@ -114,10 +115,12 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, field = dotted.split(".")
     for depth, section in enumerate(sections):
         inner = values.get(section)
+        if section == "data" and depth == 0:
+            inner = data_section(inner)
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise UserError(f"--set {dotted}: {'.'.join(sections[: depth + 1])} is no section of fields")
+            raise UserError(f"--set {dotted}: {'.'.join(sections[: depth + 1])} is not a section")
         values[section] = dict(inner)
         values = values[section]
     values[field] = value

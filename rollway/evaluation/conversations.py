@@ -93,7 +93,7 @@ def _lines(trajectory: Trajectory) -> list[Line]:
     if len(messages) <= MOST_MESSAGES:
         return [_line(message, results) for message in messages]
     half = MOST_MESSAGES // 2
-    left_out = Line("engine", f"... {len(messages) - 2 * half} messages are not shown ...")
+    left_out = Line("engine", f"... {len(messages) - 2 * half} messages not shown ...")
     first, last = messages[:half], messages[-half:]
     return [
         *(_line(message, results) for message in first),
@@ -112,7 +112,7 @@ def _line(message: Message, results: Mapping[str, ToolResult]) -> Line:
     answers = message.get("tool_call_id")
     result = results.get(answers) if isinstance(answers, str) else None
     if result is not None and result.edited_arguments is not None:
-        what = "ran instead" if result.approval == "edited" else "not run either"
+        what = "ran instead" if result.approval == "edited" else "also not run"
         calls.append(_cut(f"{what}: {result.name}({result.edited_arguments})"))
     return Line(
         role=role,

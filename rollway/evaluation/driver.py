@@ -1,4 +1,4 @@
-"""The driver: hands out jobs, a bounded number at a time, and takes in every outcome exactly once.
+"""The driver: sends jobs to workers, a limited number at a time, and receives every outcome exactly once.
 
 The invariant: each job ends in exactly one call of ``keep``, whatever dies. What a dead worker was doing is
 done again by another. Jobs that were in flight at two deaths are suspects: they run apart from the others, in
@@ -24,7 +24,7 @@ from rollway.evaluation.tasks import Job
 from rollway.trajectory import StopReason
 
 SUSPECT_AFTER = 2
-"""A job that was in flight at so many deaths runs apart from those that were not."""
+"""A job that was in flight at this many deaths runs apart from the others."""
 
 MOST_FAILED_STARTS = 3
 """A place whose worker died so often in a row while starting stays empty."""
@@ -52,7 +52,7 @@ class Driver:
     """Runs jobs on ``places`` workers, at most ``concurrency`` in flight on each.
 
     ``keep(job, outcome)`` stores what came of a job; ``give_up(job, why)`` makes the outcome of a job that
-    cannot be done. ``stop_after_failures`` failed outcomes in a row stop the handing out of jobs.
+    cannot be done. After ``stop_after_failures`` failed outcomes in a row no more jobs start.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Driver:
 
     @property
     def seconds(self) -> float:
-        """Since the first job was handed out."""
+        """Since the first job started."""
         return 0.0 if self._began is None else time.monotonic() - self._began
 
     def interrupt(self) -> None:
@@ -128,8 +128,8 @@ class Driver:
         while not self._finished.is_set():
             if not places & running:
                 raise DriverStopped(
-                    f"no worker is left: each died {MOST_FAILED_STARTS} times in a row while starting; "
-                    f"log.txt of the run says how"
+                    f"no worker is left: each died {MOST_FAILED_STARTS} times in a row while starting; see "
+                    "the run's log.txt"
                 )
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
@@ -141,8 +141,8 @@ class Driver:
                 await self._started.wait()
         except TimeoutError:
             raise DriverStopped(
-                f"no worker started within {START_SECONDS:.0f} s: are {self._places} x ray.cpus_per_worker "
-                f"CPUs free in the cluster?"
+                f"no worker started within {START_SECONDS:.0f} s: check that the cluster has {self._places} "
+                "x ray.cpus_per_worker free CPUs"
             ) from None
 
     async def _place(self, number: int) -> None:
@@ -161,7 +161,7 @@ class Driver:
             _log.info("worker %d runs as %s", number, worker.name)
             await self._feed(worker)
             self._workers.discard(worker)
-            _log.warning("worker %d (%s) died; what it was doing is done again", number, worker.name)
+            _log.warning("worker %d (%s) died; its rollouts are retried", number, worker.name)
             await worker.close()
         while self._suspects:  # nobody may start here any more, and the other places must not wait
             suspect = self._suspects.popleft()
@@ -231,9 +231,9 @@ class Driver:
             self._failures_in_a_row = self._failures_in_a_row + 1 if outcome.failed else 0
         if self._failures_in_a_row == self._stop_after_failures and self._stop_reason is None:
             self._stop_reason = (
-                f"{self._failures_in_a_row} rollouts in a row failed, the last with {outcome.error}"
+                f"{self._failures_in_a_row} rollouts failed in a row; the last error: {outcome.error}"
             )
-            _log.error("nothing more is handed out: %s", self._stop_reason)
+            _log.error("no more rollouts are started: %s", self._stop_reason)
         self._settle()
 
     def _lost(self, attempt: _Attempt) -> None:
@@ -241,8 +241,8 @@ class Driver:
             return
         attempt.deaths += 1
         if attempt.group == 1:
-            why = WorkerDied(f"{attempt.deaths} workers died of it, the last when it ran alone")
-            _log.error("rollout %s is given up: %s", attempt.job.key, why)
+            why = WorkerDied(f"{attempt.deaths} workers died running it, the last while running it alone")
+            _log.error("rollout %s failed: %s", attempt.job.key, why)
             self._landed(attempt.job, self._give_up(attempt.job, why))
             return
         self.in_flight -= 1

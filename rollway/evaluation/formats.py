@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from rollway.evaluation.config import EvalConfig, ModelConfig
 from rollway.inference.chat_template import template_sources
 from rollway.tool_parsers import get_parser, get_reasoning_format
@@ -23,21 +25,23 @@ def check_formats(config: EvalConfig) -> None:
     """
     if config.tool_parser not in (None, AUTO):
         get_parser(config.tool_parser)
+    if config.tools_in_prompt is not None:
+        get_parser(config.tools_in_prompt)
     if config.reasoning_parser not in (None, AUTO):
         get_reasoning_format(config.reasoning_parser)
 
 
-def choose_formats(config: EvalConfig) -> tuple[EvalConfig, list[str]]:
+def choose_formats(config: EvalConfig, policy: str | None) -> tuple[EvalConfig, list[str]]:
     """``config`` with a format's name in the place of each ``auto``, and a line for the log about each.
 
-    ``model.name`` must be filled in.
+    ``model.name`` must be filled in; ``policy`` is the embedded one, where a server of our own runs it.
 
     Raises:
         UserError: neither the chat template nor the model's name says how its tool calls are written.
     """
     if AUTO not in (config.tool_parser, config.reasoning_parser):
         return config, []
-    template, name = _chat_template(config.model), config.model.name or ""
+    template, name = _chat_template(config.model, policy), config.model.name or ""
     changes: dict[str, str | None] = {}
     lines = []
     if config.tool_parser == AUTO:
@@ -47,17 +51,19 @@ def choose_formats(config: EvalConfig) -> tuple[EvalConfig, list[str]]:
     if config.reasoning_parser == AUTO:
         thought = choose_reasoning(template, name)
         changes["reasoning_parser"] = thought.name if thought else None
-        reason = f"{thought.name}, because {thought.reason}" if thought else "none, nothing names a format"
+        reason = (
+            f"{thought.name}, because {thought.reason}" if thought else "none, as nothing indicates a format"
+        )
         lines.append(f"reasoning_parser auto: {reason}")
-    return config.model_copy(update=changes), lines
+    return msgspec.structs.replace(config, **changes), lines
 
 
-def _chat_template(model: ModelConfig) -> str | None:
+def _chat_template(model: ModelConfig, policy: str | None) -> str | None:
     """The text of its templates, where the model's folder is on this machine."""
-    if model.policy is not None:
+    if policy is not None:
         from rollway.embedded.policy import find_policy  # brings numpy
 
-        return "\n".join(template_sources(find_policy(model.policy)).values())
+        return "\n".join(template_sources(find_policy(policy)).values())
     folder = model.folder or model.name
     if not folder or not Path(folder).is_dir():
         return None

@@ -1,4 +1,4 @@
-"""The embedded policy on a server of our own, for the time of one run."""
+"""The embedded policy on a server that lives as long as one run."""
 
 from __future__ import annotations
 

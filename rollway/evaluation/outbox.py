@@ -1,6 +1,6 @@
 """What has ended on a worker and waits for the driver to fetch it.
 
-The invariant: an outcome that was put in is handed out once, in order, and nothing that is put in waits for
+The invariant: an outcome that was put in is returned once, in order, and nothing that is put in waits for
 the driver. It is answered at once after a quiet time, and at most once every `FETCH_SECONDS` while rollouts
 end all the time.
 """

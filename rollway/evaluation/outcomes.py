@@ -27,7 +27,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     line: bytes  # an encoded Trajectory
     stop_reason: StopReason | None
-    failed: bool  # to be done again on resume
+    failed: bool  # retried on resume
     reward: float | None
     completion_tokens: int
     error: str = ""  # "kind: message" of what ended it or kept it from being scored
@@ -82,8 +82,8 @@ def _readable(record: Trajectory, key: Key) -> Outcome:
     found = decode_trajectory(encode_trajectory(_without_ids(record)))
     if (found.task_id, found.sample_index) != key:
         raise ValueError(
-            f"the environment's code made rollout {key} that of {(found.task_id, found.sample_index)}: "
-            f"leave a record's task_id and sample_index as they are"
+            f"the environment's code changed rollout {key} to {(found.task_id, found.sample_index)}: "
+            f"do not change task_id or sample_index of a record"
         )
     return _outcome(record)
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from rollway.environments.base import Environment, environment_name, named_rewards
+from rollway.agent_loop.prompts import readied_prompt
+from rollway.environments.base import Environment, Task, environment_name, named_rewards
 from rollway.environments.checks import check_environment
+from rollway.environments.hooks import prompt_of
 from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.data import refuse_lacking_columns, settle_data
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
 from rollway.evaluation.run_directory import (
@@ -56,11 +59,20 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.tasks) * self.config.samples
 
     @property
+    def has_tools(self) -> bool:
+        """Are there tools that the model is to know of?"""
+        added = self.config.tools.add or self.config.tools.mcp or self.config.tools.sample
+        own = type(self.environment).tools_for is not Environment.tools_for
+        return bool(self.environment.tools) or bool(added) or own
+
+    @property
     def told(self) -> str:
         """What there is to do, in words."""
         config = self.config
         name = environment_name(self.environment)
-        return f"{self.asked} rollouts of {name} ({config.split}): {len(self.tasks)} tasks x {config.samples}"
+        data = config.dataset
+        where = config.split if data is None else f"{data.split} of {data.source}"
+        return f"{self.asked} rollouts of {name} ({where}): {len(self.tasks)} tasks x {config.samples}"
 
     @property
     def starts_servers_to_replay(self) -> bool:
@@ -94,8 +106,11 @@ def prepare(config: EvalConfig) -> Plan:
         named_rewards(environment)
     except ValueError as error:
         raise UserError(str(error)) from None
+    config = settle_data(config, environment)
     tasks = load_tasks(environment, config)
-    first = tasks[tasks.ids[0]]
+    first = tasks.first()
+    refuse_lacking_columns(config, environment, first)
+    _check_first_prompt(environment, first)
     spec = wanted_sandbox(environment, first, config.sandbox)
     recordings = _recordings(config, environment, tasks)
     lists = _lists(config, recordings, tasks)
@@ -114,6 +129,24 @@ def prepare(config: EvalConfig) -> Plan:
     return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
 
 
+def _check_first_prompt(environment: Environment, first: Task) -> None:
+    """See that the first task's prompt is one that servers take. A fault of the hook itself is left to the
+    rollouts, where it is recorded.
+
+    Raises:
+        UserError: a tool call in it is not answered.
+    """
+    try:
+        messages = prompt_of(environment, first)
+    except Exception:
+        return
+    try:
+        readied_prompt(messages)
+    except UserError as error:
+        name = environment_name(environment)
+        raise UserError(f"environment {name!r}, task {first['task_id']!r}: {error}") from None
+
+
 def _looked_into(environment: Environment) -> bool:
     """Does a reward look into the sandbox?"""
     return any(needs_sandbox(reward.function) for reward in named_rewards(environment))
@@ -125,15 +158,15 @@ def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) ->
         return None
     path = Path(config.tools.replay)
     if not path.is_dir():
-        raise UserError(f"tools.replay: there is no run directory {path}")
+        raise UserError(f"tools.replay: no run directory {path}")
     recordings = read_recordings(path)
     _refuse_other_recording(path, config, environment)
     missing = [key for key in _keys(config, tasks) if key not in recordings]
     if missing:
         task_id, sample = missing[0]
         raise UserError(
-            f"tools.replay: {path} has no recording of {len(missing)} of the rollouts asked for, as of "
-            f"task {task_id!r}, sample {sample}; ask for those that it has, with tasks, task_ids and samples"
+            f"tools.replay: {path} has no recording of {len(missing)} of the requested rollouts, such as "
+            f"task {task_id!r}, sample {sample}; select recorded ones with tasks, task_ids and samples"
         )
     return recordings
 
@@ -147,7 +180,7 @@ def _lists(config: EvalConfig, recordings: Recordings | None, tasks: TaskSet) ->
 
 
 def _keys(config: EvalConfig, tasks: TaskSet) -> Iterator[Key]:
-    return ((task_id, sample) for task_id in tasks.ids for sample in range(config.samples))
+    return ((task_id, sample) for task_id in tasks.ids() for sample in range(config.samples))
 
 
 def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environment) -> None:
@@ -156,13 +189,13 @@ def _refuse_other_recording(path: Path, config: EvalConfig, environment: Environ
     name = environment_name(environment)
     if first is not None and first.environment != name:
         raise UserError(
-            f"tools.replay: {path} is a run of environment {first.environment!r}, not of {name!r}; replay it "
-            f"with the environment that it recorded"
+            f"tools.replay: {path} is a run of environment {first.environment!r}, not of {name!r}; use the "
+            "environment of the recorded run"
         )
     split = read_config(path).get("split") if holds_run(path) else None
     if split is not None and split != config.split:
         raise UserError(
-            f"tools.replay: {path} recorded split {split!r}, not {config.split!r}: set split to it"
+            f"tools.replay: {path} recorded split {split!r}, not {config.split!r}; set split to that"
         )
 
 
@@ -176,9 +209,9 @@ def _found_policy(config: EvalConfig) -> EvalConfig:
     folder = find_policy(policy)
     if policy in list_policies():
         return config
-    return config.model_copy(update={"model": config.model.model_copy(update={"policy": str(folder)})})
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, policy=str(folder)))
 
 
 def named_model(config: EvalConfig, name: str | None) -> EvalConfig:
     """``config`` with the model's name filled in."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, name=name))

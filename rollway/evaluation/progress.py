@@ -9,13 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
 from rollway.evaluation.outcomes import Outcome
 
@@ -108,17 +107,22 @@ class Counts:
 
 def progress_line(counts: Counts, in_flight: int) -> str:
     """All numbers on one line."""
+    shown = _shown(counts, in_flight)
+    return "  ".join(shown[name] for name in ("done", "failed", "in_flight", "tokens", "reward", "left"))
+
+
+def _shown(counts: Counts, in_flight: int) -> dict[str, Any]:
+    """Each number with its word: fields of a row."""
     reward = counts.mean_reward
     left = counts.seconds_left
-    parts = [
-        f"{counts.done}/{counts.asked} done",
-        f"{counts.failed} failed",
-        f"{in_flight} in flight",
-        f"{counts.tokens_per_second:,.0f} tokens/s",
-        f"mean reward {'-' if reward is None else f'{reward:.3f}'}",
-        f"{'-' if left is None else _duration(left)} left",
-    ]
-    return "  ".join(parts)
+    return {
+        "done": f"{counts.done}/{counts.asked} done",
+        "failed": f"{counts.failed} failed",
+        "in_flight": f"{in_flight} in flight",
+        "tokens": f"{counts.tokens_per_second:,.0f} tokens/s",
+        "reward": f"mean reward {'-' if reward is None else f'{reward:.3f}'}",
+        "left": f"{'-' if left is None else _duration(left)} left",
+    }
 
 
 def _duration(seconds: float) -> str:
@@ -134,13 +138,20 @@ class ProgressDisplay:
         self._console = console
         self._counts = counts
         self._in_flight = in_flight
+        self._rows = [  # two, so that a large run's numbers have room in 60 columns
+            Progress(BarColumn(bar_width=None), *_columns("done", "reward", "left"), expand=True),
+            Progress(*_columns("failed", "in_flight", "tokens")),
+        ]
+        for row in self._rows:
+            row.add_task("", total=max(1, counts.asked), **_shown(counts, in_flight=0))
         self._live: Live | None = None
         self._next_line = 0.0
         self._last_line = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._live = Live(self._picture(), console=self._console, auto_refresh=False, transient=True)
+            rows = Group(*self._rows)
+            self._live = Live(rows, console=self._console, auto_refresh=False, transient=True)
             self._live.start()
         self._next_line = time.monotonic() + PLAIN_SECONDS
         return self
@@ -160,7 +171,10 @@ class ProgressDisplay:
     def tick(self) -> None:
         """Bring the display up to date."""
         if self._live is not None:
-            self._live.update(self._picture(), refresh=True)
+            shown = _shown(self._counts, self._in_flight())
+            for row in self._rows:
+                row.update(row.task_ids[0], completed=self._counts.done, **shown)
+            self._live.refresh()
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_SECONDS
             self._print()
@@ -171,7 +185,6 @@ class ProgressDisplay:
             self._last_line = line
             self._console.print(line, highlight=False, soft_wrap=True)
 
-    def _picture(self) -> Group:
-        counts = self._counts
-        bar = ProgressBar(total=max(1, counts.asked), completed=counts.done)
-        return Group(bar, Text(progress_line(counts, self._in_flight())))
+
+def _columns(*names: str) -> list[TextColumn]:
+    return [TextColumn(f"{{task.fields[{name}]}}") for name in names]

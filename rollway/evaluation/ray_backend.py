@@ -25,7 +25,7 @@ from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""For a Ray of our own. Trajectories pass through it a few at a time and are not kept there."""
+"""Of Ray's object store, if Rollway starts Ray. Trajectories pass through it in small batches."""
 
 KNOCK_SECONDS = 10.0
 """How long the head of a cluster may take to answer."""
@@ -86,7 +86,7 @@ class RayWorker:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._actor.close.remote()
         except (TimeoutError, ray.exceptions.RayError) as error:
-            _log.info("worker %s did not close by itself: %s", self.name, " ".join(str(error).split()))
+            _log.info("worker %s did not close in time: %s", self.name, " ".join(str(error).split()))
         finally:
             self._receiving.cancel()
             self._lose("it was closed")
@@ -171,7 +171,7 @@ class RayBackend:
 
 @contextmanager
 def connected(config: EvalConfig) -> Iterator[None]:
-    """A connection to the cluster that ``config`` names, or to a Ray of our own that ends with it.
+    """A connection to the cluster that ``config`` names, or to a Ray that it starts and stops.
 
     A process that is connected to Ray already is left as it is.
 
@@ -215,8 +215,8 @@ def _refuse_silence(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except OSError as error:
         raise UserError(
-            f"ray.address: nothing answers at {address!r} ({error.strerror or error}); "
-            f"start a cluster with 'ray start --head', or leave ray.address out"
+            f"ray.address: no answer at {address!r} ({error.strerror or error}); "
+            f"start a cluster with 'ray start --head', or remove ray.address"
         ) from None
 
 

@@ -20,7 +20,7 @@ def settle_numbers(record: Trajectory) -> None:
     ``metadata["metrics_error"]``; a reward that cannot be one leaves the rollout unscored."""
     wrong = _settle(record.metrics)
     if wrong:
-        told = f"left out, no finite numbers: {', '.join(wrong)}"
+        told = f"left out as not finite: {', '.join(wrong)}"
         record.metadata["metrics_error"] = told
         _log.warning("metrics of task %r %s", record.task_id, told)
     wrong = _settle(record.rewards)
@@ -31,7 +31,7 @@ def settle_numbers(record: Trajectory) -> None:
         record.reward = total
     if wrong:
         record.reward = None
-        told = f"no finite numbers: {', '.join(wrong)}"
+        told = f"not finite: {', '.join(wrong)}"
         record.error = record.error or ErrorRecord(kind="TypeError", message=told, where="reward:")
 
 

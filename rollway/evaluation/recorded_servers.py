@@ -77,14 +77,14 @@ def _refuse_other_servers(named: Sequence[str], recorded: Sequence[str]) -> None
     for name in named:
         if name not in recorded:
             raise UserError(
-                f"tools.replay: the recorded run has no tools of MCP server {name!r} on record, but those of "
-                f"{told}; name the same servers under tools.mcp"
+                f"tools.replay: the recorded run has no tools of MCP server {name!r}, only those of "
+                f"{told}; list the same servers under tools.mcp"
             )
     for name in recorded:
         if name not in named:
             raise UserError(
-                f"tools.replay: the recorded run had tools of MCP server {name!r}; name it under tools.mcp, "
-                f"as that run's config.yaml does (it is not started)"
+                f"tools.replay: the recorded run had tools of MCP server {name!r}; list it under tools.mcp, "
+                "as in that run's config.yaml (it is not started)"
             )
 
 
@@ -110,8 +110,8 @@ class RecordedServers:
         for name in self._servers:
             if name not in had:
                 raise UserError(
-                    f"the recorded rollout ended before MCP server {name!r} had said which tools it has, and "
-                    f"so does its replay"
+                    f"the recorded rollout ended before MCP server {name!r} had listed its tools, and so "
+                    "does its replay"
                 )
         return [self._source(name, digest, beside) for name, digest in had.items()]
 

@@ -18,6 +18,8 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
+from rollway.agent_loop.prompts import readied_prompt
+from rollway.agent_loop.shown import InsertAs
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
 from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
 from rollway.evaluation.record_numbers import settle_numbers
@@ -91,13 +93,16 @@ async def run_rollout(
     sampling: Sampling | None = None,
     tool_parser: str | None = "hermes",
     reasoning_parser: str | None = None,
+    insert_as: InsertAs = "auto",
+    tools_in_prompt: str | None = None,
     decode: Decode | None = None,
     trajectory: Trajectory | None = None,
     sandboxes: SandboxSource | None = None,
     run_tools: RunTools | None = None,
     tape: Tape | None = None,
 ) -> Trajectory:
-    """Roll ``task`` out once and score it. Parsers and ``decode`` are those of `AgentLoop`.
+    """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
+    those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
@@ -119,7 +124,7 @@ async def run_rollout(
             held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):
             limits = limits_of(environment, task, limits)
-            record.messages = prompt_of(environment, task)
+            record.messages = readied_prompt(prompt_of(environment, task))
             source = sandboxes or _FreshSandboxes()
             sandbox = None
             if not isinstance(tape, ReplayTape):
@@ -141,6 +146,8 @@ async def run_rollout(
             sampling=sampling,
             tool_parser=tool_parser,
             reasoning_parser=reasoning_parser,
+            insert_as=insert_as,
+            tools_in_prompt=tools_in_prompt,
             decode=decode,
             approval=run_tools.approval if run_tools else None,
             keep_results=run_tools.keep_results and sandbox is not None if run_tools else False,

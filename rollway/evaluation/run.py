@@ -1,7 +1,7 @@
 """One run from its configuration to its summary: what ``rollway eval`` and ``rollway rollout`` do.
 
-Everything that can be wrong with the request is found, and told in one line, before the first rollout; from
-then on every rollout that ends is on disk, and the run ends in its summary, whatever happened.
+Every mistake in the request is reported in one line before the first rollout. From then on every finished
+rollout is on disk, and the run ends with its summary, whatever happened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.console import Console
 from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
-from rollway.evaluation.clients import check_server
+from rollway.evaluation.clients import check_server, dropped_tools
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
-    """Do a run, or go on with the one in ``config.out``, and return its numbers.
+    """Start a run, or resume the one in ``config.out``, and return its summary.
 
-    ``console`` shows progress and the summary; without one nothing is printed.
+    ``console`` shows progress and the summary; without it nothing is printed.
 
     Raises:
-        UserError: the run cannot begin; one line says why and how to mend it.
-        RunFailed: it began, and was given up, or no rollout was scored.
+        UserError: the run cannot start; one line says why and how to fix it.
+        RunFailed: it stopped early, or no rollout was scored.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -51,7 +51,7 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
 
 
 async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
-    """`evaluate` on a loop that runs already."""
+    """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
     plan = prepare(config)
     async with AsyncExitStack() as held:
@@ -62,12 +62,15 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices):
+            async with _reached(plan) as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
                 for line in choices:
                     _log.info(line)
+                for line in warnings:
+                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
                     ending = await drive(plan, run, backend, console, tracker, ending.seconds)
@@ -82,30 +85,33 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
 def _opened(plan: Plan) -> Iterator[RunDirectory]:
     """The run directory, its log attached and its records counted."""
     with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
-        ids = frozenset(plan.tasks.ids)
-        run.take_stock(lambda key: key[0] in ids and 0 <= key[1] < plan.config.samples, plan.tasks.ids)
-        _log.info("%d of %d rollouts are on record", len(run.done), plan.asked)
+        # The same data has the same ids, and a million of them are not worth holding for that.
+        ids = plan.tasks.given_ids() if plan.config.data is None else None
+        run.take_stock(
+            lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
+        )
+        _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
         yield run
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str]]]:
-    """The model's server, started where it is ours, workers that talk to it, and what was chosen for it."""
-    config = plan.config
-    if config.model.policy is None:
-        config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
+async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+    """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
+    it, and what is wrong with it."""
+    config, policy = plan.config, plan.config.model.policy
+    if policy is None:
+        config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
-        starting = (
-            await stack.enter_async_context(starting_server(config.model)) if config.model.policy else None
-        )
+        starting = await stack.enter_async_context(starting_server(config.model)) if policy else None
         if config.workers:
             stack.enter_context(connected(config))
         if starting is not None:
-            model = config.model.model_copy(update={"base_url": await starting})
-            config = config.model_copy(update={"model": model})
-            config = config.model_copy(update={"model": await check_server(config, plan.api_key)})
-        config, choices = choose_formats(config)
+            model = msgspec.structs.replace(config.model, base_url=await starting)
+            config = msgspec.structs.replace(config, model=model)
+            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+        config, choices = choose_formats(config, policy)
+        dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
         spec = WorkerSpec(
             config.as_dict(),
             plan.api_key,
@@ -113,7 +119,8 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             approval_source(config),
             None if plan.lists is None else plan.lists.shared,
         )
-        yield config, RayBackend(spec, config) if config.workers else LocalBackend(spec), choices
+        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
+        yield config, backend, choices, [dropped] if dropped else []
 
 
 @contextmanager

@@ -51,7 +51,6 @@ def wanted_sandbox(environment: Environment, task: Task, config: SandboxConfig) 
     wanted = sandbox_spec(environment, task, config.changes)
     if wanted is not None and config.image is not None and wanted.image is None:
         raise UserError(
-            f"sandbox.image is for docker and podman; the {wanted.backend} backend runs none: add --sandbox "
-            f"podman, say"
+            f"sandbox.image requires docker or podman, not {wanted.backend}; add --sandbox podman"
         )
     return wanted

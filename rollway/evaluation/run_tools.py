@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
 from rollway.environments.base import Environment, environment_name, named_rewards
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig, SandboxConfig
@@ -68,15 +70,15 @@ def _refuse_without_sandbox(config: EvalConfig, environment: Environment, toolse
     if config.tools.replay is not None:
         needs = []  # no tool runs
     needs += [f"reward {each.name!r}" for each in named_rewards(environment) if needs_sandbox(each.function)]
-    settings = {name: field.default for name, field in SandboxConfig.model_fields.items()}
+    settings = msgspec.structs.asdict(SandboxConfig())
     set_here = [
         f"sandbox.{name}" for name, default in settings.items() if default != getattr(config.sandbox, name)
     ]
     wants = [*(f"{what} needs" for what in needs), *(f"{what} is for" for what in set_here)]
     if wants:
         raise UserError(
-            f"{wants[0]} a sandbox, and environment {environment_name(environment)!r} asks for none: add "
-            f"--sandbox bubblewrap, say"
+            f"{wants[0]} a sandbox, and environment {environment_name(environment)!r} has none: add "
+            "--sandbox, such as --sandbox bubblewrap"
         )
 
 
@@ -201,8 +203,8 @@ class RunTools:
                 check_names(asked, tools, "approval.rules")
                 if tools and not len(registry):
                     raise ValueError(
-                        f"rules leave nothing to be called of {', '.join(tool.name for tool in tools)}; the "
-                        f"first rule that fits decides: put one that allows something before it"
+                        f"rules forbid all tools of {', '.join(tool.name for tool in tools)}; the first "
+                        "matching rule decides; put one that allows a tool before it"
                     )
         except (ValueError, TypeError) as error:
             raise UserError(f"tools: {error}") from None
@@ -223,7 +225,7 @@ class RunTools:
             if tool.name in added:
                 raise UserError(
                     f"{owner} and the run's tools.add or tools.sample both have a tool named {tool.name!r}; "
-                    f"name the other tools of that set one by one"
+                    "list the other tools of that set by name"
                 )
         tools = [*own, *added.values()]
         return with_mcp_tools(tools, sources, owner) if sources else tools
@@ -264,5 +266,5 @@ def _builtin(name: str, environment: Environment, options: dict[str, Any]) -> tu
             raise
         known = [*environment.toolsets, *TOOLSETS]
         raise UserError(
-            f"there is no toolset {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
+            f"unknown toolset {name!r}{nearest(name, known)}; available: {', '.join(known)}"
         ) from error

@@ -1,4 +1,4 @@
-"""The part of a run in which rollouts are done, from the first job handed out to the last one taken in.
+"""The part of a run in which rollouts run, from the first job to the last outcome.
 
 The driver's outcomes meet the run directory, the display and the tracker here, and nowhere else.
 """
@@ -35,14 +35,11 @@ TICK_SECONDS = 0.25
 TRACK_SECONDS = 10.0
 """Between two notes to the run's tracker."""
 
-NO_BOUNDARY = (
-    "sandboxes are of the backend local, which is no security boundary: what the model runs can do here "
-    "whatever you can do"
-)
+NO_BOUNDARY = "the local sandbox is not a security boundary: commands of the model have all your permissions"
 
 STARTS_SERVERS = (
-    "the recorded run did not keep what its MCP servers list: they are started for their list of tools, "
-    "and no tool is called"
+    "the recorded run did not store its MCP servers' tools: the servers are started to list tools, but no "
+    "tool is called"
 )
 
 _log = logging.getLogger(__name__)
@@ -120,7 +117,7 @@ async def drive(
 
 def _announce(plan: Plan, on_record: int, console: Console) -> None:
     """Tell what is going to be done, and what is to be known of it."""
-    done = f", {on_record} of them on record" if on_record else ""
+    done = f", {on_record} already on disk" if on_record else ""
     console.print(f"{plan.told}{done}: {plan.path}", highlight=False, soft_wrap=True)
     for warning in _warnings(plan):
         console.print(warning, highlight=False, soft_wrap=True)
@@ -179,7 +176,9 @@ def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcom
 
 
 def _interrupt(driver: Driver, console: Console) -> None:
-    console.print(f"stopping: {driver.in_flight} rollouts in flight are cancelled; again to end at once")
+    console.print(
+        f"stopping: {driver.in_flight} rollouts in flight are cancelled; press Ctrl-C again to exit now"
+    )
     _log.warning("interrupted; %d rollouts in flight are cancelled", driver.in_flight)
     driver.interrupt()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -61,6 +62,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     wall_seconds: float | None  # None when not known
     tokens_per_second: float | None  # sampled tokens per wall second
     weight_versions: dict[str, int]  # version -> turns that named it
+    sampling: list[dict[str, Any]] = []  # the ways on record in which tokens were drawn
 
 
 def failure_kind(trajectory: Trajectory) -> str | None:
@@ -103,6 +105,7 @@ class SummaryBuilder:
         self._tool_errors: dict[str, Counter[str]] = {}
         self._retries: Counter[str] = Counter()
         self._weight_versions: Counter[str] = Counter()
+        self._sampling: list[dict[str, Any]] = []
         self._reward_values = Numbers()
         self._turn_seconds = Numbers()
         self._first_token_seconds = Numbers()
@@ -127,6 +130,8 @@ class SummaryBuilder:
         self._environments[trajectory.environment] += 1
         self._models[trajectory.model] += 1
         self._stop_reasons[str(trajectory.stop_reason or "none")] += 1
+        if trajectory.sampling is not None and trajectory.sampling not in self._sampling:
+            self._sampling.append(trajectory.sampling)
         if trajectory.stop_reason not in FAILURES:
             self._rollout_seconds.add(trajectory.timing.total)
         for turn in trajectory.turns:
@@ -213,6 +218,7 @@ class SummaryBuilder:
             wall_seconds=wall_seconds,
             tokens_per_second=self.completion_tokens / wall_seconds if wall_seconds else None,
             weight_versions=dict(self._weight_versions),
+            sampling=list(self._sampling),
         )
 
     def _check_accounts(self, asked: int, samples: int) -> None:
@@ -222,7 +228,7 @@ class SummaryBuilder:
         if len(self._tasks) * samples > asked or most > samples:
             raise ValueError(
                 f"{self.finished} rollouts of {len(self._tasks)} tasks (up to {most} samples each) are on "
-                f"record, more than the {asked} ({samples} samples each) that were asked for"
+                f"disk, more than the {asked} ({samples} samples each) requested"
             )
 
     def _reward_means(self) -> dict[str, Estimate]:

@@ -6,6 +6,7 @@ What weakens the score (failures, missing rollouts, tasks without enough samples
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,13 +14,14 @@ from rich.table import Table
 
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tallies import Spread
+from rollway.inference.sampling_fields import shaped_by
 from rollway.statistics import Estimate, PassRate
 
 Block = tuple[str, list[str]]
 """A label, and the lines that stand beside it."""
 
 MOST_ROWS = 8
-"""Kinds of a list that are shown one by one; the rest are told as a number."""
+"""Kinds of a list that are shown one by one; the others are only counted."""
 
 
 def print_table(summary: RunSummary, console: Console) -> None:
@@ -41,7 +43,7 @@ def print_blocks(blocks: Iterable[Block], console: Console) -> None:
 def summary_blocks(summary: RunSummary) -> list[Block]:
     """The table's lines, by label."""
     return [
-        ("run", [" · ".join([*summary.environments, *summary.models]) or "nothing on record"]),
+        ("run", [" · ".join([*summary.environments, *summary.models]) or "no rollouts"]),
         ("rollouts", _rollouts(summary)),
         ("score", _score(summary)),
         ("rewards", _rewards(summary)),
@@ -49,6 +51,7 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
         ("stopped", count_lines(summary.stop_reasons)),
         ("tools", _tools(summary)),
         ("model", _model(summary)),
+        ("sampling", [line for stated in summary.sampling for line in _sampling(stated)]),
         ("tokens", _tokens(summary)),
         ("seconds", _seconds(summary)),
         ("weights", count_lines(summary.weight_versions, "turns of ")),
@@ -57,7 +60,7 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
 
 def _rollouts(summary: RunSummary) -> list[str]:
     asked = f"{_number(summary.tasks, 'task')} x {_number(summary.samples, 'sample')}"
-    lines = [f"{summary.asked:,} asked: {asked}"]
+    lines = [f"{summary.asked:,} requested: {asked}"]
     parts = [f"{summary.scored:,} scored"]
     parts += [f"{summary.failed:,} failed"] if summary.failed else []
     parts += [f"{summary.missing:,} missing"] if summary.missing else []
@@ -73,7 +76,7 @@ def _score(summary: RunSummary) -> list[str]:
     if summary.mean_reward_of_asked and summary.scored < summary.asked:
         lines.append(
             f"{estimate_text(summary.mean_reward_of_asked)}  "
-            f"with all {summary.asked - summary.scored:,} failed or missing as 0"
+            f"counting {summary.asked - summary.scored:,} failed or missing as 0"
         )
     return lines
 
@@ -102,7 +105,7 @@ def _passes(summary: RunSummary) -> list[str]:
 
 
 def _lacking(rate: PassRate, tasks: int) -> str:
-    return f"k={rate.k} is not known: {rate.lacking:,} of {tasks:,} tasks have fewer scored samples"
+    return f"k={rate.k} is unknown: {rate.lacking:,} of {tasks:,} tasks have fewer scored samples"
 
 
 def _tools(summary: RunSummary) -> list[str]:
@@ -122,9 +125,17 @@ def _model(summary: RunSummary) -> list[str]:
     if not summary.turns and not summary.retries:
         return []
     each = summary.turns / summary.finished if summary.finished else 0.0
-    tries = f", tried again {_number(summary.retries, 'time')}" if summary.retries else ""
-    lines = [f"{_number(summary.turns, 'turn')} ({each:.1f} a rollout){tries}"]
+    tries = f", retried {_number(summary.retries, 'time')}" if summary.retries else ""
+    lines = [f"{_number(summary.turns, 'turn')} ({each:.1f} per rollout){tries}"]
     return lines + count_lines(summary.retries_by_error)
+
+
+def _sampling(stated: Mapping[str, Any]) -> list[str]:
+    changed = ", ".join(f"{name} {value}" for name, value in shaped_by(stated).items())
+    if stated.get("defaults") == "server":
+        said = ", ".join(f"{name} {value}" for name, value in stated.items() if name != "defaults")
+        return [f"{said or 'nothing said'}; all else as the server chooses (sampling.defaults)"]
+    return [changed or "the model's own distribution (temperature 1, nothing cut off)"]
 
 
 def _tokens(summary: RunSummary) -> list[str]:
@@ -134,7 +145,7 @@ def _tokens(summary: RunSummary) -> list[str]:
     line = f"{summary.completion_tokens:,} sampled, {prompts}"
     if summary.tokens_per_second is None:
         return [line]
-    return [line, f"{summary.tokens_per_second:,.0f} sampled tokens a second"]
+    return [line, f"{summary.tokens_per_second:,.0f} sampled tokens per second"]
 
 
 def _seconds(summary: RunSummary) -> list[str]:

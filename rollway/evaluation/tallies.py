@@ -83,7 +83,7 @@ class Numbers:
         return Spread(len(self._values), mean, *points)
 
     def histogram(self, most: int = 20) -> list[Bin]:
-        """At most so many bars of one width; one bar for each value where there are few of them."""
+        """A limited number of bars of one width; one bar per value if there are few values."""
         if not self._values:
             return []
         distinct = sorted(set(self._values))

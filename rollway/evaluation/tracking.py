@@ -65,7 +65,7 @@ class Tracker:
             table = wandb.Table(columns=SAMPLE_COLUMNS, data=[sample_row(sample) for sample in samples])
             run.log({"samples": table})
 
-        self._guarded("handing over the summary", hand_over)
+        self._guarded("sending the summary", hand_over)
         self.close()
 
     def close(self, *, failed: bool = False) -> None:
@@ -79,7 +79,7 @@ class Tracker:
         try:
             act(self._run)
         except Exception as error:  # a library over a network: anything can go wrong, and none of it matters
-            _log.warning("wandb: %s failed, tracking is over: %s: %s", what, type(error).__name__, error)
+            _log.warning("wandb: %s failed, tracking stopped: %s: %s", what, type(error).__name__, error)
             self._run = None
 
 
@@ -97,7 +97,7 @@ def start_tracking(
     Everything that wandb writes lies in ``run_directory/wandb``. ``mode`` None is what wandb is set to.
 
     Raises:
-        UserError: wandb cannot begin: no login, no network, a project that is not there.
+        UserError: wandb cannot start: no login, no network, a project that is not there.
     """
     import wandb
 
@@ -119,13 +119,13 @@ def start_tracking(
     except Exception as error:
         told = " ".join(str(error).split())
         raise UserError(
-            f"wandb cannot begin: {told} (to keep the numbers here: wandb mode offline)"
+            f"wandb cannot start: {told} (set wandb.mode=offline to keep the numbers on this machine)"
         ) from error
     return Tracker(run)
 
 
 def _run_id(run_directory: Path) -> str:
-    """The id under which this directory is tracked, the same whenever it is gone on with."""
+    """The id under which this directory is tracked; it stays the same when the run is resumed."""
     file = run_directory / "wandb" / "rollway-run-id"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class RolloutWorker:
     """Runs jobs. Open it inside the event loop that it is to run on, close it when done."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._config = EvalConfig.model_validate(spec.config)
+        self._config = msgspec.convert(spec.config, EvalConfig)
         self._api_key = spec.api_key
         self._decode = open_decode(self._config.model)
         self._environment: Environment = load_environment(
@@ -116,6 +116,8 @@ class RolloutWorker:
             sampling=config.sampling,
             tool_parser=config.tool_parser,
             reasoning_parser=config.reasoning_parser,
+            insert_as=config.insert_as,
+            tools_in_prompt=config.tools_in_prompt,
             decode=self._decode,
             trajectory=record,
             sandboxes=self._sandboxes,

@@ -45,7 +45,7 @@ def parse_yaml(text: str, source: str) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{source}{place}: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{source}: no YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source}: invalid YAML: {' '.join(str(error).split())}") from None
 
 
 def write_yaml(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""Token sequences as NumPy arrays, one sequence at a time: checked, and truncated where that is asked for.
+"""Token sequences as NumPy arrays, one sequence at a time: checked, and truncated on request.
 
-The invariant: every sampled token keeps its own logprob, advantage, turn and weight version, and none is cut
-unless `truncate` says how many. Lists of different lengths are an error here, and nowhere made to fit.
+The invariant: every sampled token keeps its own logprob, advantage, turn and weight version, and only
+`truncate` cuts tokens, with a count. Lists of different lengths are an error and are never adjusted.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Truncation:
 def sequence_arrays(
     sequence: TokenSequence, *, advantage: float, missing_logprobs: MissingLogprobs = "error"
 ) -> TokenArrays:
-    """One sequence as arrays, ``advantage`` standing at each sampled token.
+    """One sequence as arrays, with ``advantage`` at each sampled token.
 
     Raises:
         ValueError: its lists differ in length, its mask is not 0 and 1, its first token is marked as sampled
-            (nothing would predict it), a logprob of a sampled token is no finite number, or it has no
+            (nothing would predict it), a logprob of a sampled token is not finite, or it has no
             logprobs and ``missing_logprobs`` is "error".
     """
     _check_lengths(sequence)
@@ -73,7 +73,7 @@ def sequence_arrays(
     if not np.isin(mask, (0, 1)).all():
         raise ValueError("loss_mask must hold 0 and 1 only")
     if mask[:1].any():
-        raise ValueError("the first token of a sequence is marked as sampled, but nothing stands before it")
+        raise ValueError("the first token of a sequence is marked as sampled, but has no context")
     sampled = mask.astype(np.bool_)
     names = sequence.weight_versions or [None] * len(mask)
     versions = tuple(dict.fromkeys(name for name in names if name is not None))
@@ -92,16 +92,14 @@ def sequence_arrays(
 def trajectory_arrays(
     trajectory: Trajectory, *, missing_logprobs: MissingLogprobs = "error"
 ) -> list[TokenArrays]:
-    """All sequences of a trajectory, at its own advantage.
+    """All sequences of a trajectory, with its advantage.
 
     Raises:
         ValueError: it has no advantage (it was not scored, or its group is not complete), or as for
             `sequence_arrays`.
     """
     if trajectory.advantage is None:
-        raise ValueError(
-            f"trajectory {trajectory.id!r} has no advantage; set it, or leave the trajectory out"
-        )
+        raise ValueError(f"trajectory {trajectory.id!r} has no advantage; set one or skip the trajectory")
     try:
         return [
             sequence_arrays(sequence, advantage=trajectory.advantage, missing_logprobs=missing_logprobs)
@@ -114,7 +112,7 @@ def trajectory_arrays(
 def truncate(sequences: Sequence[TokenArrays], length: int) -> tuple[list[TokenArrays], Truncation]:
     """The first ``length`` tokens of each, and what was cut.
 
-    The end is cut and never the beginning: a token is trained on in the context in which it was sampled.
+    It cuts the end, never the beginning, so that every token keeps its context.
 
     Raises:
         ValueError: ``length`` is below 1.
@@ -143,11 +141,11 @@ def _logprobs(sequence: TokenSequence, sampled: Mask, missing: MissingLogprobs) 
     if sequence.logprobs is not None:
         logprobs = np.array(sequence.logprobs, np.float32)
         if not np.isfinite(logprobs[sampled]).all():
-            raise ValueError("a sampled token's logprob is no finite number")
+            raise ValueError("the logprob of a sampled token is not finite")
         return np.where(sampled, logprobs, np.float32(0))
     if missing == "error":
         raise ValueError(
-            'a sequence has no logprobs; leave it out, or pass missing_logprobs="nan" and compute your own'
+            'a sequence has no logprobs; skip it, or pass missing_logprobs="nan" and compute your own'
         )
     return np.where(sampled, np.float32(np.nan), np.float32(0))
 

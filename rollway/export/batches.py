@@ -1,7 +1,7 @@
-"""Sequences in rows, as a training step takes them: padded or packed, and shifted to targets.
+"""Sequences in rows for a training step: padded or packed, and shifted to targets.
 
-The invariant: every token that goes in stands in exactly one place, and `unpack` gives the same sequences
-back in the same order. Nothing is cut: a sequence that does not fit is an error.
+The invariant: every token is in exactly one place, and `unpack` returns the same sequences in the same
+order. Nothing is cut: a sequence that does not fit is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rollway.export.arrays import FIELDS, UNKNOWN, Codes, Floats, Integers, Mask
 class Batch:
     """Sequences in rows. All arrays have the shape (rows, length).
 
-    Where no token stands: ``pad_id``, segment 0, mask False, codes and turns UNKNOWN, all else 0.
+    At padding: ``pad_id``, segment 0, mask False, codes and turns UNKNOWN, all else 0.
     """
 
     token_ids: Integers
@@ -43,9 +43,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Targets:
-    """What each place of a batch is to predict. All arrays have the batch's shape.
+    """What each place of a batch predicts. All arrays have the batch's shape.
 
-    Entry t speaks of the token after t in the same segment. Where there is none: as where no token stands.
+    Entry t describes the token after t in the same segment. Without one, it is as at padding.
     """
 
     token_ids: Integers
@@ -59,7 +59,7 @@ class Targets:
 def pad(
     sequences: Sequence[TokenArrays], *, pad_id: int, length: int | None = None, multiple_of: int = 1
 ) -> Batch:
-    """One sequence a row, filled up behind with ``pad_id``.
+    """One sequence per row, padded at the end with ``pad_id``.
 
     Args:
         length: of the rows; None for the longest sequence's, rounded up to ``multiple_of``.
@@ -75,9 +75,9 @@ def pad(
 
 
 def pack(sequences: Sequence[TokenArrays], *, length: int, pad_id: int) -> Batch:
-    """As few rows of ``length`` as best-fit decreasing finds, each with as many sequences as go into it.
+    """As few rows of ``length`` as best-fit decreasing finds, each with as many sequences as fit.
 
-    Empty sequences are kept, too: `unpack` gives back as many as went in.
+    Empty sequences are kept: `unpack` returns as many as went in.
 
     Raises:
         ValueError: a sequence is longer than ``length``.
@@ -98,7 +98,7 @@ def pack(sequences: Sequence[TokenArrays], *, length: int, pad_id: int) -> Batch
 
 
 def unpack(batch: Batch) -> list[TokenArrays]:
-    """The sequences of a padded or packed batch, in the order in which they went in."""
+    """The sequences of a padded or packed batch, in their original order."""
     found: dict[int, TokenArrays] = {}
     for row, origins in enumerate(batch.origins):
         for segment, origin in enumerate(origins, 1):
@@ -109,7 +109,7 @@ def unpack(batch: Batch) -> list[TokenArrays]:
 
 
 def shift(batch: Batch) -> Targets:
-    """For each place the next token of its segment: what a model that has read up to there is to predict.
+    """For each place the next token of its segment: what a model predicts after reading up to there.
 
     No sampled token is lost: none is the first of its segment.
     """
@@ -144,8 +144,7 @@ def _check_fit(sequences: Sequence[TokenArrays], length: int) -> None:
     for index, sequence in enumerate(sequences):
         if len(sequence) > length:
             raise ValueError(
-                f"sequence {index} has {len(sequence)} tokens and a row {length}: truncate it first, or "
-                "leave it out"
+                f"sequence {index} has {len(sequence)} tokens, but a row holds {length}; truncate or skip it"
             )
 
 

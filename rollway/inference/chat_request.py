@@ -1,8 +1,9 @@
 """From a `CompletionRequest` to the body of a chat request. The caller's messages are never changed.
 
-What goes over the wire differs from the record in three ways only, each because servers refuse the record as
-it is: the field that carries reasoning in history, tool arguments that are no JSON object, and empty lists of
-tool calls. A message that needs none of this is sent as it is, without a copy.
+What goes over the wire differs from what is given in four ways only, each because servers refuse it as it is:
+the field that carries reasoning in history, tool arguments that are no JSON object, empty lists of calls, and
+keys that are only there because a table has them. A message that needs none of this is sent as it is, without
+a copy.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from typing import Any, Literal
 
 import msgspec
 
+from rollway.absent_keys import present_message, present_schema
 from rollway.inference.errors import BadRequest
-from rollway.inference.protocol import CompletionRequest
-from rollway.trajectory import Message
+from rollway.inference.protocol import SHAPING, CompletionRequest
+from rollway.inference.sampling_fields import VLLM, Spelling, spell
+from rollway.trajectory import THOUGHT_FIELDS, Message
 
-ReasoningField = Literal["reasoning_content", "reasoning", "none"]
-"""The name under which reasoning in history is sent; ``none`` leaves it out."""
+ReasoningField = Literal["auto", "reasoning_content", "reasoning", "none"]
+"""The name under which reasoning in history is sent. ``auto``: the server's own name for it where the server
+sent it, else ``reasoning_content``. ``none`` leaves it out."""
 
 MALFORMED_ARGUMENTS = "malformed_arguments"
 """Arguments that are no JSON object are sent as the value of this key."""
 
-_REASONING_FIELDS = ("reasoning_content", "reasoning")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -30,8 +33,10 @@ class ChatFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     logprobs: bool = True  # ask for the logprob of each sampled token
     return_token_ids: bool = True  # ask for the ids of the prompt and of the sampled tokens
-    history_reasoning: ReasoningField = "reasoning_content"
+    history_reasoning: ReasoningField = "auto"
     max_tokens_field: str = "max_tokens"
+    special_tokens: bool = True  # may be asked to leave special tokens in the text
+    spelling: Spelling = VLLM
 
 
 def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[str, Any]:
@@ -42,11 +47,12 @@ def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[
         "messages": wire_messages(request.messages, form.history_reasoning),
     }
     if request.tools:
-        body["tools"] = request.tools
+        body["tools"] = [present_schema(tool) for tool in request.tools]
+    if request.special_tokens and form.special_tokens:
+        body["skip_special_tokens"] = False  # vLLM, SGLang; llama.cpp has a flag of its own, --special
+    shaping = {name: getattr(sampling, name) for name in SHAPING}
+    body |= spell(shaping, form.spelling, neutral=sampling.defaults == "neutral")
     optional = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
         form.max_tokens_field: sampling.max_tokens,
         "stop": sampling.stop,
         "seed": sampling.seed,
@@ -59,6 +65,23 @@ def chat_body(request: CompletionRequest, model: str, form: ChatFormat) -> dict[
     return body | sampling.extra
 
 
+_MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
+
+
+def asked_tokens(body: dict[str, Any], form: ChatFormat) -> int | None:
+    """The ``max_tokens`` of a body, under whatever name."""
+    named = (body.get(name) for name in (form.max_tokens_field, *_MAX_TOKENS_FIELDS))
+    return next((value for value in named if isinstance(value, int)), None)
+
+
+def with_tokens(body: dict[str, Any], form: ChatFormat, max_tokens: int | None) -> dict[str, Any]:
+    """The body with another ``max_tokens``; None leaves it out."""
+    names = {form.max_tokens_field, *_MAX_TOKENS_FIELDS}
+    used = [name for name in body if name in names] or [form.max_tokens_field]
+    rest = {name: value for name, value in body.items() if name not in names}
+    return rest if max_tokens is None else rest | dict.fromkeys(used, max_tokens)
+
+
 def encode_body(body: dict[str, Any]) -> bytes:
     """The body as JSON.
 
@@ -69,23 +92,24 @@ def encode_body(body: dict[str, Any]) -> bytes:
         return _ENCODER.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadRequest(
-            f"the request cannot be written as JSON: {error}; look at messages, tools and sampling.extra"
+            f"cannot write the request as JSON: {error}; check messages, tools and sampling.extra"
         ) from error
 
 
 def wire_messages(messages: list[Message], reasoning: ReasoningField) -> list[Message]:
     """The messages as they are sent; those that need a change are copies."""
-    return [
-        _wire_assistant(message, reasoning) if message.get("role") == "assistant" else message
-        for message in messages
-    ]
+    return [_wire_message(present_message(message), reasoning) for message in messages]
 
 
-def _wire_assistant(message: Message, reasoning: ReasoningField) -> Message:
+def _wire_message(message: Message, reasoning: ReasoningField) -> Message:
+    if message.get("role") != "assistant":
+        return message
     changes: dict[str, Any] = {}
-    dropped = {name for name in _REASONING_FIELDS if name in message and name != reasoning}
+    dropped = set[str]()
+    if reasoning != "auto":
+        dropped = {name for name in THOUGHT_FIELDS if name in message and name != reasoning}
     if dropped and reasoning != "none":
-        changes[reasoning] = next((message[name] for name in _REASONING_FIELDS if message.get(name)), None)
+        changes[reasoning] = next((message[name] for name in THOUGHT_FIELDS if message.get(name)), "")
     calls = message.get("tool_calls")
     if calls:
         wired = [_wire_call(call) for call in calls]

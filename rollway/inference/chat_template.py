@@ -39,7 +39,7 @@ class ChatTemplate:
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}; name the model's own folder")
+            raise UserError(f"folder not found: {folder}; pass the model's own folder")
         sources = template_sources(folder)
         self._plain = _compiled(sources["default"], folder)
         self._with_tools = _compiled(sources["tool_use"], folder) if "tool_use" in sources else self._plain

@@ -113,7 +113,7 @@ def split_at_end(tail: str, longer: str, tokenizer: FolderTokenizer) -> tuple[st
         last, earlier = (_leading_special(text[at:], tokenizer) for text in (tail, longer))
         if last and earlier and not tail[at + len(last) :].strip():
             return longer[: at + len(earlier)], longer[at + len(earlier) :]
-    raise NotExtendable("the chat template writes a reply otherwise once these messages follow it")
+    raise NotExtendable("the chat template rewrites a reply when these messages follow it")
 
 
 def common_length(left: str, right: str) -> int:
@@ -194,7 +194,7 @@ class _Writer:
             raise NotExtendable(f"the chat template refuses the conversation: {error}") from None
         _, found, tail = text.rpartition(_MARK)
         if not found:
-            raise NotExtendable("the chat template leaves out a reply's text or its calls")
+            raise NotExtendable("the chat template drops a reply's text or its calls")
         return tail
 
 

@@ -20,7 +20,14 @@ class InferenceError(Exception):
 
 
 class ContextOverflow(InferenceError):
-    """The prompt leaves no room in the model's context. Never retried; a stop reason of its own."""
+    """The request does not fit into the model's context. A stop reason of its own.
+
+    Never retried as it was. Where the prompt alone does fit (``fits``), a client asks once more for ``left``
+    tokens, or, where the server does not say how many are left (None), for as many as there are.
+    """
+
+    fits: bool = False
+    left: int | None = None
 
 
 class ModelNotFound(InferenceError):
@@ -41,5 +48,9 @@ class ServerUnreachable(InferenceError):
     """No connection, or no answer before the deadline."""
 
 
+class UnreadableCall(InferenceError):
+    """The server failed on a tool call that the model wrote, and keeps the reply. Sampled again."""
+
+
 class InvalidReply(InferenceError):
-    """A reply that is no chat completion, or lacks what was asked for."""
+    """A reply that is none, or lacks what was asked for. Retried only where its body was cut."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from rollway.inference.endings import ABORTED
 from rollway.inference.prompt_writer import Prompt
-from rollway.inference.protocol import Completion, CompletionRequest
+from rollway.inference.protocol import SHAPING, Completion, CompletionRequest
 from rollway.inference.token_endpoints import TokenReply
 from rollway.inference.weight_updates import join_spans
-from rollway.trajectory import Attempt, TurnTiming, Usage, VersionSpan
+from rollway.trajectory import Attempt, ErrorRecord, TurnTiming, Untrainable, Usage, VersionSpan
 
-ABORTED = "abort"
 CUT = "length"
 
 _NOT_SAMPLING = frozenset({"chat_template_kwargs"})
@@ -28,7 +28,7 @@ class Generation:
 
     def __init__(self, request: CompletionRequest) -> None:
         sampling = request.sampling
-        named = ("temperature", "top_p", "top_k", "max_tokens", "stop", "seed")
+        named = (*SHAPING, "max_tokens", "stop", "seed")
         fields: dict[str, Any] = {name: getattr(sampling, name) for name in named}
         fields |= {name: value for name, value in sampling.extra.items() if name not in _NOT_SAMPLING}
         self._fields = fields
@@ -36,7 +36,10 @@ class Generation:
         self.token_ids: list[int] = []
         self.finish_reason = ""
         self.stop_reason: str | int | None = None
+        self.fault: ErrorRecord | None = None  # for which the server gave it up
         self.resumes = 0
+        self._said: list[str] = []  # the server's own text of each part, where it gives one
+        self._untrainable: Untrainable | None = None
         self._logprobs: list[float] | None = []
         self._spans: list[VersionSpan] | None = []
         self._known = True  # the server gave ids
@@ -71,11 +74,24 @@ class Generation:
             missing = part.logprobs is None and ids
             self._logprobs = None if missing else self._logprobs + (part.logprobs or [])
         self.token_ids = self.token_ids + ids
-        self.finish_reason, self.stop_reason = part.finish_reason, part.stop_reason
+        self.finish_reason, self.stop_reason, self.fault = part.finish_reason, part.stop_reason, part.fault
+        self._untrainable = self._untrainable or part.untrainable
+        self._said.append(part.content or "")
         self._version = part.weight_version or self._version
         self._attempts += part.attempts
         self._usage.append(part.usage)
         self._waited = part.timing.queued if self._waited is None else self._waited
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the server aborted it, and gives no reason against another try."""
+        return self.finish_reason == ABORTED and self.fault is None
+
+    @property
+    def server_text(self) -> str | None:
+        """The server's own text, where it did not give the ids of it; None: the ids are the text."""
+        missing = not self._known or self._untrainable is Untrainable.MISSING_TOKEN_IDS
+        return ("".join(self._said) or None) if missing else None
 
     def cut(self) -> None:
         """No more tokens fit: the budget or the context is used up."""
@@ -87,8 +103,11 @@ class Generation:
         budget = self._fields.get("max_tokens")
         return budget is not None and len(self.token_ids) >= budget
 
-    def completion(self, content: str, *, model: str, server: str, waited: float, total: float) -> Completion:
-        """The reply as a whole. Seconds: ``waited`` before the first request, ``total`` overall."""
+    def completion(
+        self, content: str, stops: frozenset[int], *, model: str, server: str, waited: float, total: float
+    ) -> Completion:
+        """The reply as a whole. ``stops`` are the ids that end a reply. Seconds: ``waited`` before the first
+        request, ``total`` overall."""
         assert self.prompt is not None
         spans = self._spans or []
         version = (spans[-1].until or spans[-1].version) if spans else self._version
@@ -96,9 +115,12 @@ class Generation:
         return Completion(
             content=content,
             finish_reason=self.finish_reason,
+            at_stop=self.token_ids[-1] in stops if self._known and self.token_ids else None,
+            fault=self.fault,
             prompt_token_ids=self.prompt.token_ids,
             token_ids=self.token_ids if self._known else None,
             logprobs=self._logprobs,
+            untrainable=self._untrainable,
             usage=Usage(
                 prompt_tokens=first.prompt_tokens,
                 completion_tokens=sum(usage.completion_tokens for usage in self._usage),

@@ -153,7 +153,9 @@ class _Server:
             if _healthy(base_url):
                 return base_url
         if time.monotonic() > deadline:
-            raise LaunchFailed(f"the embedded server did not answer in time; its log ends:\n{self._tail()}")
+            raise LaunchFailed(
+                f"the embedded server did not start in time; the end of its log:\n{self._tail()}"
+            )
         return None
 
     def stop(self) -> None:
@@ -169,7 +171,7 @@ class _Server:
         code, tail = self._process.returncode, self._tail()
         if code == _USAGE_ERROR and tail:
             return UserError(tail.splitlines()[-1].removeprefix("rollway: "))
-        return LaunchFailed(f"the embedded server ended with exit code {code}; its log ends:\n{tail}")
+        return LaunchFailed(f"the embedded server exited with code {code}; the end of its log:\n{tail}")
 
     def _tail(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()

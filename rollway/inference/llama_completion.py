@@ -8,33 +8,15 @@ are is told here and never guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
+from rollway.inference.errors import BadRequest
+from rollway.inference.sampling_fields import LLAMA_CPP, spell
+from rollway.inference.token_data import Logprob, TokenId
+
 PATH = "/completion"
-
-FULL_DISTRIBUTION: dict[str, Any] = {
-    "temperature": 1.0,
-    "dynatemp_range": 0.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "top_n_sigma": -1.0,
-    "xtc_probability": 0.0,
-    "mirostat": 0,
-    "adaptive_target": -1.0,
-    "repeat_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "dry_multiplier": 0.0,
-}
-"""What llama.cpp's samplers are told so that they draw from the model's own distribution. It has habits of
-its own for what a request leaves out: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05."""
-
-NAMES = {"max_tokens": "n_predict", "repetition_penalty": "repeat_penalty"}
-"""Its names for fields that go by vLLM's."""
 
 NOT_KNOWN = frozenset(
     {"stop_token_ids", "min_tokens", "allowed_token_ids", "bad_words", "include_stop_str_in_output"}
@@ -43,8 +25,8 @@ NOT_KNOWN = frozenset(
 
 
 class _Entry(msgspec.Struct, gc=False):
-    id: int
-    logprob: float
+    id: TokenId
+    logprob: Logprob
 
 
 class _Timings(msgspec.Struct):
@@ -54,8 +36,11 @@ class _Timings(msgspec.Struct):
 class LlamaCompletion(msgspec.Struct):
     """The fields of a reply that are read. Counts are of tokens."""
 
-    tokens: list[int] | None = None  # all that were sampled, the one that ended the reply included
+    needed: ClassVar[frozenset[str]] = frozenset({"tokens", "completion_probabilities"})
+    exact: ClassVar[frozenset[str]] = frozenset({"stop_type"})
+    tokens: list[TokenId] | None = None  # all that were sampled, the one that ended the reply included
     completion_probabilities: list[_Entry] | None = None  # absent where there is none
+    content: str | None = None
     stop_type: str = ""  # "eos", "limit", "word"
     stopping_word: str = ""
     tokens_evaluated: int | None = None  # of the prompt
@@ -64,25 +49,30 @@ class LlamaCompletion(msgspec.Struct):
     truncated: bool = False
     timings: _Timings | None = None
     model: str | None = None
+    error: Any = None
 
 
-_DECODER = msgspec.json.Decoder(LlamaCompletion)
+DECODER = msgspec.json.Decoder(LlamaCompletion)
 
 
-def completion_body(token_ids: Sequence[int], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A request for what follows ``token_ids``, drawn as ``fields`` say; ``None`` is left out.
+def completion_body(
+    token_ids: Sequence[int], fields: Mapping[str, Any], *, neutral: bool = True
+) -> dict[str, Any]:
+    """A request for what follows ``token_ids``, drawn as ``fields`` say; ``None`` is not said.
+
+    Args:
+        neutral: what is not said and shapes the distribution is sent with its neutral value.
 
     Raises:
-        ValueError: one of the fields is another server's, and would be lost.
+        BadRequest: one of the fields is another server's, and would be lost.
     """
-    given = {NAMES.get(name, name): value for name, value in fields.items() if value is not None}
+    given = spell(fields, LLAMA_CPP, neutral=neutral)
     lost = sorted(NOT_KNOWN & given.keys())
     if lost:
-        raise ValueError(f"llama.cpp knows no {lost[0]!r}; leave it out of sampling.extra")
+        raise BadRequest(f"llama.cpp knows no {lost[0]!r}; remove it from sampling.extra")
     return {
         "prompt": token_ids,
         "n_predict": -1,  # what is left of the context
-        **FULL_DISTRIBUTION,
         **given,
         "n_probs": max(1, given.get("n_probs", 1)),  # 0 would leave out the sampled token's, too
         "return_tokens": True,
@@ -90,27 +80,21 @@ def completion_body(token_ids: Sequence[int], fields: Mapping[str, Any]) -> dict
     }
 
 
-def read_completion(body: bytes, prompt: int) -> LlamaCompletion:
-    """Decode a reply to a prompt of ``prompt`` ids.
+def check_context(reply: LlamaCompletion, prompt: int) -> None:
+    """Find out whether all tokens were sampled after all that stands before them.
+
+    Args:
+        prompt: how many ids it had.
 
     Raises:
-        msgspec.DecodeError: it is none.
-        ValueError: the server read another prompt, or sampled some tokens without the ones before them.
+        ValueError: the server threw some of them away meanwhile.
     """
-    reply = _DECODER.decode(body)
-    if reply.tokens is None:
-        raise ValueError("it has no tokens, though return_tokens was asked for")
-    if reply.tokens_evaluated is not None and reply.tokens_evaluated != prompt:
-        raise ValueError(f"the server read {reply.tokens_evaluated} prompt tokens where {prompt} were sent")
-    if reply.tokens_predicted is not None and reply.tokens_predicted != len(reply.tokens):
-        raise ValueError(f"it has {len(reply.tokens)} ids where {reply.tokens_predicted} were sampled")
-    whole = prompt + len(reply.tokens) - 1
+    whole = prompt + len(reply.tokens or ()) - 1
     if reply.truncated and reply.tokens_cached is not None and reply.tokens_cached < whole:
         raise ValueError(
-            "the server threw away the beginning of the context while it sampled; start it without "
+            "the server dropped the beginning of the context while it sampled; start it without "
             "--context-shift"
         )
-    return reply
 
 
 def place_logprobs(tokens: Sequence[int], entries: Sequence[Any]) -> list[float | None]:
@@ -146,7 +130,7 @@ def _places(tokens: Sequence[int], ids: Sequence[int]) -> list[int]:
         while at < len(tokens) and tokens[at] != wanted:
             at += 1
         if at == len(tokens):
-            raise ValueError("its logprobs belong to other ids than those that it says were sampled")
+            raise ValueError("its logprobs do not match its sampled ids")
         places.append(at)
         at += 1
     return places

@@ -10,13 +10,14 @@ import logging
 
 import msgspec
 
+from rollway.inference.bodies import NOT_JSON
 from rollway.inference.faults import failed_try
 from rollway.inference.protocol import Completion
 from rollway.inference.transport import Timeouts, Transport
 
 _log = logging.getLogger(__name__)
 
-_NOT_KNOWN = "the prompts of such turns are not known"
+_NOT_KNOWN = "the prompts of such turns are unknown"
 _CLOSED = frozenset({401, 403, 404, 405, 501})
 _TIMES = Timeouts(connect=30.0, total=30.0)
 
@@ -58,7 +59,7 @@ async def rendered_ids(transport: Transport, body: bytes) -> list[int] | None:
         asked = {"content": prompt, "add_special": True, "parse_special": True}
         tokenized = await _post(transport, "/tokenize", msgspec.json.encode(asked))
         return None if tokenized is None else msgspec.json.decode(tokenized, type=_Tokenized).tokens
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return []
 
 
@@ -71,7 +72,7 @@ async def read_props(transport: Transport) -> tuple[int | None, int | None]:
     reply = await transport.get("/props", _TIMES)
     try:
         props = msgspec.json.decode(reply.body if reply.status == 200 else b"", type=_Props)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return None, None
     return props.default_generation_settings.n_ctx, props.total_slots
 
@@ -97,9 +98,9 @@ class ServedPrompts:
         """
         if completion.tool_calls:
             self._tell(
-                "read tool calls itself: it samples them under a grammar, so that their logprobs are not "
-                "those that they were sampled at; set sampling.extra.tool_choice: none and a tool_parser, or "
-                "use token mode, before training on them",
+                "parsed tool calls itself: it samples them under a grammar, so their logprobs are not those "
+                "with which they were sampled; before training on them, set sampling.extra.tool_choice: none "
+                "and a tool_parser, or use token mode",
                 once="grammar",
             )
         if self._closed or completion.token_ids is None:
@@ -110,16 +111,16 @@ class ServedPrompts:
             return
         if not ids or len(ids) != completion.usage.prompt_tokens:
             self._tell(
-                f"counts {completion.usage.prompt_tokens} prompt tokens, and makes {len(ids)} of the same "
-                f"messages when it is asked; {_NOT_KNOWN}",
+                f"counted {completion.usage.prompt_tokens} prompt tokens, but makes {len(ids)} ids of the "
+                f"same messages; {_NOT_KNOWN}",
                 once="count",
             )
             return
         context, sampled = await self._context_length(), len(completion.token_ids)
         if context is not None and len(ids) + sampled > context:
             self._tell(
-                f"sampled {sampled} tokens after a prompt of {len(ids)} in a context of {context}: it threw "
-                f"away the beginning meanwhile; start it without --context-shift; {_NOT_KNOWN}",
+                f"sampled {sampled} tokens after a prompt of {len(ids)} in a context of {context}: it "
+                f"dropped the beginning meanwhile; {_NOT_KNOWN}; start it without --context-shift",
                 once="shift",
             )
             return
@@ -135,7 +136,7 @@ class ServedPrompts:
         """Say it in the log, the first time that something of this kind is to be said."""
         if once not in self._told:
             self._told.add(once)
-            _log.warning("%s %s (said once)", self._transport.server, what)
+            _log.warning("%s %s (logged once)", self._transport.server, what)
 
 
 async def _post(transport: Transport, path: str, body: bytes) -> bytes | None:

@@ -28,9 +28,9 @@ def read_json_file(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
+        raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError(f"{path} does not hold a JSON object")
     return content
 
 
@@ -44,11 +44,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{folder} has no tokenizer.json; name the model's own folder")
+        raise UserError(f"{folder} has no tokenizer.json; pass the model's own folder")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust binding raises no narrower type
-        raise UserError(f"{path} is no tokenizer: {error}") from None
+        raise UserError(f"{path} is not a tokenizer: {error}") from None
 
 
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
@@ -85,3 +85,12 @@ def stop_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
     spelled, ids = end_tokens(folder)
     own = None if spelled is None else tokenizer.token_to_id(spelled)
     return frozenset(ids if own is None else [*ids, own])
+
+
+def folder_stops(folder: Path) -> frozenset[int]:
+    """`stop_token_ids` of a folder that is not open yet.
+
+    Raises:
+        UserError: it has no tokenizer, or it cannot be read.
+    """
+    return stop_token_ids(folder, load_tokenizer(folder))

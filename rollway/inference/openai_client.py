@@ -11,13 +11,23 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_reply import read_chat_reply
-from rollway.inference.chat_request import ChatFormat, ReasoningField, chat_body, encode_body
+from rollway.inference.chat_request import (
+    ChatFormat,
+    ReasoningField,
+    asked_tokens,
+    chat_body,
+    encode_body,
+    with_tokens,
+)
 from rollway.inference.errors import BadRequest, ServerUnreachable
 from rollway.inference.faults import failed_try, one_line
+from rollway.inference.learned import Learned
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.served_models import choose_model, read_model_names
+from rollway.inference.sampling_fields import OPENAI, Spelling, with_mend
+from rollway.inference.served_models import choose_model, read_models, served_context
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, time_limit
 
@@ -58,19 +68,25 @@ class OpenAIClient:
     ) -> None:
         self.model = model
         self.server = (base_url or _HOME).rstrip("/")
+        self.context: int | None = (
+            None  # tokens of prompt and reply together, where `check` found them listed
+        )
         self._api_key = api_key
         self._headers = dict(headers or {})
         self._form = ChatFormat(
             logprobs=logprobs,
             return_token_ids=return_token_ids,
             history_reasoning=history_reasoning,
+            special_tokens=base_url is not None,
             max_tokens_field=max_tokens_field or ("max_tokens" if base_url else "max_completion_tokens"),
+            spelling=OPENAI,
         )
         self._guard = TokenDataGuard(
             token_ids=return_token_ids, logprobs=logprobs, required=require_token_data
         )
         self._timeouts = timeouts
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._sdk: AsyncOpenAI | None = None
         self._closed = False
@@ -78,17 +94,34 @@ class OpenAIClient:
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows. Raises as `ChatClient.generate` does."""
         if not self.model:
-            raise BadRequest(f"no model is chosen for {self.server}; pass model=, or call check() first")
+            raise BadRequest(f"no model is set for {self.server}; pass model=, or call check() first")
         self._open()
         body = chat_body(request, self.model, self._form)
         encode_body(body)  # the package's own error would not say where to look
-        return await with_retries(
-            lambda number: self._try(body, request.request_id),
-            self._retry,
-            server=self.server,
-            deadline=request.deadline,
-            rng=self._rng,
-        )
+        budget = TokenBudget(asked_tokens(body, self._form), of_rollout=request.rollout_budget)
+
+        async def attempt(number: int) -> Completion:
+            asked = with_tokens(body, self._form, budget.max_tokens) if budget.lowered else body
+            try:
+                return await self._try(asked, request.request_id, budget.judged)
+            except TryFailed as failure:
+                raise budget.after(failure) from failure
+
+        try:
+            return await with_retries(
+                attempt,
+                self._retry,
+                server=self.server,
+                deadline=request.deadline,
+                rng=self._rng,
+            )
+        except BadRequest as error:
+            raise with_mend(error, request.sampling, self._form.spelling) from None
+
+    @property
+    def spelling(self) -> Spelling:
+        """How it says what shapes the distribution."""
+        return self._form.spelling
 
     async def check(self) -> None:
         """Ask once whether the provider is there and lists the model. Raises as `ChatClient.check` does."""
@@ -98,8 +131,9 @@ class OpenAIClient:
                 reply = await sdk.models.with_raw_response.list()
         except TryFailed as failure:
             raise failure.error from failure
-        served = read_model_names(reply.content, server=self.server)
-        self.model = choose_model(self.model, served, server=self.server)
+        served = read_models(reply.content, server=self.server)
+        self.model = choose_model(self.model, [model.id for model in served], server=self.server)
+        self.context = served_context(self.model, served)
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
@@ -113,12 +147,12 @@ class OpenAIClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _try(self, body: dict[str, Any], request_id: str) -> Completion:
+    async def _try(self, body: dict[str, Any], request_id: str, max_tokens: int | None) -> Completion:
         if self._closed:
-            closed = ServerUnreachable(f"the client of {self.server} was closed before the reply came")
+            closed = ServerUnreachable(f"the client of {self.server} was closed before the reply arrived")
             raise TryFailed(closed, retry=False)
         sdk = self._open()
-        async with self._faults(max_tokens=body.get(self._form.max_tokens_field)):
+        async with self._faults(max_tokens=max_tokens):
             # All of it as extra_body: the package would walk every message to hold it against its types.
             reply = await sdk.chat.completions.with_raw_response.create(
                 model=self.model,
@@ -126,7 +160,9 @@ class OpenAIClient:
                 extra_body=body,
                 extra_headers={"X-Request-Id": request_id} if request_id else None,
             )
-        completion = read_chat_reply(reply.content, server=self.server, model=self.model)
+        completion = read_chat_reply(
+            reply.content, server=self.server, model=self.model, max_tokens=max_tokens
+        )
         self._guard.check(completion)
         return completion
 
@@ -146,7 +182,7 @@ class OpenAIClient:
                     default_headers=self._headers,
                 )
             except openai.OpenAIError as error:
-                raise BadRequest(f"the openai package refuses to start: {error}") from error
+                raise BadRequest(f"the openai client cannot start: {error}") from error
         return self._sdk
 
     @asynccontextmanager
@@ -173,13 +209,13 @@ class OpenAIClient:
 
     def _unreachable(self, reason: str) -> ServerUnreachable:
         return ServerUnreachable(
-            f"no answer from {self.server} ({one_line(reason)}); look at the network and at base_url"
+            f"no answer from {self.server} ({one_line(reason)}); check the network and base_url"
         )
 
     def _timed_out(self, error: Exception) -> TryFailed:
         # The package does not say which limit was reached; the cause's name does, in every version of httpx.
         if type(error.__cause__).__name__ == "ConnectTimeout":
-            return TryFailed(self._unreachable("it accepts no connection in time"), retry=True)
+            return TryFailed(self._unreachable("timed out connecting"), retry=True)
         limit = self._timeouts.first_byte
-        message = f"{self.server} sent nothing for {limit} s; allow more with timeouts.first_byte"
+        message = f"{self.server} sent nothing for {limit} s; raise timeouts.first_byte to wait longer"
         return TryFailed(ServerUnreachable(message), retry=False)

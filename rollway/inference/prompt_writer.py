@@ -91,7 +91,9 @@ class PromptWriter:
         if prefix is None:
             return self._rendered(conversation, rerendered=False)
         if not 0 < prefix.messages <= len(request.messages):
-            raise ValueError(f"the prefix stands for {prefix.messages} of {len(request.messages)} messages")
+            raise ValueError(
+                f"the prefix covers {prefix.messages} messages, but the request has {len(request.messages)}"
+            )
         if self._on_mismatch == "rerender" and not self._extends(conversation, prefix.messages):
             return self._rendered(conversation, rerendered=True)
         last = prefix.token_ids[-1] if prefix.sampled else None
@@ -133,8 +135,8 @@ class PromptWriter:
     def _tell(self, on_mismatch: OnMismatch) -> None:
         report = self.report
         policy = {
-            "keep": "the model's own tokens are kept all the same (on_mismatch='keep')",
-            "rerender": "such prompts are rendered anew and begin a new sequence (on_mismatch='rerender')",
+            "keep": "prompts keep the model's own tokens (on_mismatch='keep')",
+            "rerender": "such prompts are rendered again and start a new sequence (on_mismatch='rerender')",
         }[on_mismatch]
         if report.verdict in (TemplateVerdict.EXTENDS, TemplateVerdict.MERGES):
             _log.info("the chat template of %s: %s", self.folder, report.line)
@@ -144,7 +146,7 @@ class PromptWriter:
     def _tell_once(self, error: NotExtendable) -> None:
         if not self._told:
             self._told = True
-            _log.warning("%s; such prompts are rendered anew and begin a new sequence (said once)", error)
+            _log.warning("%s; such prompts are rendered again and start a new sequence (logged once)", error)
 
 
 class _Conversation(msgspec.Struct, frozen=True):

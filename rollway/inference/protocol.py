@@ -6,23 +6,54 @@ Retries live in the client and nowhere above it; the failed tries come back in `
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from rollway.trajectory import Attempt, Message, ToolCall, TurnTiming, Usage, VersionSpan
+from rollway.trajectory import (
+    Attempt,
+    ErrorRecord,
+    Message,
+    ServerFields,
+    ToolCall,
+    TurnTiming,
+    Untrainable,
+    Usage,
+    VersionSpan,
+)
+
+SHAPING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+"""The fields of `Sampling` that shape the distribution which tokens are drawn from."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are drawn. ``None`` leaves a field to the server.
+    """How tokens are drawn. ``None`` in a field of `SHAPING` is the value with which it changes nothing (see
+    ``defaults``), so that tokens are drawn from the model's own distribution where nothing else is said; in
+    the other fields it leaves them to the server.
 
     Raises:
-        ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context.
+        ValueError: ``max_tokens`` is below 1, which servers report as a prompt that fills the context; or
+            ``extra`` asks for several replies, or for one in pieces.
     """
 
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: int | None = None  # 0 and -1: all tokens
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    defaults: Literal["neutral", "server"] = "neutral"
+    """What is not said above: sent with the value that changes nothing, or left out, for the server to choose
+    (from the model's ``generation_config.json``, or by its own habit)."""
     max_tokens: int | None = None  # per turn
     stop: list[str] | None = None
     seed: int | None = None
@@ -31,6 +62,13 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"sampling.max_tokens must be at least 1 or null, got {self.max_tokens}")
+        if self.extra.get("n") not in (None, 1):
+            raise ValueError(
+                "sampling.extra has 'n', but each request is for one reply: leave it out, and ask for more "
+                "samples of a task with samples"
+            )
+        if self.extra.get("stream"):
+            raise ValueError("sampling.extra has 'stream', but replies are read whole: leave it out")
 
 
 class PromptPrefix(msgspec.Struct, frozen=True):
@@ -47,7 +85,9 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Message]  # never changed by a client
     prefix: PromptPrefix | None = None  # for clients that send ids; None: nothing was sampled yet, or unknown
     tools: list[dict[str, Any]] = []  # OpenAI tool definitions
+    special_tokens: bool = False  # whether the reply's text must hold them: they mark its calls or thoughts
     sampling: Sampling = Sampling()
+    rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
 
@@ -58,10 +98,14 @@ class Completion(msgspec.Struct, kw_only=True):
     content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCall] = []  # as the server parsed them; ids may be empty or repeated
-    finish_reason: str = ""
+    finish_reason: str = ""  # the server's word
+    at_stop: bool | None = None  # the last sampled token ends a reply; None: not known
+    fault: ErrorRecord | None = None  # what the server says went wrong in the middle of the reply
+    server_fields: ServerFields | None = None  # what the server added to its own message
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
+    untrainable: Untrainable | None = None  # what is wrong with the token data, beyond what is absent
     usage: Usage = Usage()
     model: str = ""
     server: str = ""

@@ -66,7 +66,7 @@ class RendererWriter:
         except Exception as error:  # gpt-oss raises Harmony's own, where its vocabulary cannot be downloaded
             said = " ".join(str(error).split())
             raise UserError(f"the renderer {name!r} does not fit {folder}: {said}") from None
-        finding = f"the renderer {name!r} writes earlier messages otherwise once more follow"
+        finding = f"the renderer {name!r} rewrites earlier messages when more follow"
         self.report = (
             TemplateReport(TemplateVerdict.EXTENDS, [])
             if stable
@@ -83,7 +83,9 @@ class RendererWriter:
         """
         prefix = request.prefix
         if prefix is not None and not 0 < prefix.messages <= len(request.messages):
-            raise ValueError(f"the prefix stands for {prefix.messages} of {len(request.messages)} messages")
+            raise ValueError(
+                f"the prefix covers {prefix.messages} messages, but the request has {len(request.messages)}"
+            )
         messages: Any = [normal_message(message) for message in request.messages]
         tools: Any = [normal_tool(tool) for tool in request.tools] or None
         try:

@@ -53,11 +53,14 @@ DEFAULT_RETRY = RetryPolicy()
 class TryFailed(Exception):
     """One try gave no reply. Never leaves `with_retries`, which raises ``error`` when it gives up."""
 
-    def __init__(self, error: InferenceError, *, retry: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self, error: InferenceError, *, retry: bool, retry_after: float | None = None, at_once: bool = False
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.retry = retry
         self.retry_after = retry_after  # seconds that the server asked for
+        self.at_once = at_once  # the next try asks for something else: it need not wait, and is no repetition
 
 
 async def with_retries(
@@ -83,8 +86,9 @@ async def with_retries(
     """
     began = time.monotonic()
     if deadline is not None and deadline <= began:
-        raise ServerUnreachable(f"the deadline of the request had passed before it was sent to {server}")
+        raise ServerUnreachable(f"the request's deadline passed before the request was sent to {server}")
     attempts: list[Attempt] = []
+    corrections = 0  # tries after which something else was asked for
     while True:
         started = time.monotonic()
         try:
@@ -95,7 +99,8 @@ async def with_retries(
         except TryFailed as failed:
             failure = failed
         attempts.append(_record(failure.error, time.monotonic() - started))
-        delay = _delay(failure, policy, len(attempts), rng)
+        corrections += failure.at_once
+        delay = 0.0 if failure.at_once else _delay(failure, policy, len(attempts) - corrections, rng)
         if delay is None or (deadline is not None and time.monotonic() + delay >= deadline):
             raise _final(failure.error, attempts) from failure
         await sleep(delay)
@@ -113,8 +118,8 @@ async def _kept_before(
         if not limit.expired():
             raise
     error = ServerUnreachable(
-        f"no reply from {server} before the deadline of the request, {time.monotonic() - began:.1f} s after "
-        "it was made; allow more time or ask for fewer tokens"
+        f"no reply from {server} before the request's deadline, after {time.monotonic() - began:.1f} s; "
+        "extend the deadline or lower max_tokens"
     )
     raise TryFailed(error, retry=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,9 @@ class ServedModel(msgspec.Struct):
     """One entry of a server's list."""
 
     id: str
-    root: str | None = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
-    max_model_len: int | None = None  # tokens of prompt and completion together
+    root: Any = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
+    max_model_len: Any = None  # tokens of prompt and completion together
+    owned_by: Any = None  # which server it is: "vllm", "sglang", "llamacpp"
 
 
 class _ModelList(msgspec.Struct):
@@ -24,15 +26,6 @@ class _ModelList(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_ModelList)
-
-
-def read_model_names(body: bytes, *, server: str) -> list[str]:
-    """The names in an answer to ``GET /v1/models``.
-
-    Raises:
-        InvalidReply: it is no list of models.
-    """
-    return [model.id for model in read_models(body, server=server)]
 
 
 def read_models(body: bytes, *, server: str) -> list[ServedModel]:
@@ -45,8 +38,7 @@ def read_models(body: bytes, *, server: str) -> list[ServedModel]:
         return _DECODER.decode(body).data
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidReply(
-            f"what answers at {server} is no OpenAI-compatible server: its list of models cannot be read "
-            f"({error})"
+            f"{server} is not an OpenAI-compatible server: cannot read its list of models ({error})"
         ) from error
 
 
@@ -70,7 +62,18 @@ def choose_model(model: str, served: Sequence[str], *, server: str) -> str:
 def served_folder(model: str, served: Sequence[ServedModel]) -> Path | None:
     """Where the server says that ``model`` lies, if that is a folder of this machine."""
     root = next((entry.root for entry in served if entry.id == model), None)
-    return Path(root) if root and Path(root).is_dir() else None
+    return Path(root) if isinstance(root, str) and root and Path(root).is_dir() else None
+
+
+def served_context(model: str, served: Sequence[ServedModel]) -> int | None:
+    """Tokens of prompt and completion together, where the server lists them."""
+    context = next((entry.max_model_len for entry in served if entry.id == model), None)
+    return context if type(context) is int and context > 0 else None
+
+
+def served_by_llama_cpp(served: Sequence[ServedModel]) -> bool:
+    """Whether the list is one of llama.cpp's server."""
+    return any(entry.owned_by == "llamacpp" for entry in served)
 
 
 def _is_served(model: str, served: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from rollway.inference.chat_template import ChatTemplate, TemplateFailure
 from rollway.inference.continuation import NotExtendable, common_length, continue_prompt, split_at_end
 from rollway.inference.folder_tokenizer import FolderTokenizer
+from rollway.inference.tools_seen import template_shows_tools
 from rollway.trajectory import Message
 
 
@@ -35,6 +36,7 @@ class TemplateReport(msgspec.Struct, frozen=True):
 
     verdict: TemplateVerdict
     findings: list[str]  # for people, the worst first; empty for EXTENDS
+    shows_tools: bool = True  # it writes the tools of a request into the prompt
     short_ids: bool = False  # it takes call ids of nine letters or digits only
 
     @property
@@ -78,7 +80,9 @@ def probe_template(
     findings = [finding for finding in probe.findings() if finding is not None]
     findings.sort(key=lambda finding: -_ORDER.index(finding.verdict))
     verdict = findings[0].verdict if findings else TemplateVerdict.EXTENDS
-    return TemplateReport(verdict, [finding.text for finding in findings], short_ids)
+    texts = [finding.text for finding in findings]
+    shows_tools = template_shows_tools(template, variables)
+    return TemplateReport(verdict, texts, shows_tools=shows_tools, short_ids=short_ids)
 
 
 def _dialogue(
@@ -127,7 +131,7 @@ class _Probe:
         tools = self.takes(_dialogue(identity=self.identity))
         checks = [self._plain, self._text_beside_calls, self._thought, self._white_space, self._merging]
         return [
-            None if tools else _Finding(TemplateVerdict.REFUSES, "it takes no tool results"),
+            None if tools else _Finding(TemplateVerdict.REFUSES, "it rejects tool results"),
             *(self._checked(check, tools) for check in checks),
             *self._continuations(tools),
         ]
@@ -136,7 +140,7 @@ class _Probe:
         try:
             return check(tools)
         except TemplateFailure as error:
-            return _Finding(TemplateVerdict.REFUSES, f"it refuses a short conversation: {error}")
+            return _Finding(TemplateVerdict.REFUSES, f"it rejects a short conversation: {error}")
 
     def takes(self, messages: Sequence[Message]) -> bool:
         """Whether the template renders these messages at all."""
@@ -152,7 +156,7 @@ class _Probe:
     def _text_beside_calls(self, tools: bool) -> _Finding | None:
         if not tools or self._writes_text_beside_calls():
             return None
-        return _Finding(TemplateVerdict.REWRITES, "it leaves out the text beside a call")
+        return _Finding(TemplateVerdict.REWRITES, "it drops the text beside a call")
 
     def _writes_text_beside_calls(self) -> bool:
         messages = _dialogue(identity=self.identity, text=_TEXT)[:2]
@@ -170,13 +174,13 @@ class _Probe:
         where = self._loses_thought(messages)
         if where is None:
             return None
-        return _Finding(TemplateVerdict.STRIPS_REASONING, f"it leaves out a thought {where}")
+        return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops reasoning {where}")
 
     def _white_space(self, tools: bool) -> _Finding | None:
         reply = "\n It is 5. \n"
         if reply in self._render(_talk(reply), generate=True):
             return None
-        return _Finding(TemplateVerdict.TRIMS, "it takes off white space around a reply")
+        return _Finding(TemplateVerdict.TRIMS, "it strips whitespace around a reply")
 
     def _merging(self, tools: bool) -> _Finding | None:
         messages = _talk("\n\nIt is 5.")
@@ -185,7 +189,7 @@ class _Probe:
         if not whole.startswith(opened + "\n") or self._tokenizer.encode(whole)[: len(ids)] == ids:
             return None  # where the text itself is another, that is what is told
         return _Finding(
-            TemplateVerdict.MERGES, "white space that begins a reply merges with the token before it"
+            TemplateVerdict.MERGES, "whitespace at the start of a reply merges with the token before it"
         )
 
     def _continuations(self, tools: bool) -> list[_Finding]:
@@ -231,14 +235,14 @@ class _Probe:
         """What a departure is: of the place where a thought stands, of the end token, or of anything."""
         body = shorter[len(opened) :]
         if shorter == opened and len(opened) - common_length(opened, longer) <= _LEAD:
-            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it does not write what opens a reply {where}")
+            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops the opening of a reply {where}")
         if any(longer.startswith(opened + body[skipped:]) for skipped in range(1, min(len(body), _LEAD))):
-            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it leaves out an empty thought {where}")
+            return _Finding(TemplateVerdict.STRIPS_REASONING, f"it drops empty reasoning {where}")
         try:
             split_at_end(shorter, longer, self._tokenizer)
         except NotExtendable:
             return _Finding(TemplateVerdict.REWRITES, f"it rewrites a reply {where}")
-        return _Finding(TemplateVerdict.OTHER_END, f"it ends a reply with another token {where}")
+        return _Finding(TemplateVerdict.OTHER_END, f"it ends a reply with a different token {where}")
 
     def _loses_thought(self, messages: Sequence[Message]) -> str | None:
         """Where a thought is no longer in the rendering: "at once", "after a user message"."""

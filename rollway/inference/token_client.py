@@ -1,5 +1,4 @@
-"""Token ids in, token ids out, on vLLM, SGLang, llama.cpp, the embedded server: nothing sampled is tokenised
-again.
+"""Token ids in, token ids out, on vLLM, SGLang, llama.cpp, the embedded server: nothing is tokenised again.
 
 The prompt is made here, from the model's own folder; the next one begins with the very ids of the last one
 and of what was sampled. One `generate` is one reply or one typed error, and cancelling it closes the
@@ -19,17 +18,20 @@ from typing import Any, Literal
 import msgspec
 
 from rollway.errors import UserError
+from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_request import encode_body
 from rollway.inference.chat_template import TemplateFailure
+from rollway.inference.endings import ABORTED
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
-from rollway.inference.generation import ABORTED, Generation
-from rollway.inference.llama_logprobs import token_logprob
+from rollway.inference.generation import Generation
+from rollway.inference.learned import Learned
+from rollway.inference.llama_logprobs import force_token
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.template_probe import TemplateReport
-from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.token_data import TokenDataGuard, all_there
 from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model, refuse_closed
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
@@ -114,9 +116,11 @@ class TokenClient:
         self._variables = dict(template_variables or {})
         self._max_resumes = max_resumes
         self._retry = retry
+        self.learned = Learned()
         self._rng = random.Random()
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
+        self.context: int | None = None  # tokens of prompt and reply together, where the server lists them
         self._ready: _Ready | None = None
         self._ended_by: frozenset[int] = frozenset()  # tokens at which the server said that it ended replies
         self._finding_out = asyncio.Lock()
@@ -138,7 +142,7 @@ class TokenClient:
         self._transport.open()
         for name in CHAT_ONLY:
             if name in request.sampling.extra:
-                raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints know; leave it out")
+                raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints accept; remove it")
         began = time.monotonic()
         generation = Generation(request)
         await self._gate.passed(request.deadline, self.server)
@@ -147,7 +151,7 @@ class TokenClient:
         while True:
             closings = self._gate.closings
             await self._part(generation, request)
-            if generation.finish_reason != ABORTED:
+            if not generation.may_go_on:
                 break
             if generation.full:
                 generation.cut()
@@ -173,13 +177,21 @@ class TokenClient:
         """
         self._transport.open()
         try:
-            ready = await self._found_out()
+            ready = await self._found_out(need_context=True)
             await refuse_closed(self._transport, ready.endpoint, self._api)
             writer = ready.writer
             await compare_prompt(self._transport, self.model, writer, self._variables)
         except TryFailed as failure:
             raise failure.error from failure
         return writer.report
+
+    async def shows_tools(self) -> bool | None:
+        """Whether the template writes the tools of a request into the prompt. Raises as `check` does."""
+        self._transport.open()
+        try:
+            return (await self._found_out()).writer.report.shows_tools
+        except TryFailed as failure:
+            raise failure.error from failure
 
     def pause(self) -> None:
         """Hold new requests back until `resume`. Those that were sent go on."""
@@ -217,6 +229,7 @@ class TokenClient:
     async def _part(self, generation: Generation, request: CompletionRequest) -> None:
         """One more part of a generation, after as many tries as the retry policy allows."""
         version: str | None = None
+        budget = TokenBudget(generation.fields().get("max_tokens"), of_rollout=request.rollout_budget)
 
         async def attempt(number: int) -> TokenReply:
             nonlocal version
@@ -227,14 +240,22 @@ class TokenClient:
                 generation.prompt = self._write(ready.writer, request)
             call = TokenCall(
                 token_ids=generation.prompt.token_ids + generation.token_ids,
+                server=self.server,
                 model=self.model,
                 request_id=_request_id(request.request_id, generation.resumes, number),
                 fields=generation.fields(),
+                neutral=request.sampling.defaults == "neutral",
                 cache_salt=version,
+                judged=budget.judged,
             )
-            if ready.endpoint.needs_budget and call.fields.get("max_tokens") is None:
+            call.fields["max_tokens"] = budget.max_tokens
+            if ready.endpoint.needs_budget and budget.max_tokens is None:
                 call.fields["max_tokens"] = self._rest_of_context(ready, len(call.token_ids))
-            return await self._try(ready.endpoint, call)
+            try:
+                return await self._try(ready.endpoint, call)
+            except TryFailed as failure:
+                may_leave_out = not ready.endpoint.needs_budget or ready.context is not None
+                raise budget.after(failure, may_leave_out=may_leave_out) from failure
 
         try:
             part = await with_retries(
@@ -264,7 +285,7 @@ class TokenClient:
     async def _try(self, endpoint: TokenEndpoint, call: TokenCall) -> TokenReply:
         headers = {"X-Request-Id": call.request_id} if call.request_id else {}
         path = endpoint.path.format(api=self._api)
-        reply = await self._transport.post(path, encode_body(_body(endpoint, call)), headers)
+        reply = await self._transport.post(path, encode_body(endpoint.body(call)), headers)
         if not 200 <= reply.status < 300:
             raise failed_try(
                 reply.status,
@@ -272,7 +293,8 @@ class TokenClient:
                 reply.headers,
                 server=self.server,
                 model=self.model,
-                max_tokens=call.fields.get("max_tokens"),
+                max_tokens=call.judged,
+                sent=len(call.token_ids),
             )
         read = read_reply(endpoint, reply.body, call, server=self.server)
         await self._ask_for_left_out(read, call)
@@ -284,7 +306,11 @@ class TokenClient:
         ids, logprobs = reply.token_ids or [], reply.logprobs or []
         for place in reply.left_out:
             before = call.token_ids + ids[:place]
-            logprobs[place] = await token_logprob(self._transport, before, ids[place], model=self.model)
+            scored = await force_token(self._transport, before, ids[place], model=self.model)
+            logprobs[place] = scored.logprob
+        if reply.left_out:
+            _, unusable = all_there(logprobs)
+            reply.untrainable = reply.untrainable or unusable
 
     def _stops(self, writer: Writer, request: CompletionRequest) -> frozenset[int]:
         """The ids that end a reply to this request."""
@@ -296,19 +322,22 @@ class TokenClient:
     ) -> Completion:
         assert self._ready is not None
         assert generation.prompt is not None
-        writer = self._ready.writer
-        stop = generation.stop_reason
+        writer, stop = self._ready.writer, generation.stop_reason
         if isinstance(stop, int) and stop not in self._stops(writer, request):
             self._ended_by |= {stop}
-        text = writer.tokenizer.reply_text(
-            generation.token_ids, generation.prompt.token_ids[-1:], self._stops(writer, request)
+        stops = self._stops(writer, request)
+        text = generation.server_text
+        if text is None:
+            text = writer.tokenizer.reply_text(generation.token_ids, generation.prompt.token_ids[-1:], stops)
+            if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
+                text = text[: text.rindex(stop)]
+        return generation.completion(
+            text, stops, model=self.model, server=self.server, waited=waited, total=total
         )
-        if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
-            text = text[: text.rindex(stop)]
-        return generation.completion(text, model=self.model, server=self.server, waited=waited, total=total)
 
-    async def _found_out(self) -> _Ready:
-        """What the server and its model are, found out once.
+    async def _found_out(self, *, need_context: bool = False) -> _Ready:
+        """What the server and its model are, found out once. The context's length is asked for where the
+        endpoint needs it.
 
         Raises:
             TryFailed: the server does not say.
@@ -319,16 +348,20 @@ class TokenClient:
             if self._ready is None:
                 endpoint = await find_endpoint(self._transport, self._endpoint)
                 served = await find_model(
-                    self._transport, self._api, self.model, self.folder, need_context=endpoint.needs_budget
+                    self._transport,
+                    self._api,
+                    self.model,
+                    self.folder,
+                    need_context=need_context or endpoint.needs_budget,
                 )
                 writer = await self._open_folder(served.folder)
-                self.model, self.folder = served.name, served.folder
+                self.model, self.folder, self.context = served.name, served.folder, served.context
                 self._ready = _Ready(writer, endpoint, served.context)
         return self._ready
 
     def _rest_of_context(self, ready: _Ready, prompt: int) -> int:
         if ready.context is None:
-            unknown = f"{self.server} does not say how long its model's context is; set sampling.max_tokens"
+            unknown = f"{self.server} does not report its model's context length; set sampling.max_tokens"
             raise TryFailed(BadRequest(unknown), retry=False)
         return max(1, ready.context - prompt)  # where nothing is left, the server's own refusal says so
 
@@ -346,14 +379,6 @@ class TokenClient:
         return RendererWriter(
             folder, self._renderer, on_mismatch=self._on_mismatch, variables=self._variables
         )
-
-
-def _body(endpoint: TokenEndpoint, call: TokenCall) -> dict[str, Any]:
-    """The request's body. Raises `BadRequest` where the endpoint cannot do what is asked."""
-    try:
-        return endpoint.body(call)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
 
 
 def _request_id(request_id: str, resumes: int, number: int) -> str:

@@ -18,7 +18,13 @@ from rollway.inference.llama_prompts import rendered_ids
 from rollway.inference.prompt_writer import Writer
 from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
-from rollway.inference.served_models import ServedModel, choose_model, read_models, served_folder
+from rollway.inference.served_models import (
+    ServedModel,
+    choose_model,
+    read_models,
+    served_context,
+    served_folder,
+)
 from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
 from rollway.inference.transport import Timeouts, Transport
 from rollway.trajectory import Message
@@ -67,7 +73,7 @@ async def find_model(
         name = choose_model(name, [model.id for model in served], server=transport.server)
     except InferenceError as error:
         raise TryFailed(error, retry=False) from error
-    context = next((model.max_model_len for model in served if model.id == name), None)
+    context = served_context(name, served)
     return ServedFolder(name, folder or _local_folder(served, name, transport.server), context)
 
 
@@ -77,8 +83,8 @@ def _local_folder(served: Sequence[ServedModel], name: str, server: str) -> Path
     if folder is not None:
         return folder
     root = next((model.root for model in served if model.id == name), None)
-    named = f"it names {root!r}, which is no folder here" if root else "it names none"
-    missing = f"{server} does not say where its model lies ({named}); pass folder="
+    named = f"it reports {root!r}, which is not a local folder" if root else "it reports no folder"
+    missing = f"cannot tell the model's folder from {server} ({named}); pass folder="
     raise TryFailed(BadRequest(missing), retry=False)
 
 
@@ -113,7 +119,7 @@ async def refuse_closed(transport: Transport, endpoint: TokenEndpoint, api: str)
     reply = await transport.post(path, b"{}", {})
     if reply.status in _CLOSED:
         closed = (
-            f"{transport.server} does not open {path} (it answers {reply.status}); choose another endpoint"
+            f"{transport.server} does not serve {path} (it answers {reply.status}); choose another endpoint"
         )
         raise TryFailed(BadRequest(f"{closed}: {AUTO}, {', '.join(ENDPOINTS)}"), retry=False)
 
@@ -147,8 +153,8 @@ async def compare_prompt(
     ours = writer.write(CompletionRequest(messages=[_HELLO]), frozenset()).token_ids
     if ours != theirs:
         _log.warning(
-            "%s reads %r as %d ids, and the template and tokenizer of %s make %d other ids of it; is it the "
-            "folder of the model that is served?",
+            "%s turns %r into %d ids, but the template and tokenizer of %s make %d different ids; check that "
+            "this is the folder of the served model",
             transport.server,
             _HELLO["content"],
             len(theirs),

@@ -131,7 +131,7 @@ class Transport:
 
         Raises:
             TryFailed: with `ServerUnreachable`; to be tried again when the connection failed or broke, not
-                when the time ran out or the client was closed meanwhile.
+                when the time ran out or the client was closed during the request.
         """
         data = io.BytesIO(body) if len(body) >= _COPY_ABOVE else body
         return await self._request("POST", path, data, headers, self._timeouts)
@@ -176,12 +176,12 @@ class Transport:
             raise self._failure(error) from error
 
     def _closed_error(self) -> ServerUnreachable:
-        return ServerUnreachable(f"the client of {self.server} was closed before the reply came")
+        return ServerUnreachable(f"the client of {self.server} was closed before the reply arrived")
 
     def _failure(self, error: aiohttp.ClientError) -> TryFailed:
         if self._closed:
             return TryFailed(
-                ServerUnreachable(f"the client of {self.server} was closed meanwhile"), retry=False
+                ServerUnreachable(f"the client of {self.server} was closed during the request"), retry=False
             )
         return TryFailed(_connection_error(self.server, error), retry=_is_connection_fault(error))
 
@@ -207,9 +207,11 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
     import aiohttp
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return unreachable(server, "it accepts no connection in time")
+        return unreachable(server, "timed out connecting")
     if isinstance(error, aiohttp.ClientSSLError):
-        return unreachable(server, f"TLS failed, should the address begin with http://? {error}")
+        return unreachable(
+            server, f"the TLS handshake failed; check whether the address should start with http://: {error}"
+        )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return unreachable(server, "the host name is unknown")
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -218,9 +220,9 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
         what = one_line(str(error)) or type(error).__name__
         return ServerUnreachable(
-            f"{server} closed the connection before its reply was complete ({what}); its log says why"
+            f"{server} closed the connection before its reply was complete ({what}); see its log"
         )
-    return unreachable(server, f"what answers there speaks no HTTP: {error}")
+    return unreachable(server, f"the reply is not HTTP: {error}")
 
 
 class time_limit:  # noqa: N801 (used like asyncio.timeout, which it wraps)
@@ -246,5 +248,5 @@ class time_limit:  # noqa: N801 (used like asyncio.timeout, which it wraps)
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
             server, what, field = self._told
-            message = f"{server} sent no {what} within {self._seconds:g} s; allow more with timeouts.{field}"
+            message = f"{server} sent no {what} within {self._seconds:g} s; raise timeouts.{field}"
             raise TryFailed(ServerUnreachable(message), retry=False) from None

@@ -87,7 +87,7 @@ class UpdateGate:
             if not limit.expired():
                 raise
             raise ServerUnreachable(
-                f"requests to {server} were held back until the deadline, by pause() or weight_update()"
+                f"pause() or weight_update() held requests to {server} until their deadline"
             ) from None
 
 

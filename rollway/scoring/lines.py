@@ -89,7 +89,7 @@ def _refusal(job: Job, trajectory: Trajectory) -> ErrorRecord | None:
             told += f": {trajectory.error.kind}: {trajectory.error.message}"
         return ErrorRecord(kind=str(trajectory.stop_reason), message=told, where="rollout")
     if not job.task_known:
-        told = f"the environment has no task {job.stored.task_id!r} now"
+        told = f"the environment no longer has task {job.stored.task_id!r}"
         return ErrorRecord(kind="unknown_task", message=told, where="environment")
     return None
 

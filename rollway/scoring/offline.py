@@ -1,7 +1,7 @@
-"""Scoring a stored run again, without the model that made it.
+"""Score a stored run again, without the model.
 
-What was recorded is never changed. The trajectories are read twice, first for their keys alone; never more
-than a few chunks of them are held.
+The run itself never changes. The trajectories are read twice, first only for their keys; memory holds at
+most a few chunks of them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from rollway.data import DatasetSource, find_rows
 from rollway.environments.base import Environment, Reward, Task, environment_name
 from rollway.environments.loading import absolute_spec, environment_source
 from rollway.errors import UserError
@@ -35,7 +37,7 @@ from rollway.scoring.stored import StoredRun
 
 CHUNK_LINES = 64
 CHUNK_BYTES = 8 * 2**20
-"""A chunk is full with so many lines, or with so many bytes of them."""
+"""Limits of a chunk: lines, and bytes of lines."""
 
 RECORDED = "recorded"
 """In comparisons: the rewards that stand in the run itself."""
@@ -56,7 +58,7 @@ def score_run(
     ray_address: str | None = None,
     on_progress: Progress | None = None,
 ) -> ScoreSummary:
-    """Score every stored rollout of a run, and write the scores beside it. Not for a running event loop.
+    """Score every stored rollout and write the scores to the run directory. Not for a running event loop.
 
     Args:
         reward: ``path/to/file.py:function`` with ``function(trajectory, task)`` or ``function(trajectory)``;
@@ -64,11 +66,11 @@ def score_run(
         name: of the score; None: the function's name, or ``environment``.
         workers: Ray processes; 0: this process.
         overwrite: replace an earlier score of this name.
-        environment: name or file, where the run's own is not to be found any more.
-        compare: an earlier score's name, compared with beside the recorded rewards.
+        environment: name or file, if the run's own has moved.
+        compare: name of an earlier score to compare with, in addition to the recorded rewards.
 
     Raises:
-        UserError: something in the request is wrong; nothing has been written.
+        UserError: a mistake in the request; nothing is written.
     """
     run = StoredRun(Path(run_directory))
     request = _request(run, reward, environment)
@@ -122,14 +124,18 @@ def _run_environment(run: StoredRun, environment: str | None) -> tuple[Environme
     config = run.config()
     spec = environment or config.get("environment")
     if not isinstance(spec, str):
-        raise UserError(f"{run.path / 'config.yaml'} names no environment: give one with --environment")
+        raise UserError(f"{run.path / 'config.yaml'} names no environment; pass one with --environment")
     try:
         source = EnvironmentSource(
             absolute_spec(spec), config.get("environment_args") or {}, environment_source(spec)
         )
         return source, source.load()
     except UserError as error:
-        hint = "" if environment else "; if the run's environment has moved, say where: --environment"
+        hint = (
+            ""
+            if environment
+            else "; if the run's environment has moved, pass its new place with --environment"
+        )
         raise UserError(f"{error}{hint}") from error
 
 
@@ -159,16 +165,27 @@ def _tasks(run: StoredRun, environment: Environment, wanted: set[str]) -> dict[s
     where = f"environment {environment_name(environment)!r}, split {split!r}"
     found: dict[str, Task] = {}
     try:
-        for task in islice(environment.tasks(split), limit):
+        for task in islice(_rows(config, environment, split), limit):
             if str(task["task_id"]) in wanted:
                 found[str(task["task_id"])] = task
                 if len(found) == len(wanted):
                     break
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{where}: its tasks cannot be read: {type(error).__name__}: {error}") from error
     if wanted and not found:
         raise UserError(f"{where} has none of the {len(wanted)} tasks of {run.path}, such as {min(wanted)!r}")
     return found
+
+
+def _rows(config: Mapping[str, Any], environment: Environment, split: str) -> Iterable[Task]:
+    """All tasks of the split: the data that the run was over, or the environment's own."""
+    data = config.get("data")
+    if data is None:
+        return environment.tasks(split)
+    source = DatasetSource(data["source"], data.get("name"), data.get("split"), data.get("revision"))
+    return find_rows(source, source.split or split, fingerprint=data.get("fingerprint")).rows
 
 
 def _left_sandboxes(run: StoredRun, request: _Request) -> LeftSandboxes | None:
@@ -183,9 +200,7 @@ def _left_sandboxes(run: StoredRun, request: _Request) -> LeftSandboxes | None:
     try:
         return LeftSandboxes(run, request.environment)
     except UserError as error:
-        raise UserError(
-            f"reward {looking[0]!r} looks into the sandbox that each rollout left: {error}"
-        ) from None
+        raise UserError(f"reward {looking[0]!r} needs the sandbox of each rollout: {error}") from None
 
 
 def _jobs(run: StoredRun, tasks: Mapping[str, Task] | None, sandboxes: LeftSandboxes | None) -> Iterator[Job]:

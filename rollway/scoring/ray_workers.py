@@ -18,7 +18,7 @@ from rollway.scoring.sources import RewardSource, load_rewards
 from rollway.trajectory import ErrorRecord
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""For a Ray of our own: chunks pass through it and are not kept there."""
+"""Of Ray's object store, if Rollway starts Ray. Chunks only pass through it."""
 
 CONNECT_SECONDS = 5.0
 """How long the head of a cluster may take to take a connection."""
@@ -41,7 +41,7 @@ class ChunkScorer:
 def score_on_ray(
     source: RewardSource, chunks: Iterable[Sequence[Job]], *, workers: int, address: str | None = None
 ) -> Iterator[list[Scored]]:
-    """Score chunks on so many Ray actors, and give them back in their order.
+    """Score chunks on several Ray actors, and return them in order.
 
     ``address`` is that of a cluster; without one a Ray of our own runs for the time of the scoring, unless
     this process is connected to one already.
@@ -81,7 +81,7 @@ class _Fleet:
             self._ray.get(actor.score.remote([]), timeout=START_SECONDS)
         except self._ray.exceptions.GetTimeoutError:
             raise UserError(
-                f"no Ray worker started within {START_SECONDS:.0f} s: is a CPU free in the cluster?"
+                f"no Ray worker started within {START_SECONDS:.0f} s: check that the cluster has a free CPU"
             ) from None
         except self._ray.exceptions.RayError as error:
             raise UserError(f"a Ray worker cannot start: {str(error).strip().splitlines()[-1]}") from error
@@ -103,7 +103,7 @@ class _Fleet:
             try:
                 rows += self._ray.get(alone.score.remote([job]))
             except self._deaths:
-                told = "the process that called the reward functions died of it"
+                told = "the reward functions killed their worker process"
                 rows.append(Scored(row_of(job, "", error=ErrorRecord("WorkerDied", told, "reward:")), None))
                 alone = self._class.remote(self._source)
         self._ray.kill(alone)

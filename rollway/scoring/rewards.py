@@ -100,8 +100,8 @@ async def _value(reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sa
         answer = reward.function(trajectory, task)
     elif sandbox is None:
         raise NoSandbox(
-            f"{reward.name!r} looks into the sandbox that the rollout left, and there is none: roll out with "
-            f"--record-tools to keep it, or give the environment a sandbox"
+            f"{reward.name!r} needs the rollout's sandbox, but there is none: run with --record-tools to "
+            "record it, or give the environment a sandbox"
         )
     else:
         answer = reward.function(trajectory, task, sandbox=sandbox)

@@ -28,7 +28,7 @@ class ScoreFiles:
 
     def __init__(self, run: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise UserError(f"a score's name is letters, digits, '_', '-' and '.', not {name!r}: give --name")
+            raise UserError(f"invalid score name {name!r}: use letters, digits, '_', '-' and '.' in --name")
         self.name = name
         self.rows = run / "scores" / f"{name}.jsonl"
         self.summary = run / "scores" / f"{name}.summary.json"
@@ -36,9 +36,7 @@ class ScoreFiles:
     def refuse_to_overwrite(self) -> None:
         """Raises `UserError` when there is a score of this name."""
         if self.rows.exists():
-            raise UserError(
-                f"{self.rows} exists: give the new score another --name, or replace that one with --overwrite"
-            )
+            raise UserError(f"{self.rows} exists; choose another --name, or pass --overwrite to replace it")
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[ScoreRow], None]]:
@@ -87,12 +85,12 @@ class ScoreFiles:
                 return {(row.task_id, row.sample_index): row.reward for row in rows}
         except FileNotFoundError:
             names = list_scores(self.rows.parent.parent)
-            there = f"there are: {', '.join(names)}" if names else "there is none yet"
+            there = f"available: {', '.join(names)}" if names else "it has none yet"
             raise UserError(
                 f"the run has no score {self.name!r}{nearest(self.name, names)}; {there}"
             ) from None
         except msgspec.DecodeError as error:
-            raise UserError(f"{self.rows} holds a line that is no score: {error}") from None
+            raise UserError(f"{self.rows} holds a line that is not a score: {error}") from None
 
 
 def list_scores(run: Path) -> list[str]:

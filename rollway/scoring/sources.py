@@ -53,7 +53,7 @@ def function_source(spec: str) -> FunctionSource:
     if path.suffix != ".py":
         raise UserError(f"--reward {spec!r}: give it as path/to/file.py:function")
     if not path.is_file():
-        raise UserError(f"--reward {spec!r}: there is no file {path}")
+        raise UserError(f"--reward {spec!r}: no file {path}")
     module = import_file(path, None)
     return FunctionSource(str(path.resolve()), name or _only_function(module, spec), path.read_text("utf-8"))
 
@@ -81,8 +81,8 @@ def rewards_of(environment: Environment) -> list[Reward]:
         raise UserError(str(error)) from None
     if not rewards:
         raise UserError(
-            f"environment {environment_name(environment)!r} has no rewards; "
-            f"give a function of your own: --reward path/to/file.py:function"
+            f"environment {environment_name(environment)!r} has no rewards; pass your own function with "
+            "--reward path/to/file.py:function"
         )
     return rewards
 
@@ -118,7 +118,7 @@ def _named(source: FunctionSource) -> Any:
     found = getattr(module, source.function, None)
     if isinstance(found, Reward) or callable(found):
         return found
-    what = "is no function" if found is not None else "is not there"
+    what = "is not a function" if found is not None else "does not exist"
     names = _functions(module)
     raise UserError(
         f"{source.file}: {source.function!r} {what}{nearest(source.function, names)}; "
@@ -132,7 +132,7 @@ def _only_function(module: ModuleType, spec: str) -> str:
         raise UserError(f"--reward {spec!r}: the file has no function(trajectory, task)")
     if len(names) > 1:
         raise UserError(
-            f"--reward {spec!r}: say which function, as in {spec}:{names[0]}; it has: {', '.join(names)}"
+            f"--reward {spec!r}: name a function, as in {spec}:{names[0]}; it has: {', '.join(names)}"
         )
     return names[0]
 

@@ -51,7 +51,7 @@ class StoredRun:
             raise UserError(f"no run directory {path}{_nearest_run(path)}")
         if not self._parts:
             raise UserError(
-                f"{path} has no trajectories/*.jsonl: it is no run directory, or nothing was run yet"
+                f"{path} has no trajectories/*.jsonl; it is not a run directory, or holds no rollouts yet"
             )
 
     def config(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class StoredRun:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(values, dict):
-            raise UserError(f"{file} is no config")
+            raise UserError(f"{file} is not a config")
         return values
 
     def asked(self) -> Asked | None:
@@ -91,7 +91,7 @@ class StoredRun:
                         glance = decoder.decode(line)
                     except (msgspec.DecodeError, UnicodeDecodeError) as error:
                         if line.endswith(b"\n"):
-                            raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
+                            raise UserError(f"{part}, line {number}: not a trajectory: {error}") from None
                         self.torn_lines += 1
                         continue
                     yield StoredLine(line, glance.task_id, glance.sample_index)

@@ -41,6 +41,7 @@ FORMAT = ToolFormat(
     name="apertus",
     models="Apertus 8B and 70B Instruct",
     example='<|tools_prefix|>[{"get_weather": {"city": "Oslo"}}]<|tools_suffix|>',
+    special_marks=True,
     parse=TaggedJson(
         "<|tools_prefix|>", closing="<|tools_suffix|>", read_item=_read_item, thought=_THOUGHT
     ).parse,

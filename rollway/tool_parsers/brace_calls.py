@@ -272,7 +272,8 @@ class _Arguments:
         return self._settle(encode_text(text, schema, lenient=self._lenient))
 
     def _bare_value(self, text: str, position: int, schema: Schema | None, depth: int) -> str:
-        """What stands without quotes. Inside a value of free form it says its type itself."""
+        """What stands without quotes. Strings have marks of their own: where no schema says otherwise, a bare
+        number, boolean or null is what it looks like."""
         if text[0] in "\"'":
             if not self._lenient or len(text) < 2 or text[-1] != text[0]:
                 raise _BrokenError(position, f"Text stands in {text[0]} and not in {self._grammar.quote!r}")
@@ -280,9 +281,8 @@ class _Arguments:
             return quote(text[1:-1])
         if schema and schema.types:
             return self._settle(encode_text(text, schema))
-        free = depth or self._grammar.quotes_json
-        found = encode_json(text) if free else None
-        return quote(text) if found is None or isinstance(found, Fault) else found.json
+        found = encode_json(text)
+        return quote(text) if isinstance(found, Fault) else found.json
 
     def _settle(self, value: Encoded | Fault) -> str:
         if isinstance(value, Fault):

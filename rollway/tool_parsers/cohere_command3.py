@@ -81,6 +81,7 @@ FORMAT = ToolFormat(
         f"    {json.dumps({'tool_call_id': '0', 'tool_name': 'get_weather', 'parameters': {'city': 'Oslo'}})}"
         f"\n]{_ACTION_END}"
     ),
+    special_marks=True,
     parse=_parse,
     render=_render,
 )

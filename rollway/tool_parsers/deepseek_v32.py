@@ -7,12 +7,16 @@ from rollway.tool_parsers.xml_grammar import Grammar, Written
 from rollway.tool_parsers.xml_parameters import XmlFormat
 from rollway.tool_parsers.xml_render import CANNOT_SAY, XmlRenderer
 
+_SECTIONS = ("function_calls", "tool_calls", "toolcalls", "tool")
 
-def dsml_grammar(section: str, other_sections: str = "") -> Grammar:
-    """The grammar with calls inside a section. `other_sections`: how else models spell its name."""
+
+def dsml_grammar(section: str) -> Grammar:
+    """The grammar with calls inside a section of this name. Models write each other's names too."""
     return Grammar(
-        section=f"<｜DSML｜(?:{section}{other_sections})>",
+        section=f"<｜DSML｜(?:{'|'.join(_SECTIONS)})>",
         section_close=f"</｜DSML｜{section}>",
+        other_section_closes=tuple(f"</｜DSML｜{name}>" for name in _SECTIONS if name != section),
+        any_bars=True,
         call=r'<｜DSML｜invoke\s++name="(?P<name>[^"<>\n]*+)"\s*+>',
         call_close="</｜DSML｜invoke>",
         parameter=(
@@ -39,6 +43,8 @@ FORMAT = ToolFormat(
         '<｜DSML｜parameter name="city" string="true">Oslo</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
         "</｜DSML｜function_calls>"
     ),
+    special_marks=True,
+    result_tags=("<result>", "</result>"),
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=CANNOT_SAY,

@@ -7,7 +7,7 @@ from rollway.tool_parsers.format import ToolFormat
 from rollway.tool_parsers.xml_parameters import XmlFormat
 from rollway.tool_parsers.xml_render import CANNOT_SAY, XmlRenderer
 
-_FORMAT = XmlFormat(dsml_grammar("tool_calls", "|toolcalls|tool"))
+_FORMAT = XmlFormat(dsml_grammar("tool_calls"))
 
 FORMAT = ToolFormat(
     name="deepseek_v4",
@@ -17,6 +17,7 @@ FORMAT = ToolFormat(
         '<｜DSML｜parameter name="city" string="true">Oslo</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
         "</｜DSML｜tool_calls>"
     ),
+    special_marks=True,
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=CANNOT_SAY,

@@ -53,6 +53,16 @@ _TAGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """A format and the tags that its templates all hold; the first that fits counts."""
 
+_ONLY_IN_TEMPLATES = frozenset({"deepseek_v32", "deepseek_v4", "deepseek_v3", "qwen3_coder", "glm47"})
+_MARKS = (
+    ("deepseek_v32", ("DSML", "invoke")),
+    ("deepseek_v3", ("<｜tool▁calls▁begin｜>", "```json")),
+    ("qwen3_coder", ("<function=",)),
+    *((name, tags) for name, tags in _TAGS if name not in _ONLY_IN_TEMPLATES),
+    ("hermes", ("<tool_call>",)),
+)
+"""The same for a model's own text, which holds one call and not all that a template says."""
+
 _SHARED_TAG = "<tool_call>"
 """Many formats have this one; the model's name tells them apart."""
 
@@ -152,6 +162,11 @@ def choose_format(chat_template: str | None, model_name: str) -> Choice:
         f"tool_parser 'auto' cannot choose for model {model_name!r}: no tag in its chat template and no part "
         f"of its name is known; name a format (`rollway parse --list` shows them)"
     )
+
+
+def choose_by_marks(text: str) -> Choice | None:
+    """The format whose marks stand in a model's text; None where none of them says it."""
+    return _by_tags(text, _MARKS)
 
 
 def choose_reasoning(chat_template: str | None, model_name: str) -> Choice | None:

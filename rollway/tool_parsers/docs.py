@@ -1,6 +1,6 @@
-"""The page about formats, made from their declarations, so that it cannot differ from what the parsers do.
+"""The page about formats, generated from their declarations, so that it always matches the parsers.
 
-Write it again with ``python -m rollway.tool_parsers.docs docs/formats.md``.
+Generate it with ``python -m rollway.tool_parsers.docs docs/formats.md``.
 """
 
 from __future__ import annotations
@@ -26,25 +26,31 @@ assert parsed.content == "I will add.\\n"
 assert parsed.tool_calls[0].name == "add"
 ```
 
-`parse(text, tools=None, *, lenient=False)` never raises, and its work grows linearly with the text. It gives
-`content` (all text outside calls), `tool_calls` (argument text as the model wrote it where the format is
-JSON) and `errors`: blocks that were meant as calls and are none. Those stay in the content, to the letter.
-`render(calls, content=None)` is the way back. On the command line: `rollway parse --format NAME`.
+`parse(text, tools=None, *, lenient=False)` never raises an exception, and its work is linear in the length of
+the text. It returns `content` (all text outside calls), `tool_calls` (with the arguments as the model wrote
+them, if the format is JSON) and `errors`: blocks that look like calls but are not. Those blocks stay in the
+content unchanged. `render(calls, content=None)` is the inverse. On the command line:
+`rollway parse --format NAME`.
 
-- Good calls are kept whatever stands beside them.
-- A call inside a finished thought is not a call. A thought that is never closed ends with the call.
-- A call that is cut off is not a call, even if its JSON could be completed. Only a closing tag may be
-  missing.
-- Single quotes, trailing commas, Python's literals and bare keys are errors, unless `lenient=True`, which
-  marks the call as repaired.
+- Valid calls are kept, whatever else is in the text.
+- A call inside closed reasoning is not a call. A call ends reasoning that was never closed.
+- A truncated call is not a call, even if its JSON could be completed. Only a closing tag may be missing.
+- Single quotes, trailing commas, Python literals and bare keys are errors. With `lenient=True` they are
+  accepted, and the call is marked as repaired. A key that one object has twice is always `invalid_json`.
+- With `tools`, a whole JSON call of an offered tool between other tags, or at the end of the text, is
+  `malformed`, and the model gets the right form (Qwen2.5-Coder writes `<tools>`). It does not run: the reward
+  is for the policy's own format. One that is quoted in a sentence is text. The same holds for the rest of a
+  call whose special tokens a server removed (`get_weather[ARGS]{...}`).
+- The bars of DeepSeek's and Step-3's marks may be doubled or ASCII, and DSML sections may have each other's
+  names. If such marks hold no readable call, that is `malformed`.
 
 | kind of error | |
 |---|---|
-| `invalid_json` | the block is no JSON |
-| `unclosed` | it is cut off |
-| `missing_name` | it names no tool |
-| `invalid_arguments` | its arguments are no object, or cannot be read |
-| `malformed` | it has no structure to read |
+| `invalid_json` | the block is not valid JSON |
+| `unclosed` | the block is truncated |
+| `missing_name` | the block names no tool |
+| `invalid_arguments` | the arguments are not an object, or cannot be read |
+| `malformed` | the block has no readable structure |
 
 ## Tool calls
 '''
@@ -52,8 +58,8 @@ JSON) and `errors`: blocks that were meant as calls and are none. Those stay in 
 _REASONING = """\
 ## Reasoning
 
-`split_reasoning(text, name, prefilled=None)` gives `(reasoning, content)`. `prefilled` says whether the
-prompt had already opened the thought; `None` takes the format's habit.
+`split_reasoning(text, name, prefilled=None)` returns `(reasoning, content)`. `prefilled` tells whether the
+prompt opened the reasoning; `None` (the default) uses the format's default.
 """
 
 
@@ -62,12 +68,12 @@ def formats_page() -> str:
     parts = [_TOOL_CALLS]
     for entry in list_formats():
         names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
-        limits = f"\nCannot be written: {entry.cannot_say}\n" if entry.cannot_say else ""
+        limits = f"\nLimits of `render`: {entry.cannot_say}\n" if entry.cannot_say else ""
         parts.append(f"### {names}\n\n{entry.models}.\n{limits}\n{_fenced(entry.example)}")
     parts.append(_REASONING)
     for thought in list_reasoning_formats():
         names = ", ".join(f"`{name}`" for name in (thought.name, *thought.aliases))
-        habit = " The prompt opens the thought." if thought.prefilled else ""
+        habit = " The prompt opens the reasoning." if thought.prefilled else ""
         example = thought.join("The user greets me.", "Hello!")
         parts.append(f"### {names}\n\n{thought.models}.{habit}\n\n{_fenced(example)}")
     return "\n".join(parts)

@@ -24,6 +24,7 @@ class IdForm(NamedTuple):
 
     prefix: str = "call_"
     digits: int = 24  # hexadecimal, 9 to 24
+    by_name: bool = False  # ``functions.NAME:N``, as Kimi's; the other two then count for nothing
 
 
 CALL_ID = IdForm()
@@ -195,6 +196,8 @@ class Draft:
     def _with_ids(self) -> list[ToolCall]:
         if not self._calls:
             return []
+        if self._id_form.by_name:
+            return self._with_counted_ids()
         fresh = _fresh_ids(self.text, self._id_form)
         taken = {call[0] for call in self._calls}
         if taken == {""}:
@@ -209,10 +212,23 @@ class Draft:
             made.append(ToolCall(call_id, name, arguments))
         return made
 
+    def _with_counted_ids(self) -> list[ToolCall]:
+        used = {call[0] for call in self._calls}
+        made, given = [], set[str]()
+        for own, name, arguments, _ in self._calls:
+            call_id = own
+            if not call_id or call_id in given:
+                numbers = itertools.count(len(given))
+                call_id = next(it for n in numbers if (it := f"functions.{name}:{n}") not in used)
+            used.add(call_id)
+            given.add(call_id)
+            made.append(ToolCall(call_id, name, arguments))
+        return made
+
 
 def _thought_tags(text: str, thought: re.Pattern[str] | None) -> list[tuple[int, int, bool]]:
     """Start, end and "opens" of each tag; empty when no thought is finished, as then nothing is hidden."""
-    if thought is None or not thought.search(text):
+    if thought is None or (thought is THINK and "think>" not in text) or not thought.search(text):
         return []
     tags = [(match.start(), match.end(), match.lastindex == 1) for match in thought.finditer(text)]
     return [] if all(opens for _, _, opens in tags) else tags

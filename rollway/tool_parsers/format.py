@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rollway.tool_parsers.output import ParsedOutput
+from rollway.tool_parsers.stray import stray_call
 from rollway.trajectory import ToolCall
 
 Tools = Sequence[Mapping[str, Any]]
@@ -39,6 +40,10 @@ class ToolFormat(msgspec.Struct, frozen=True, kw_only=True):
     cannot_say: str = (
         ""  # what no text of the format can express (`render` raises ValueError); "" for nothing
     )
+    result_tags: tuple[str, str] = ("<tool_response>\n", "\n</tool_response>")
+    """What stands around a tool's result where results are told in the text of a user message."""
+    special_marks: bool = False
+    """Its marks are special tokens of its models, which servers leave out of the text unless asked."""
 
 
 class ToolParser:
@@ -58,7 +63,12 @@ class ToolParser:
         of values in formats that write them as bare text. ``lenient`` also accepts single quotes, trailing
         commas, Python literals and bare keys where the format is JSON, and lists such calls in ``repaired``.
         """
-        return self._parse(text, tools or (), lenient)
+        parsed = self._parse(text, tools or (), lenient)
+        if not parsed.tool_calls and not parsed.errors and tools and ("{" in text or "(" in text):
+            stray = stray_call(text, tools, self.format.render)
+            if stray is not None:
+                return msgspec.structs.replace(parsed, errors=[stray])
+        return parsed
 
     def render(self, calls: Sequence[ToolCall], content: str | None = None) -> str:
         """Write calls as the models of this format do, after ``content`` if there is any.

@@ -17,6 +17,7 @@ FORMAT = ToolFormat(
     name="functiongemma",
     models="FunctionGemma",
     example="<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>",
+    special_marks=True,
     parse=BraceFormat(_GRAMMAR).parse,
     render=BraceRenderer(_GRAMMAR),
     cannot_say="A key that holds the mark <escape>.",

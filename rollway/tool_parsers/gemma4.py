@@ -19,6 +19,7 @@ FORMAT = ToolFormat(
     name="gemma4",
     models="Gemma 4",
     example='<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>',
+    special_marks=True,
     parse=BraceFormat(_GRAMMAR).parse,
     render=BraceRenderer(_GRAMMAR),
     cannot_say="""A string or a key that holds the mark <|"|>, as there are no escapes.""",

@@ -10,6 +10,7 @@ FORMAT = ToolFormat(
     name="granite-20b-fc",
     models="Granite 20B Function Calling",
     example='<function_call> {"name": "get_weather", "arguments": {"city": "Oslo"}}',
+    special_marks=True,
     parse=TaggedJson("<function_call>").parse,
     render=each_call("<function_call> ", ""),
 )

@@ -12,6 +12,7 @@ FORMAT = ToolFormat(
     example=(
         '<|action_start|><|plugin|>\n{"name": "get_weather", "parameters": {"city": "Oslo"}}<|action_end|>'
     ),
+    special_marks=True,
     parse=TaggedJson("<|action_start|><|plugin|>", closing="<|action_end|>").parse,
     render=each_call("<|action_start|><|plugin|>\n", "<|action_end|>", arguments_key="parameters"),
 )

@@ -1,4 +1,4 @@
-"""What a block of calls holds, one by one, and how that is told to the draft."""
+"""The items of a block of calls, one by one, and how they enter the draft."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ FORMAT = ToolFormat(
     name="jamba",
     models="Jamba 1.5 to 1.7",
     example='<tool_calls>[{"name": "get_weather", "arguments": {"city": "Oslo"}}]</tool_calls>',
+    special_marks=True,
     parse=TaggedJson("<tool_calls>", closing="</tool_calls>").parse,
     render=one_list("<tool_calls>", "</tool_calls>"),
 )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from rollway.json_keys import repeated_key
 from rollway.tool_parsers.json_lenient import read_lenient
 from rollway.tool_parsers.json_values import escape_controls
 from rollway.tool_parsers.output import ParseErrorKind
@@ -82,6 +83,10 @@ def read_plain_call(source: str) -> Call | None:
     arguments = str(plain.arguments or plain.parameters, "utf-8")
     if not arguments.startswith("{") or not plain.name or plain.name.isspace():
         return None
+    # A text with no more colons than its objects have keys gives none of them twice.
+    keys = len(_OBJECT.decode(arguments)) + 2 + bool(plain.id)
+    if source.count(":") != keys and repeated_key(source) is not None:
+        return None
     return Call(plain.name, arguments, plain.id)
 
 
@@ -146,10 +151,13 @@ def read_value(source: str, lenient: bool) -> tuple[str | Fault, bool]:
         _ANY.decode(source)
     except _NO_JSON as error:
         if lenient and not isinstance(error, UnicodeEncodeError):
-            found = read_lenient(source, 0)
+            found = read_lenient(source, 0, unique=True)
             if found is not None and not source[found[1] :].strip():
                 return json.dumps(found[0], ensure_ascii=False), True
         return Fault(ParseErrorKind.INVALID_JSON, _json_advice(error)), False
+    twice = repeated_key(source)
+    if twice is not None:
+        return Fault(ParseErrorKind.INVALID_JSON, _twice_advice(twice)), False
     return source.strip(), False
 
 
@@ -170,6 +178,8 @@ def argument_text(raw: str | None) -> str | None:
     try:
         _ANY.decode(inner)
     except _NO_JSON:
+        return None
+    if repeated_key(inner) is not None:
         return None
     return inner if inner.startswith("{") else None
 
@@ -199,6 +209,10 @@ def _id_field(fields: dict[str, str], keys: tuple[str, ...]) -> str:
     if raw is None or raw[0] in "nft{[":
         return ""
     return _STRING.decode(raw) if raw.startswith('"') else raw
+
+
+def _twice_advice(key: str) -> str:
+    return f"The call gives the key {key!r} twice, so it was not made. Write every key once."
 
 
 def _json_advice(error: Exception) -> str:

@@ -30,10 +30,13 @@ class _NotReadable(Exception):
     pass
 
 
-def read_lenient(text: str, start: int) -> tuple[Any, int] | None:
-    """The value that begins at ``start`` and where it ends; None when it cannot be read even so."""
+def read_lenient(text: str, start: int, *, unique: bool = False) -> tuple[Any, int] | None:
+    """The value that begins at ``start`` and where it ends; None when it cannot be read even so.
+
+    ``unique`` refuses an object that gives a key twice.
+    """
     try:
-        return _value(text, start, 0)
+        return _value(text, start, 0, unique)
     except _NotReadable:
         return None
 
@@ -46,7 +49,7 @@ def _token(text: str, position: int) -> tuple[str, str, int]:
     return kind, match[kind], match.end()
 
 
-def _value(text: str, position: int, depth: int) -> tuple[Any, int]:
+def _value(text: str, position: int, depth: int, unique: bool) -> tuple[Any, int]:
     kind, token, end = _token(text, position)
     if kind == "string":
         return _unquote(token), end
@@ -55,9 +58,9 @@ def _value(text: str, position: int, depth: int) -> tuple[Any, int]:
     if kind == "word" and token in _LITERALS:
         return _LITERALS[token], end
     if token == "{" and depth < _MAX_DEPTH:
-        return _object(text, end, depth + 1)
+        return _object(text, end, depth + 1, unique)
     if token in ("[", "(") and depth < _MAX_DEPTH:
-        return _items(text, end, depth + 1, "]" if token == "[" else ")")
+        return _items(text, end, depth + 1, "]" if token == "[" else ")", unique)
     raise _NotReadable
 
 
@@ -72,7 +75,7 @@ def _number(token: str) -> int | float:
     return number
 
 
-def _object(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
+def _object(text: str, position: int, depth: int, unique: bool) -> tuple[dict[str, Any], int]:
     fields: dict[str, Any] = {}
     while True:
         kind, token, position = _token(text, position)
@@ -84,7 +87,9 @@ def _object(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
         _, mark, position = _token(text, position)
         if mark != ":":
             raise _NotReadable
-        fields[key], position = _value(text, position, depth)
+        if unique and key in fields:
+            raise _NotReadable
+        fields[key], position = _value(text, position, depth, unique)
         _, mark, after = _token(text, position)
         if mark == ",":
             position = after
@@ -92,13 +97,13 @@ def _object(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
             raise _NotReadable
 
 
-def _items(text: str, position: int, depth: int, closing: str) -> tuple[list[Any], int]:
+def _items(text: str, position: int, depth: int, closing: str, unique: bool) -> tuple[list[Any], int]:
     items: list[Any] = []
     while True:
         kind, token, after = _token(text, position)
         if token == closing and kind == "mark":
             return items, after
-        item, position = _value(text, position, depth)
+        item, position = _value(text, position, depth, unique)
         items.append(item)
         _, mark, after = _token(text, position)
         if mark == ",":

@@ -20,6 +20,7 @@ FORMAT = ToolFormat(
     name="lfm2",
     models="LFM2 and LFM2.5",
     example=f"{_OPENING}[get_weather(city='Oslo')]{_CLOSING}",
+    special_marks=True,
     parse=TaggedPython(_OPENING, _CLOSING).parse,
     render=_render,
     cannot_say=CANNOT_SAY,

@@ -21,6 +21,7 @@ FORMAT = ToolFormat(
     name="llama4_pythonic",
     models="Llama 4 Scout and Maverick",
     example=f"{_OPENING}[get_weather(city='Oslo')]{_CLOSING}",
+    special_marks=True,
     parse=BareLists(_OPENING, _CLOSING).parse,
     render=_render,
     cannot_say=CANNOT_SAY,

@@ -14,6 +14,7 @@ FORMAT = ToolFormat(
     name="longcat",
     models="LongCat-Flash Chat and Thinking",
     example='<longcat_tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</longcat_tool_call>',
+    special_marks=True,
     parse=TaggedJson("<longcat_tool_call>", closing="</longcat_tool_call>", thought=_THOUGHT).parse,
     render=each_call("<longcat_tool_call>", "</longcat_tool_call>"),
 )

@@ -38,6 +38,7 @@ FORMAT = ToolFormat(
         '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Oslo</parameter>\n'
         "</invoke>\n</minimax:tool_call>"
     ),
+    result_tags=("<response>", "</response>"),
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=CANNOT_SAY,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rollway.tool_parsers.draft import THINK, Draft
+from rollway.tool_parsers.draft import CALL_ID, THINK, Draft, IdForm
 from rollway.tool_parsers.format import Tools
 from rollway.tool_parsers.json_blocks import BlockReader, ItemReader, JsonTags
 from rollway.tool_parsers.json_calls import UNCLOSED, Call, Fault, read_arguments
@@ -49,20 +49,27 @@ class NamedJson:
         closing: str,
         fence: str = "",
         read_name: NameReader = name_group,
+        id_form: IdForm = CALL_ID,
     ) -> None:
+        self._id_form = id_form
         self._opening = opening
         self._closing = closing
         self._section_end = section[1]
         self._header = re.compile(header)
         self._read_name = read_name
         self._tags = JsonTags([opening], [closing], fence=fence, others=section)
+        self._near = re.compile("|".join(map(_nearly, (section[0], opening))))
+        self._other_marks = (
+            f"The marks of this call are not those of the format, so it was not made. "
+            f"Write {opening!r} before it and {closing!r} behind it, to the letter."
+        )
         self._marks = re.compile(
             rf"(?P<begin>{re.escape(section[0])})|(?P<end>{re.escape(section[1])})|(?P<call>{re.escape(opening)})"
         )
 
     def parse(self, text: str, tools: Tools, lenient: bool) -> ParsedOutput:
         """See `ToolParser.parse`."""
-        draft = Draft(text, THINK)
+        draft = Draft(text, THINK, id_form=self._id_form)
         reader = BlockReader(self._tags, draft, named("", ""), lenient)
         closings = NextTag(text, self._closing)
         section = _Section(draft)
@@ -80,7 +87,13 @@ class NamedJson:
         if is_cut_tag(text, skip_space(text, position), [self._section_end]):
             section.add(position, len(text))
         section.close()
+        if not position and self._has_bars(text) and (near := draft.search(self._near, 0)) is not None:
+            draft.reject(near.start(), len(text), ParseErrorKind.MALFORMED, self._other_marks)
+            position = len(text)
         return draft.finish(position)
+
+    def _has_bars(self, text: str) -> bool:
+        return "｜" in text or "|" in text
 
     def _read_call(self, draft: Draft, reader: BlockReader, closings: NextTag, opening: re.Match[str]) -> int:
         header = self._header.match(draft.text, opening.end())
@@ -95,6 +108,12 @@ class NamedJson:
             fault, end = UNCLOSED, following.start() if following else len(draft.text)
         draft.reject(opening.start(), end, fault.kind, fault.message)
         return end
+
+
+def _nearly(mark: str) -> str:
+    """A pattern for a mark, and for what models make of its bars and low lines."""
+    bars = re.sub(r"｜|\\\|", lambda _: r"[｜|]{1,3}+", re.escape(mark))
+    return re.sub("[▁_]", "[▁_ ]", bars)
 
 
 class _Section:

@@ -95,6 +95,7 @@ FORMAT = ToolFormat(
         "<|channel|>analysis<|message|>The user wants the weather.<|end|><|start|>assistant<|channel|>"
         'commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>'
     ),
+    special_marks=True,
     parse=_parse,
     render=_render,
     cannot_say="A name with white space or '<'.",

@@ -27,6 +27,7 @@ class ParseError(msgspec.Struct, frozen=True):
     position: int  # its first character in the text
     message: str  # words that help the model to mend it
     name: str = ""  # the tool's name where it could be read
+    stray: bool = False  # surely a call, and no block of the format's: in other tags, or without its marks
 
 
 class ParsedOutput(msgspec.Struct, frozen=True):

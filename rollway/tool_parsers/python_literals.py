@@ -182,6 +182,8 @@ def _dict(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
         kind, token, after = next_token(text, after)
         if token != ":":
             raise NotLiteral(f"{token!r} where a colon should be", after)
+        if key in fields:
+            raise NotLiteral(f"the key {key!r} twice", position)
         fields[key], position = read_literal(text, after, depth)
         position = _past_comma(text, position, "}")
 

@@ -222,4 +222,4 @@ def _is_keyword(key: str) -> bool:
     return _KEYWORD.fullmatch(key) is not None and key not in _RESERVED
 
 
-CANNOT_SAY = "A name that is no Python name (dots and hyphens are allowed)."
+CANNOT_SAY = "A name that is not a Python name (dots and hyphens are allowed)."

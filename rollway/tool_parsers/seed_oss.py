@@ -19,6 +19,7 @@ FORMAT = ToolFormat(
         "<seed:tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n"
         "</seed:tool_call>"
     ),
+    special_marks=True,
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=CANNOT_SAY,

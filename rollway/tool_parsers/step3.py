@@ -11,6 +11,7 @@ _FORMAT = XmlFormat(
     Grammar(
         section="<｜tool_calls_begin｜>",
         section_close="<｜tool_calls_end｜>",
+        any_bars=True,
         wrapper=r"<｜tool_call_begin｜>(?:\s*+function\s*+<｜tool_sep｜>)?",
         wrapper_close="<｜tool_call_end｜>",
         call=r'<steptml:invoke\s++name="(?P<name>[^"<>\n]*+)"\s*+>',
@@ -39,6 +40,7 @@ FORMAT = ToolFormat(
         "</steptml:invoke><｜tool_call_end｜>\n"
         "<｜tool_calls_end｜>"
     ),
+    special_marks=True,
     parse=_FORMAT.parse,
     render=XmlRenderer(_FORMAT),
     cannot_say=f"{CANNOT_SAY} White space at the ends of a string is lost.",

@@ -18,6 +18,7 @@ from rollway.tool_parsers.output import ParseErrorKind
 
 _SUFFIX = r"(?::[\w-]{1,64})?>"
 _GROUP = re.compile(r"\(\?P<\w+>")
+_BARS = re.compile("[｜|]{1,3}")
 _TAG_END = re.compile(r"(?<!P<key)>")  # in a pattern: the end of a tag, not of a group's name
 
 
@@ -55,6 +56,8 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     wrapper_close: str = ""
     section: str = ""
     section_close: str = ""
+    other_section_closes: tuple[str, ...] = ()  # how else models spell it
+    any_bars: bool = False  # each ``｜`` of a tag may be doubled, or an ASCII ``|``
     needs_section: bool = False  # a call outside a section is only text
     suffixes: bool = (
         False  # checkpoints may write every tag with a suffix of their own: ``<tool_call:6124c78e>``
@@ -65,7 +68,7 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice:
-    """What is told to the model when a block of a format is no call. Made once, as a text may hold many."""
+    """The model's message for a block that is not a call. Made once, as a text may hold many."""
 
     def __init__(self, grammar: Grammar) -> None:
         opening, closing = grammar.written.call
@@ -120,7 +123,7 @@ class Patterns:
         self.advice = Advice(grammar)
         patterns = {
             Tag.SECTION: (grammar.section,),
-            Tag.SECTION_END: (re.escape(grammar.section_close),),
+            Tag.SECTION_END: tuple(map(re.escape, (grammar.section_close, *grammar.other_section_closes))),
             Tag.WRAPPER: (grammar.wrapper,),
             Tag.WRAPPER_END: (re.escape(grammar.wrapper_close),),
             Tag.CALL: (grammar.call,),
@@ -131,6 +134,8 @@ class Patterns:
             Tag.FRAGMENT: grammar.fragments,
         }
         tails = {tag: _tails(given, grammar.suffixes) for tag, given in patterns.items()}
+        if grammar.any_bars:
+            tails = {tag: any_bars(tail) for tag, tail in tails.items()}
         named = "|".join(f"(?P<{tag.value}>{tail})" for tag, tail in tails.items() if tail)
         self.any = re.compile(f"<(?:{named})")
         self.unnamed = {tag: f"<(?:{_GROUP.sub('(?:', tail)})" if tail else "" for tag, tail in tails.items()}
@@ -142,6 +147,16 @@ class Patterns:
         """What can stand where no block is open."""
         self.has_names = "name" in self.any.groupindex
         """Whether the tag of a call holds its name."""
+
+
+def any_bars(pattern: str) -> str:
+    """A pattern that takes each ``｜`` for one to three bars of either kind, as models write them."""
+    return pattern.replace("｜", "[｜|]{1,3}+")
+
+
+def one_bar(text: str) -> str:
+    """A text with all such bars as the format has them."""
+    return _BARS.sub("｜", text)
 
 
 def _tails(patterns: Iterable[str], suffixes: bool) -> str:

@@ -24,7 +24,7 @@ from rollway.tool_parsers.schema_types import (
     quote,
 )
 from rollway.tool_parsers.xml_calls import NAME, PlainCalls, RawCall, RawParameter, trimmed
-from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag
+from rollway.tool_parsers.xml_grammar import ENDS, OPENS, Grammar, Patterns, Tag, one_bar
 
 _LONGEST_CUT_TAG = 60
 _IN_VALUES = frozenset({Tag.PARAMETER_END, Tag.NAME_END})
@@ -299,13 +299,17 @@ class _Reader:
         To be asked only where no tag follows: it reads the rest of the text.
         """
         rest = self._text[position:].strip()
+        if self._grammar.any_bars and len(rest) < _LONGEST_CUT_TAG:
+            rest = one_bar(rest)
         return len(self._text) if len(rest) > 1 and closing.startswith(rest) else position
 
     def _drop_cut_section_end(self) -> None:
         if self._in_section:
-            end = self._past_cut_tag(self.position, self._grammar.section_close)
-            if end > self.position:
-                self._draft.drop(self.position, end)
+            for closing in (self._grammar.section_close, *self._grammar.other_section_closes):
+                end = self._past_cut_tag(self.position, closing)
+                if end > self.position:
+                    self._draft.drop(self.position, end)
+                    break
 
     def _unreadable(self, first: int, at: int, fault: Fault, name: str = "") -> RawCall:
         """What was meant as a call and is none: from one tag on, its end looked for from another on.

@@ -1,7 +1,7 @@
-"""Approval of calls before they run: by rules, and where these say so by a function of the user's.
+"""Approval of calls before they run: by rules, and by a function of the user's if the rules say so.
 
-Nothing that goes wrong in here lets a call run: a function that raises, that takes too long or that returns
-something else has denied it, and the record says so.
+Errors deny the call: if the function raises, times out or returns something else, the call is denied, and
+the record has the reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rollway.trajectory import ToolErrorKind
 Decision = Literal["allow", "deny", "ask"]
 
 DENIED = "Not run: the call was not approved."
-"""What the model is told where nobody found other words."""
+"""The model's message if there is no other."""
 
 
 class ApprovalRule(CallPattern, frozen=True, kw_only=True):
@@ -62,10 +62,10 @@ Ask = Callable[[ApprovalRequest], "Approved | Denied | Awaitable[Approved | Deni
 
 
 class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Which calls may run. The first rule that fits decides, ``default`` where none does.
+    """Which calls may run. The first matching rule decides, otherwise ``default``.
 
     Raises:
-        ValueError: a decision that there is none of, or something is to be asked, and there is nobody to ask.
+        ValueError: an unknown decision, or a rule asks and there is no function to ask.
     """
 
     rules: Sequence[ApprovalRule] = ()
@@ -78,7 +78,7 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
             _check_decision("an approval policy's default", self.default)
         decisions = [self.default, *(rule.decide for rule in self.rules)]
         if self.ask is None and "ask" in decisions:
-            raise ValueError("the approval policy asks, and there is no function to ask: ask=...")
+            raise ValueError("the approval policy needs a function to ask: ask=...")
 
     def decide(
         self, tool: str, arguments: dict[str, Any], workspace: str | None
@@ -87,7 +87,7 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             arguments: as the function gets them.
-            workspace: where relative paths begin; ``None``: nobody knows.
+            workspace: the base of relative paths; ``None``: unknown.
         """
         for rule in self.rules:
             if fits(rule, tool, arguments, workspace, strictly=rule.decide == "allow"):
@@ -102,7 +102,7 @@ def _check_decision(what: str, decision: Any) -> None:
 
 
 async def ask_for(policy: ApprovalPolicy, request: ApprovalRequest, pool: ToolPool) -> Approved | Fault:
-    """Ask the policy's function. Whatever it does but approve is a denial."""
+    """Ask the policy's function. Anything except an approval is a denial."""
     assert policy.ask is not None
     try:
         came = await pool.call(policy.ask, request, timeout=policy.timeout)
@@ -119,10 +119,10 @@ async def ask_for(policy: ApprovalPolicy, request: ApprovalRequest, pool: ToolPo
 def _trouble(came: CallResult, timeout: float | None) -> str:
     """Why the function has not decided."""
     if came.timed_out:
-        return f"the approval function gave no answer within {timeout:g} seconds"
+        return f"the approval function did not answer within {timeout:g} seconds"
     if came.error is not None:
         what = f"{type(came.error).__name__}: {message_of(came.error)}"
         place = place_of(came.error)
         return f"the approval function raised {what}" + (f" ({place})" if place else "")
     returned = type(came.value).__name__
-    return f"the approval function returned a {returned}, neither Approved nor Denied"
+    return f"the approval function returned a {returned}, not Approved or Denied"

@@ -11,6 +11,8 @@ import math
 import reprlib
 from typing import Any
 
+from rollway.json_keys import repeated_key
+
 _EXCERPT = 40  # characters of the text that are shown on each side of a fault
 
 
@@ -21,7 +23,7 @@ class InvalidArguments(ValueError):
 def parse_arguments(text: str | None) -> dict[str, Any]:
     """The JSON object in ``text``. ``None`` and blank text mean no arguments.
 
-    NaN, infinities and numbers beyond a float's range are no JSON. Of a repeated key the last one counts.
+    NaN, infinities and numbers beyond a float's range are no JSON, and no key may stand twice in an object.
 
     Raises:
         InvalidArguments: the text is no JSON, or a JSON value other than an object.
@@ -34,6 +36,9 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
         return {}
     value = _decode(text)
     if isinstance(value, dict):
+        twice = repeated_key(text)
+        if twice is not None:
+            raise InvalidArguments(f"the arguments give the key {shown(twice)} twice; write every key once")
         return value
     hint = " that is not wrapped in a string" if isinstance(value, str) else ""
     raise InvalidArguments(

@@ -15,7 +15,7 @@ from rollway.tools.results import cut_middle
 
 
 def fair_shares(sizes: Sequence[int], budget: int | None) -> list[int]:
-    """How much of each may stay, in the order given: no more than it has, and together within the budget.
+    """How much of each result may stay, in order: at most its length, and together within the budget.
 
     Who needs less than an even share gets all of it; what that leaves is shared among the others.
     """
@@ -33,8 +33,8 @@ def shares_of(calls: Sequence[ExecutedCall], each: int | None, together: int | N
     """The characters that the model is shown of each call's result.
 
     Args:
-        each: at most so many characters of one; ``None`` is no bound.
-        together: and so many of all.
+        each: limit on the characters of one result; ``None`` is no limit.
+        together: limit on the characters of all results.
     """
     sizes = [len(whole_of(call)) for call in calls]
     return fair_shares(sizes if each is None else [min(size, each) for size in sizes], together)

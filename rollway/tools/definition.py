@@ -15,6 +15,7 @@ from typing import Any, Protocol, overload
 
 import msgspec
 
+from rollway.absent_keys import present_schema
 from rollway.tools.arguments import parse_arguments
 from rollway.tools.context_parameters import ContextParameter
 from rollway.tools.docstrings import parse_docstring
@@ -50,22 +51,24 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     parameters: dict[str, Any]  # JSON schema of the arguments, an object; not to be changed
     function: Callable[..., Any]  # sync or async
     binder: Binder
-    context: tuple[ContextParameter, ...] = ()  # what the rollout fills in, over what `bind` returns
-    process: bool = False  # runs in a process of its own, which can be killed
+    context: tuple[ContextParameter, ...] = ()  # parameters that the rollout fills in, after `bind`
+    process: bool = False  # runs in a separate process, which can be killed
     unbound: bool = False  # a method as its class sees it; the instance's attribute is the tool to use
 
     @classmethod
     def from_schema(
         cls, name: str, description: str, parameters: dict[str, Any], function: Callable[..., Any]
     ) -> Tool:
-        """A tool whose schema is given. ``function`` is called with the arguments by name.
+        """A tool with a given schema. ``function`` is called with the arguments by name. Schema
+        keywords that are ``None``, as in rows of an Arrow table, count as absent.
 
         Raises:
-            ValueError: ``parameters`` is no valid JSON schema of an object, or the name is no tool's name.
+            ValueError: ``parameters`` is not a valid JSON schema of an object, or the name is not valid.
         """
         from rollway.tools.json_schema import SchemaBinder  # jsonschema is slow to import
 
         _check_name(name)
+        parameters = present_schema(parameters)
         binder = SchemaBinder.of(name, parameters)
         return cls(
             name=name, description=description, parameters=parameters, function=function, binder=binder
@@ -81,10 +84,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return {"type": "function", "function": function}
 
     def bind(self, arguments: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the function is called with for the text that a model wrote.
+        """The function's arguments, from the text that a model wrote.
 
         Raises:
-            InvalidArguments: in words for the model.
+            InvalidArguments: with a message for the model.
         """
         return self.binder.bind(parse_arguments(arguments))
 
@@ -92,7 +95,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return self.function(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Tool:
-        """Where ``@tool`` stands on a method, each instance has the tool bound to itself."""
+        """If ``@tool`` decorates a method, each instance has the tool bound to itself."""
         if instance is None or not self.unbound:
             return self
         return msgspec.structs.replace(
@@ -116,19 +119,19 @@ def tool(
     description: str = "",
     process: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
-    """Make a typed function, sync or async, a `Tool`; as ``@tool`` or ``@tool(name=..., description=...)``.
+    """Turn a typed function, sync or async, into a `Tool`: ``@tool`` or ``@tool(name=..., description=...)``.
 
-    The description is the docstring's text, the schema comes from the type hints, and what an argument means
-    from ``Annotated[int, "text"]`` or from the docstring (Google or NumPy style). Without a name of its own a
-    tool has the function's. A parameter of a type of `rollway.tools.context` is filled in by the rollout.
+    The description is the docstring's text, the schema comes from the type hints, and descriptions of
+    arguments from ``Annotated[int, "text"]`` or from the docstring (Google or NumPy style). The name defaults
+    to the function's. The rollout fills in a parameter of a type of `rollway.tools.context`.
 
-    ``process=True`` is for code that may not return: each call runs in a process of its own, which is killed
-    at the deadline with all that it started. The function and its arguments travel there; what it changes
-    here, in globals or on ``self``, it changes in a copy.
+    ``process=True`` is for code that may not return: each call runs in a separate process, which is killed
+    at the deadline with everything that it started. The function and its arguments are copied there; changes
+    to globals or ``self`` affect only the copy.
 
     Raises:
-        TypeError: a parameter cannot be said in JSON, or cannot be filled in.
-        ValueError: the name is no tool's name.
+        TypeError: a parameter has no JSON schema, or cannot be filled in.
+        ValueError: the name is not valid.
     """
     if function is None:
         return lambda decorated: _from_function(decorated, name, description, process)
@@ -139,11 +142,11 @@ def _from_function(function: Callable[..., Any], name: str, description: str, pr
     from rollway.tools.signature import describe_function  # pydantic is slow to import
 
     if isinstance(function, Tool):
-        raise TypeError(f"{function.name!r} is a tool already")
+        raise TypeError(f"{function.name!r} is already a tool")
     if not callable(function):
         raise TypeError(
-            f"@tool needs a function, got a {type(function).__name__}; of a class method, make the bound one "
-            f"a tool: tool(Class.method)"
+            f"@tool needs a function, got a {type(function).__name__}; for a class method, use the bound "
+            "one: tool(Class.method)"
         )
     plain = function
     while not hasattr(plain, "__name__") and hasattr(plain, "func"):  # functools.partial
@@ -151,13 +154,13 @@ def _from_function(function: Callable[..., Any], name: str, description: str, pr
     name = name or getattr(plain, "__name__", "")
     _check_name(name)
     if inspect.isasyncgenfunction(plain):
-        raise TypeError(f"tool {name!r} is an async generator: make it return a list of what it yields")
+        raise TypeError(f"tool {name!r} is an async generator; return a list instead")
     unbound = _is_method(function)
     docstring = parse_docstring(getattr(plain, "__doc__", None))
     parameters, binder, context = describe_function(function, name, docstring, skip_first=unbound)
     if process and context:
         raise TypeError(
-            f"tool {name!r} runs in a process of its own, where the rollout cannot fill in parameter "
+            f"tool {name!r} runs in a separate process, where the rollout cannot fill in parameter "
             f"{context[0].name!r}"
         )
     return Tool(
@@ -175,7 +178,7 @@ def _from_function(function: Callable[..., Any], name: str, description: str, pr
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} is no name for a tool (up to 128 letters, digits and _ . : / -); give one: name=..."
+            f"{name!r} is not a valid tool name (up to 128 letters, digits and _ . : / -); pass name=..."
         )
 
 

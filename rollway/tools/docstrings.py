@@ -1,4 +1,9 @@
-"""A docstring in Google or NumPy style, taken apart into what the tool does and what each argument means."""
+"""A docstring, taken apart into what the tool does and what each argument means.
+
+Sections of the Google and NumPy styles are read here, so that notes stay in the description and arguments
+that are described together are told apart, which `docstring_parser` does not do. It reads the fields of
+Sphinx and Epydoc.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,11 @@ _ARGUMENTS = {
     "keyword arguments",
 }
 _LEFT_OUT = {"returns", "return", "yields", "yield", "raises", "raise", "warns", "examples", "example"}
+_FIELD = re.compile(  # what a list of fields begins with: ":param x:" of Sphinx, "@param x:" of Epydoc
+    r"^[:@](?:param|parameter|arg|argument|key|keyword|type|raise[sd]?|except(?:ion)?|returns?|rtype|yields?)"
+    r"(?:[ \t]+[^:\n]+)?:",
+    re.MULTILINE,
+)
 _GOOGLE_ENTRY = re.compile(r"^(\*{0,2}\w+)\s*(?:\(.*?\))?\s*:\s*(.*)$")
 _NUMPY_ENTRY = re.compile(r"^(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
 
@@ -29,7 +39,7 @@ class Docstring(msgspec.Struct, frozen=True):
 
 
 def parse_docstring(text: str | None) -> Docstring:
-    """Take a docstring apart. A text without sections is a description as a whole."""
+    """Take a docstring apart. A text without sections or fields is a description as a whole."""
     kept: list[str] = []
     arguments: dict[str, str] = {}
     lines = inspect.cleandoc(text or "").splitlines()
@@ -47,7 +57,32 @@ def parse_docstring(text: str | None) -> Docstring:
             arguments.update(read(lines[start:end]))
         position = end
     description = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
+    if _FIELD.search(description):
+        description, fields = _read_fields(description)
+        arguments.update(fields)
     return Docstring(description, arguments)
+
+
+def _read_fields(text: str) -> tuple[str, dict[str, str]]:
+    """The text around the fields, and what they say of arguments. Malformed fields are left in the text."""
+    import docstring_parser as library  # here: few docstrings have fields
+
+    kept, fields = [], []
+    for paragraph in re.split(r"\n\s*\n(?=\S)", text):
+        start = _FIELD.search(paragraph)
+        kept.append(paragraph[: start.start()].rstrip() if start else paragraph)
+        fields.append(paragraph[start.start() :] if start else "")
+    styles = {":": library.DocstringStyle.REST, "@": library.DocstringStyle.EPYDOC}
+    arguments: dict[str, str] = {}
+    for field in filter(None, fields):
+        try:
+            read = library.parse(field, style=styles[field[0]])
+        except library.ParseError:
+            return text, {}
+        arguments |= {
+            param.arg_name.lstrip("\\*"): _flowed([param.description or ""]) for param in read.params
+        }
+    return "\n\n".join(filter(None, kept)), arguments
 
 
 def _section_at(lines: list[str], position: int) -> tuple[str, bool, int] | None:

@@ -133,7 +133,7 @@ def answer_without_running(
     Args:
         turn: 1-based.
         error: what happened, for people.
-        told: what the model is told.
+        told: the message for the model.
     """
     result = ToolResult(call_id=call.id, name=call.name, content=told, ok=False)
     return ExecutedCall(result, _error(call, turn, kind, error, told))

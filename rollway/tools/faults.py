@@ -1,6 +1,6 @@
 """What can go wrong with a call, in a kind for the record and in words that help the model go on.
 
-The model is told types and messages, never a traceback; the record also says where an exception was raised.
+The model gets types and messages, never a traceback; the record also has the place of an exception.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rollway.tools.results import NotJson, ToolAnswer
 from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
 from rollway.trajectory import ToolErrorKind
 
-_NAMES_TOLD = 50  # tools that a model is told of when it calls one that does not exist
+_NAMES_TOLD = 50  # tools listed for a model that calls an unknown one
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Fault(msgspec.Struct, frozen=True):
     kind: ToolErrorKind
     told: str  # to the model
     place: str = ""  # where an exception was raised; not for the model
-    why: str = ""  # for the record, where that is not what the model is told
+    why: str = ""  # for the record, if it differs from the model's message
 
 
 def unknown_tool(name: str, registry: ToolRegistry) -> Fault:
@@ -35,7 +35,7 @@ def unknown_tool(name: str, registry: ToolRegistry) -> Fault:
     listed = ", ".join(names[:_NAMES_TOLD]) + (", ..." if len(names) > _NAMES_TOLD else "")
     there = f"the tools are: {listed}" if names else "there are no tools"
     if registry.is_hidden(name):
-        told = registry.told_of_hidden(name) or f"Error: tool {name!r} may not be used here; {there}"
+        told = registry.told_of_hidden(name) or f"Error: tool {name!r} is not allowed here; {there}"
         return Fault(ToolErrorKind.NOT_ALLOWED, told)
     return Fault(
         ToolErrorKind.UNKNOWN_TOOL, f"Error: there is no tool named {name!r}{registry.near(name)}; {there}"
@@ -52,15 +52,13 @@ def bad_arguments(name: str, error: Exception) -> Fault:
 
 def no_sandbox(name: str) -> Fault:
     """The tool asks for a sandbox that the rollout does not have."""
-    return Fault(
-        ToolErrorKind.SANDBOX, f"Error: tool {name!r} needs a sandbox, and there is none in this rollout"
-    )
+    return Fault(ToolErrorKind.SANDBOX, f"Error: tool {name!r} needs a sandbox, but this rollout has none")
 
 
 def judge(name: str, came: CallResult, timeout: float | None) -> ToolAnswer | Fault:
     """What came of a call that was handed to the pool. Its value is a `ToolAnswer`."""
     if came.timed_out:
-        return Fault(ToolErrorKind.TIMEOUT, f"Error: tool {name!r} gave no result within {timeout:g} seconds")
+        return Fault(ToolErrorKind.TIMEOUT, f"Error: tool {name!r} timed out after {timeout:g} seconds")
     if came.error is not None:
         return _raised(name, came.error, ran=came.duration > 0)
     answer: ToolAnswer = came.value
@@ -72,7 +70,7 @@ def _raised(name: str, error: BaseException, *, ran: bool) -> Fault:
         told = f"Error: the sandbox of tool {name!r} failed: {message_of(error) or type(error).__name__}"
         return Fault(ToolErrorKind.SANDBOX, told, place_of(error))
     if isinstance(error, ToolFailed | SandboxFileError):
-        told = message_of(error) or f"Error: tool {name!r} failed without saying why"
+        told = message_of(error) or f"Error: tool {name!r} failed without an error message"
         return Fault(ToolErrorKind.TOOL_REPORTED, told)
     if isinstance(error, PoolClosed):
         what = "did not finish" if ran else "was not run"

@@ -31,7 +31,7 @@ async def keep_whole(
             await sandbox.write(path, whole.encode("utf-8", "replace"))
             notes[call.result.call_id] = f"; the whole result is in {path}"
         except (SandboxError, SandboxFileError) as error:
-            notes[call.result.call_id] = f"; the whole result could not be kept: {error}"
+            notes[call.result.call_id] = f"; the whole result could not be saved: {error}"
     return notes
 
 

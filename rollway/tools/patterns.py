@@ -41,14 +41,14 @@ class CallPattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name in ("tool", "argument", "matches", "under"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "tool"):
-                raise ValueError(f"a rule's {name} must be a text, got {value!r:.80}")
+                raise ValueError(f"a rule's {name} must be a string, got {value!r:.80}")
         given = [name for name in ("matches", "under") if getattr(self, name) is not None]
         if self.argument is None and given:
-            raise ValueError(f"a rule with {given[0]} needs the argument that it is about: argument=...")
+            raise ValueError(f"a rule with {given[0]} needs an argument name: argument=...")
         if self.argument is not None and len(given) != 1:
-            raise ValueError(f"a rule about argument {self.argument!r} needs either matches or under")
+            raise ValueError(f"a rule on argument {self.argument!r} needs either matches or under")
         if not self.tool:
-            raise ValueError('a rule needs a tool, or a pattern over tools: tool="*"')
+            raise ValueError('a rule needs a tool or a tool pattern, such as tool="*"')
 
     def names(self, tool: str) -> bool:
         """Is it about this tool, with some arguments at least?"""

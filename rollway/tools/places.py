@@ -1,4 +1,4 @@
-"""So many places, handed out in the order of asking to any number of event loops.
+"""A limited number of places, given in the order of requests to any number of event loops.
 
 Whoever was given a place gives it back exactly once, from any thread; a caller that is cancelled holds none.
 """

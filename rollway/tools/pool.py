@@ -1,8 +1,8 @@
 """Where tools run: sync ones on the pool's own daemon threads, async ones on the caller's event loop, those
-that must be killable in processes of their own.
+that must be killable in separate processes.
 
-Every call is answered exactly once: by its result, at its deadline, or when the pool is closed. Time in the
-queue and time of running are counted apart, and a deadline bounds only the latter.
+Every call ends exactly once: with its result, at its deadline, or when the pool closes. Time in the queue
+and running time are measured separately, and a timeout limits only the latter.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from rollway.statistics import percentiles
 from rollway.tools.async_calls import AsyncCounts, call_async
-from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats, percentile
+from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
 from rollway.tools.thread_calls import LoopCalls, ThreadCall
 from rollway.tools.workers import Workers
 
@@ -53,14 +54,14 @@ class ToolPool:
     async def call(
         self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> CallResult:
-        """Run ``function(*args, **kwargs)`` and say what came of it; what it raises is in the result.
+        """Run ``function(*args, **kwargs)`` and return the outcome, including an exception.
 
-        The function sees a copy of the caller's context variables. When the caller is cancelled, a queued
-        call is dropped, a running thread is given up, and an async function is cancelled.
+        The function sees a copy of the caller's context variables. If the caller is cancelled, a queued
+        call is dropped, a running thread is abandoned, and an async function is cancelled.
 
         Args:
             function: sync or async. A sync function that returns a coroutine has it awaited on the loop.
-            timeout: seconds that it may run, not counting the queue; ``None`` is no bound. (For a function
+            timeout: seconds that it may run, not counting the queue; ``None`` is no limit. (For a function
                 with a ``timeout`` parameter of its own, use `functools.partial`.)
 
         Raises:
@@ -84,7 +85,7 @@ class ToolPool:
         *,
         timeout: float | None = None,
     ) -> CallResult:
-        """Run ``function(*args, **kwargs)`` in a process of its own; a value is what the model is told.
+        """Run ``function(*args, **kwargs)`` in a separate process; the value is text for the model.
 
         At the deadline, or when the caller is cancelled, the process and all that it started are killed.
         No more than ``max_workers`` run at a time, beside the threads; the function, its arguments and what
@@ -134,7 +135,7 @@ class ToolPool:
         return calls
 
     def resize(self, max_workers: int) -> None:
-        """Let ``max_workers`` sync calls run at a time from now on.
+        """Set the limit on concurrent sync calls to ``max_workers``.
 
         Growing starts queued calls at once. Shrinking interrupts nothing and drops nothing: threads end as
         their calls do.
@@ -145,9 +146,9 @@ class ToolPool:
                 self._processes.resize(max_workers)
 
     def stats(self) -> PoolStats:
-        """How the pool stands now."""
+        """Counts and waiting times of the pool."""
         counts = self._workers.counts()
-        waits = sorted(counts.waits)
+        p50, p90, p99 = percentiles(counts.waits, [50, 90, 99]) or [0.0, 0.0, 0.0]
         processes = self._processes
         return PoolStats(
             size=counts.size,
@@ -158,21 +159,21 @@ class ToolPool:
             written_off=counts.given_up + self._async.hanging,
             late=counts.late + self._async.late,
             completed=counts.completed + self._async.completed + (processes.completed if processes else 0),
-            wait_p50=percentile(waits, 0.5),
-            wait_p90=percentile(waits, 0.9),
-            wait_p99=percentile(waits, 0.99),
+            wait_p50=p50,
+            wait_p90=p90,
+            wait_p99=p99,
         )
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Take no more calls and answer the queued ones with `PoolClosed`. Threads go on with running calls;
-        processes are killed, and their calls answered with `PoolClosed` too.
+        """Reject new calls and end the queued ones with `PoolClosed`. Running threads continue; processes
+        are killed, and their calls end with `PoolClosed`, too.
 
         Args:
             timeout: seconds to wait for running calls that are not async. Blocks; on an event loop leave it
                 at 0.
 
         Returns:
-            Have all calls ended by themselves, but those of threads that were written off?
+            Whether all calls ended by themselves, except those of abandoned threads.
         """
         with self._making_processes:
             self._closed = True

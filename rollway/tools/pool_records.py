@@ -54,10 +54,3 @@ class PoolStats(msgspec.Struct, frozen=True):
     wait_p50: float  # seconds in the queue; 0.0 when there were no calls
     wait_p90: float
     wait_p99: float
-
-
-def percentile(ordered: list[float], share: float) -> float:
-    """The nearest-rank percentile of an ascending list; 0.0 of an empty one."""
-    if not ordered:
-        return 0.0
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]

@@ -57,7 +57,7 @@ def answer(call: bytes) -> bytes:
     duration = time.monotonic() - started
     encoded = _ENCODER.encode(msgspec.structs.replace(reply, duration=duration, clean=clean))
     if len(encoded) > MAX_REPLY:
-        words = f"it returned {len(encoded)} bytes; a process tool may return {MAX_REPLY}"
+        words = f"it returned {len(encoded)} bytes; the limit for a process tool is {MAX_REPLY}"
         return _ENCODER.encode(ProcessReply(words, raised="NotJson", duration=duration, clean=clean))
     return encoded
 

@@ -1,4 +1,4 @@
-"""Process tools of one pool: at most so many worker processes run calls at a time, and idle ones are kept.
+"""Process tools of one pool: a limited number of worker processes run calls, and idle ones are kept.
 
 No thread waits for a call, and nothing of a call outlives its deadline, its caller or the pool: threads are
 only started to start a process and to see one end.
@@ -55,7 +55,7 @@ class ProcessCalls:
         try:
             packed = pack_call(function, args, kwargs)
         except Exception as error:
-            return CallResult(error=TypeError(f"the call cannot be sent to a process of its own: {error}"))
+            return CallResult(error=TypeError(f"cannot send the call to a separate process: {error}"))
         await self._places.take()
         try:
             worker = self._take_idle() or await self._start()

@@ -96,7 +96,9 @@ class Readier(msgspec.Struct, frozen=True):
         try:
             text = msgspec.json.encode(answer.arguments).decode()
         except (TypeError, ValueError, RecursionError) as error:
-            return replace(readied, fault=_wrong_edit(f"JSON cannot say them: {error}"), approval="denied")
+            return replace(
+                readied, fault=_wrong_edit(f"cannot write them as JSON: {error}"), approval="denied"
+            )
         bound = self._bind(tool, text)
         denied = bound if isinstance(bound, Fault) else self._decide(policy, tool, bound)[1]
         if denied is not None:
@@ -119,5 +121,5 @@ class Readier(msgspec.Struct, frozen=True):
 
 
 def _wrong_edit(reason: str) -> Fault:
-    why = f"the approval function's arguments may not be run: {reason.removeprefix('Error: ')}"
+    why = f"the approval function's arguments are not allowed: {reason.removeprefix('Error: ')}"
     return Fault(ToolErrorKind.DENIED, DENIED, why=why)

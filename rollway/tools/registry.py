@@ -33,9 +33,7 @@ class ToolRegistry:
         for entry in tools:
             _check(entry)
             if entry.name in self._tools:
-                raise ValueError(
-                    f"two tools are named {entry.name!r}; give one a name of its own: @tool(name=...)"
-                )
+                raise ValueError(f"two tools are named {entry.name!r}; rename one with @tool(name=...)")
             self._tools[entry.name] = entry
         if self.rules:
             self._hide()
@@ -59,7 +57,7 @@ class ToolRegistry:
     def refusal(
         self, tool: Tool, args: tuple[Any, ...], kwargs: Mapping[str, Any], workspace: str | None
     ) -> str | None:
-        """What the model is told of a call that the rules refuse; ``None`` for one that may run.
+        """The model's message for a call that the rules forbid; ``None`` for one that may run.
 
         Args:
             args, kwargs: what the function is called with.
@@ -103,8 +101,6 @@ class ToolRegistry:
 
 def _check(entry: Any) -> None:
     if not isinstance(entry, Tool):
-        raise TypeError(f"{entry!r} is no tool; decorate the function with @tool")
+        raise TypeError(f"{entry!r} is not a tool; decorate the function with @tool")
     if entry.unbound:
-        raise TypeError(
-            f"tool {entry.name!r} is a method of a class; use the one of an instance: instance.{entry.name}"
-        )
+        raise TypeError(f"tool {entry.name!r} is an unbound method; use instance.{entry.name}")

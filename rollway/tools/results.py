@@ -1,4 +1,4 @@
-"""What a tool returned, as the text that the model is told.
+"""What a tool returned, as text for the model.
 
 A value that JSON cannot say is an error of its own rather than a ``repr``, and every text is valid UTF-8.
 """
@@ -31,7 +31,7 @@ def read_output(value: Any) -> ToolAnswer:
     A dict with a true ``"error"`` is not ok.
 
     Raises:
-        NotJson: the value, or a part of it, has no JSON form (NaN has none).
+        NotJson: the value, or a part of it, cannot be converted to JSON (NaN has none).
     """
     if isinstance(value, ToolOutput):
         return ToolAnswer(_text(value.content), value.ok, value.stop)
@@ -64,7 +64,7 @@ def _plain(value: Any) -> Any:
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError:
-        raise TypeError(f"{type(value).__name__} has no JSON form") from None
+        raise TypeError(f"{type(value).__name__} cannot be converted to JSON") from None
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Which of its tools a rollout may use, and how: rules in an order, of which the first that fits decides.
+"""Which tools a rollout may use, and how: an ordered list of rules; the first matching rule decides.
 
-A call that none fits is allowed. A tool that no allowed call could reach is not shown to the model; what is
-shown is checked again at every call.
+A call that matches no rule is allowed. A tool whose calls are all forbidden is hidden from the model; every
+other call is checked again when it is made.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rollway.tools.patterns import CallPattern, fits
 
 
 class Rule(CallPattern, frozen=True, kw_only=True):
-    """Allows or refuses the calls of its pattern."""
+    """Allows or forbids the calls of its pattern."""
 
     allow: bool
-    told: str = ""  # to the model whose call it refuses; empty: words of our own
+    told: str = ""  # message for the model whose call is forbidden; empty: a default message
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -29,11 +29,11 @@ class Rule(CallPattern, frozen=True, kw_only=True):
 def refusal(
     rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any], workspace: str | None
 ) -> str | None:
-    """What the model is told of a call that the rules refuse; ``None`` for one that may run.
+    """The model's message for a call that the rules forbid; ``None`` for one that may run.
 
     Args:
         arguments: as the function gets them.
-        workspace: where relative paths begin; ``None``: nobody knows.
+        workspace: the base of relative paths; ``None``: unknown.
     """
     decisive: dict[str, None] = {}  # arguments that would have let the call pass, in the order of the rules
     for rule in rules:
@@ -45,19 +45,19 @@ def refusal(
 
 
 def _words(rule: Rule, tool: str, decisive: Sequence[str]) -> str:
-    """What the model is told where a rule decides against a call: never that all calls are refused, where
+    """The model's message if a rule forbids a call: never that all calls are forbidden, where
     some are not.
     """
     if rule.told:
         return rule.told
     about = [rule.argument] if rule.argument is not None else decisive
     if not about:
-        return f"Error: tool {tool!r} may not be used here"
-    return f"Error: tool {tool!r} may not be called with this {' and '.join(map(repr, about))}"
+        return f"Error: tool {tool!r} is not allowed here"
+    return f"Error: tool {tool!r} is not allowed with this {' and '.join(map(repr, about))}"
 
 
 def may_be_called(rules: Iterable[Rule], tool: Tool) -> bool:
-    """Could some call of the tool be allowed? Where that is hard to say: yes."""
+    """Whether some call of the tool could be allowed. If in doubt: yes."""
     for rule in rules:
         if not rule.names(tool.name):
             continue
@@ -71,7 +71,7 @@ def may_be_called(rules: Iterable[Rule], tool: Tool) -> bool:
 
 
 def check_rules(rules: Sequence[Rule], tools: Iterable[Tool]) -> None:
-    """Refuse rules that cannot mean what they say: a restriction that does nothing must not go unnoticed.
+    """Reject rules without effect, because a restriction that does nothing is a mistake.
 
     Raises:
         ValueError: an argument that none of the rule's tools has, or a permission that changes nothing.
@@ -83,13 +83,13 @@ def check_rules(rules: Sequence[Rule], tools: Iterable[Tool]) -> None:
         later = [other for other in rules[index + 1 :] if not other.allow]
         if rule.allow and named and not any(other.names(tool.name) for other in later for tool in named):
             raise ValueError(
-                f"rules[{index}] allows what is allowed anyway: what no rule fits may be called; "
-                f"add one that refuses the rest, as in Rule(tool={rule.tool!r}, allow=False)"
+                f"rules[{index}] has no effect: calls that match no rule are allowed; add a rule that "
+                f"forbids the rest, such as Rule(tool={rule.tool!r}, allow=False)"
             )
 
 
 def check_arguments(patterns: Sequence[CallPattern], tools: Sequence[Tool], where: str) -> None:
-    """Refuse patterns about an argument that none of their tools has.
+    """Reject patterns on an argument that none of their tools has.
 
     Args:
         where: what the list of patterns is called.
@@ -105,12 +105,12 @@ def check_arguments(patterns: Sequence[CallPattern], tools: Sequence[Tool], wher
         known = dict.fromkeys(name for tool in named for name in tool.parameters.get("properties", {}))
         raise ValueError(
             f"{where}[{index}]: {pattern.tool!r} has no argument {argument!r}{nearest(argument, known)}; "
-            f"there are: {', '.join(known) or 'none'}"
+            f"available: {', '.join(known) or 'none'}"
         )
 
 
 def check_names(patterns: Sequence[CallPattern], tools: Sequence[Tool], where: str) -> None:
-    """Refuse patterns that are about none of the tools. Only for who knows all that there will be.
+    """Reject patterns that match none of the tools. Use this only if all tools are known.
 
     Raises:
         ValueError: as said.
@@ -119,8 +119,8 @@ def check_names(patterns: Sequence[CallPattern], tools: Sequence[Tool], where: s
     for index, pattern in enumerate(patterns):
         if not any(pattern.names(name) for name in names):
             raise ValueError(
-                f"{where}[{index}]: there is no tool {pattern.tool!r}{nearest(pattern.tool, names)}; "
-                f"there are: {', '.join(names) or 'none'}"
+                f"{where}[{index}]: unknown tool {pattern.tool!r}{nearest(pattern.tool, names)}; available: "
+                f"{', '.join(names) or 'none'}"
             )
 
 

@@ -52,7 +52,7 @@ def describe_function(
             base = _base_for_more(name, parameter.name, hints[parameter.name])
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             raise TypeError(
-                f"tool {name!r} takes *{parameter.name}, which has no name for a model to use; make it a list"
+                f"tool {name!r} takes *{parameter.name}, which a model cannot name; use a list parameter"
             )
         else:
             names[parameter.name] = f"p{index}"
@@ -70,7 +70,7 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         return list(inspect.signature(function).parameters.values())
     except ValueError:  # some builtins tell nobody
         raise TypeError(
-            f"tool {name!r}: the parameters of {function!r} cannot be read; write a function around it"
+            f"tool {name!r}: the parameters of {function!r} cannot be read; wrap it in a function"
         ) from None
 
 
@@ -78,8 +78,8 @@ def _check_context(tool: str, parameter: inspect.Parameter) -> None:
     if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
         return
     raise TypeError(
-        f"tool {tool!r}: parameter {parameter.name!r} is filled in by the rollout, by its name, so it can "
-        f"be neither positional-only nor * or **"
+        f"tool {tool!r}: parameter {parameter.name!r} is filled in by the rollout as a keyword, so it "
+        "cannot be positional-only, * or **"
     )
 
 
@@ -108,14 +108,14 @@ def _build(
 def _cannot_be_said(tool: str, parameter: str, error: PydanticUserError) -> TypeError:
     reason = str(error).splitlines()[0]
     if error.code == "class-not-fully-defined":  # pydantic talks of our model, which nobody knows
-        reason = "it refers to itself, or to what is not known here; for any JSON: pydantic.JsonValue"
-    return TypeError(f"tool {tool!r}: parameter {parameter!r} has a type that JSON cannot say ({reason})")
+        reason = "it refers to itself or to an unknown type; for any JSON use pydantic.JsonValue"
+    return TypeError(f"tool {tool!r}: parameter {parameter!r} has a type without a JSON schema ({reason})")
 
 
 def _base_for_more(tool: str, parameter: str, hint: Any) -> type[BaseModel]:
     """The model without its fields, of a function that takes further arguments: ``**parameter: hint``."""
     if getattr(typing.get_origin(hint), "_name", "") == "Unpack":  # of typing, or of typing_extensions
-        raise TypeError(f"tool {tool!r} takes **{parameter} of a TypedDict; make its keys parameters")
+        raise TypeError(f"tool {tool!r} takes **{parameter} of a TypedDict; use its keys as parameters")
     try:
         base = _base("allow", hint)
         schema_of(base)
@@ -154,8 +154,8 @@ def _hints(function: Callable[..., Any], name: str, parameters: list[inspect.Par
             resolved = typing.get_type_hints(holder, globalns=scope, include_extras=True)
         except NameError as error:
             raise TypeError(
-                f"tool {name!r}: the type {annotation!r} of parameter {parameter.name!r} is not known in the "
-                f"function's module ({error}); define or import it at the top of that module"
+                f"tool {name!r}: the type {annotation!r} of parameter {parameter.name!r} is not defined in "
+                f"the function's module ({error}); define or import it at the top of that module"
             ) from None
         hints[parameter.name] = _eager(resolved["it"])
     return hints

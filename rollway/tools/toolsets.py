@@ -1,7 +1,7 @@
-"""Which toolsets a group of rollouts gets, drawn by chance that is the same on every machine.
+"""Which toolsets a group of rollouts gets: a random draw that is the same on every machine.
 
-A draw depends on the seed, the group and the distribution, and on nothing else: the samples of a group see
-the same tools, and a run that is started again draws what it drew before.
+A draw depends on the seed, the group and the distribution, and on nothing else: the samples of a group get
+the same tools, and a resumed run draws the same toolsets again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from rollway.tools.definition import Tool
 
 
 class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Toolsets that go together.
+    """Toolsets that are used together.
 
     Raises:
-        ValueError: the toolsets are one text, or the weight is below 0.
+        ValueError: the toolsets are a string, or the weight is below 0.
     """
 
     toolsets: tuple[str, ...]
@@ -28,32 +28,34 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if isinstance(self.toolsets, str):
-            raise ValueError(f"give the toolsets of a combination as a tuple: ({self.toolsets!r},)")
+            raise ValueError(f"the toolsets of a combination must be a tuple: ({self.toolsets!r},)")
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"the weight of {list(self.toolsets)} must be 0 or more, got {self.weight}")
 
 
 class ToolsetDistribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Either each toolset by itself with its probability, or one of several combinations by weight.
+    """Either each toolset with its own probability, or one of several combinations by weight.
 
     Raises:
-        ValueError: both or neither are given, or the numbers are no probabilities or weights.
+        ValueError: both or neither are given, or a number is not a probability or weight.
     """
 
     each: dict[str, float] = {}  # toolset -> probability, 0 to 1
     one_of: tuple[Combination, ...] = ()
-    may_be_empty: bool = False  # may a group get no tools? Otherwise draws of none do not count
+    may_be_empty: bool = False  # whether a group may get no tools; otherwise such draws do not count
 
     def __post_init__(self) -> None:
         if bool(self.each) == bool(self.one_of):
             raise ValueError("a toolset distribution needs either each or one_of")
         for name, probability in self.each.items():
             if not 0 <= probability <= 1:
-                raise ValueError(f"the probability of toolset {name!r} must be 0 to 1, got {probability}")
+                raise ValueError(
+                    f"the probability of toolset {name!r} must be between 0 and 1, got {probability}"
+                )
         if self.may_be_empty:
             return
         if self.each and not any(self.each.values()):
-            raise ValueError("all toolsets have probability 0, and no tools at all were not asked for")
+            raise ValueError("all toolsets have probability 0; to allow no tools at all, set may_be_empty")
         if any(not one.toolsets for one in self.one_of):
             raise ValueError("a combination without toolsets needs may_be_empty")
         if self.one_of and not any(one.weight for one in self.one_of):
@@ -108,13 +110,13 @@ def tools_of(names: Sequence[str], toolsets: Mapping[str, Sequence[Tool]]) -> tu
     """The tools of some toolsets, in order and each once.
 
     Raises:
-        UserError: there is no such toolset.
+        UserError: unknown toolset.
     """
     tools: dict[str, Tool] = {}
     for name in names:
         if name not in toolsets:
             there = ", ".join(toolsets) or "none"
-            raise UserError(f"there is no toolset {name!r}{nearest(name, toolsets)}; there are: {there}")
+            raise UserError(f"unknown toolset {name!r}{nearest(name, toolsets)}; available: {there}")
         for tool in toolsets[name]:
             tools.setdefault(tool.name, tool)
     return tuple(tools.values())

@@ -184,4 +184,4 @@ def ended_by(code: int) -> str:
         name = f"signal {-code}, {signal.Signals(-code).name}"
     except ValueError:
         name = f"signal {-code}"
-    return f"{name}, perhaps for want of memory" if code == -signal.SIGKILL else name
+    return f"{name}, perhaps out of memory" if code == -signal.SIGKILL else name

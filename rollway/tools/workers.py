@@ -269,7 +269,7 @@ class Workers:
             self._live -= 1
             stranded = self._take_queue() if self._live == 0 else []
             self._note_end()
-        _refuse(stranded, RuntimeError(f"no thread can be started for the tool: {error}"))
+        _refuse(stranded, RuntimeError(f"cannot start a thread for the tool: {error}"))
 
     def _work(self, worker: Worker) -> None:
         """What a worker's thread does from its first wake to its last."""

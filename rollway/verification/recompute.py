@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rollway.inference.errors import ContextOverflow
 from rollway.inference.prompt_scores import PromptScorer
+from rollway.inference.scored import Scored
 from rollway.trajectory import TokenSequence, Trajectory
-from rollway.verification.records import Bounds, TokenDifference, Unchecked
+from rollway.verification.drawn import DrawTally, draw_of
+from rollway.verification.laws import Draw
+from rollway.verification.records import Bounds, Drawn, TokenDifference, Unchecked
 from rollway.verification.structure import Span
 from rollway.verification.tally import DifferenceTally, WorstTokens
 
 SUSPECT_FACTOR = 10.0
-"""A turn is suspect when its mean difference is so many times the bound on the mean."""
+"""A turn is suspect when its mean difference exceeds the limit on the mean this many times."""
 
 _NO_BOUND = 0.01  # nats: stands for the bound on the mean where there is none
 
@@ -36,9 +39,15 @@ class Recomputed:
 
     Args:
         weight_version: check only tokens that these weights sampled; None checks all.
+        stated: what tokens were drawn with, where a trajectory does not say it.
     """
 
-    def __init__(self, bounds: Bounds, weight_version: str | None = None) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        weight_version: str | None = None,
+        stated: Mapping[str, Any] | None = None,
+    ) -> None:
         self.all = DifferenceTally()
         self.by_version: dict[str, DifferenceTally] = {}
         self.unchecked: Counter[Unchecked] = Counter()
@@ -48,6 +57,17 @@ class Recomputed:
         self.sequences = 0
         self._suspect = SUSPECT_FACTOR * (_NO_BOUND if bounds.mean is None else bounds.mean)
         self._version = weight_version
+        self._stated = stated
+        self._draws: DrawTally | None = None  # once the server has given likeliest tokens
+        self._without_likeliest = 0
+
+    @property
+    def drawn(self) -> Drawn:
+        """Whether tokens were drawn from the distribution on record, as far as that is known."""
+        if self._draws is not None:
+            return self._draws.result()
+        none = {"no likeliest tokens asked for or given": self._without_likeliest}
+        return Drawn(tokens=0, untested=none if self._without_likeliest else {}, likeliest=0)
 
     async def run(
         self,
@@ -57,7 +77,7 @@ class Recomputed:
         concurrency: int,
         on_done: Callable[[], None],
     ) -> None:
-        """Work through all jobs, so many at a time; ``on_done`` is called after each.
+        """Process all jobs with limited concurrency; ``on_done`` is called after each.
 
         Raises:
             InferenceError: the server gave no answer to one of them; the others are given up.
@@ -89,7 +109,9 @@ class Recomputed:
         if left_out:
             self.unchecked[Unchecked.CONTEXT_OVERFLOW] += left_out
             wanted = wanted[: len(wanted) - left_out]
-        self._compare(job, dict(zip(range(first, end), scores, strict=False)), frozenset(wanted))
+        found = dict(zip(range(first, end), scores, strict=False))
+        self._compare(job, found, frozenset(wanted))
+        self._take_draws(job, found, frozenset(wanted))
 
     def _wanted(self, sequence: TokenSequence, span: Span) -> Iterator[int]:
         """The positions to be checked; the others are counted."""
@@ -100,7 +122,7 @@ class Recomputed:
             else:
                 self.unchecked[Unchecked.OTHER_VERSION] += 1
 
-    async def _scores(self, token_ids: Sequence[int], start: int, scorer: PromptScorer) -> list[float]:
+    async def _scores(self, token_ids: Sequence[int], start: int, scorer: PromptScorer) -> list[Scored]:
         """Logprobs from ``start`` on: all of them, all but the last, or none where the context is too short.
 
         Servers want room for one token more than the prompt, which a sequence that fills it does not leave.
@@ -108,23 +130,45 @@ class Recomputed:
         for end in (len(token_ids), len(token_ids) - 1):
             if end > start:
                 try:
-                    return await scorer.score(token_ids[:end], start)
+                    return await scorer.score_with_likeliest(token_ids[:end], start)
                 except ContextOverflow:
                     continue
         return []
 
-    def _compare(self, job: Job, scores: dict[int, float], wanted: frozenset[int]) -> None:
+    def _take_draws(self, job: Job, scores: Mapping[int, Scored], wanted: frozenset[int]) -> None:
+        """Every sampled token, and the stop tokens that the record took off: to leave these out would leave
+        out tokens for what they are."""
+        first_seen: dict[int, int] = {}
+        for position, token in enumerate(job.sequence.token_ids):
+            first_seen.setdefault(token, position)
+        draws: list[Draw] = []
+        for span in job.spans:
+            drawn = [(at, job.sequence.token_ids[at]) for at in range(span.start, span.stop) if at in wanted]
+            stop = job.trajectory.turns[span.turn].dropped_stop
+            if stop is not None and span.stop in scores and span.stop - 1 in wanted:
+                drawn.append((span.stop, stop.token_id))
+            draws += [draw_of(token, scores[at].likeliest, first_seen, at) for at, token in drawn]
+        top = len(draws[0].logprobs) if draws else 0
+        if not top:
+            self._without_likeliest += len(draws)
+            return
+        if self._draws is None:
+            self._draws = DrawTally(top)
+        stated = job.trajectory.sampling
+        self._draws.add(draws, self._stated if stated is None else stated)
+
+    def _compare(self, job: Job, scores: Mapping[int, Scored], wanted: frozenset[int]) -> None:
         recorded = job.sequence.logprobs or []
         versions = job.sequence.weight_versions
         by_version: dict[str, list[float]] = {}
         for span in job.spans:
             positions = [position for position in range(span.start, span.stop) if position in wanted]
-            differences = [scores[position] - recorded[position] for position in positions]
+            differences = [scores[position].logprob - recorded[position] for position in positions]
             for position, difference in zip(positions, differences, strict=True):
                 version = (None if versions is None else versions[position]) or ""
                 by_version.setdefault(version, []).append(difference)
                 if self.worst.reaches(abs(difference)):
-                    self.worst.add(_token(job, span, position, scores[position]))
+                    self.worst.add(_token(job, span, position, scores[position].logprob))
             self._judge_turn(differences)
             self.all.add(differences)
         for version, found in by_version.items():

@@ -76,6 +76,35 @@ class Differences(msgspec.Struct, frozen=True):
     that the logprobs are of. None where it is past the largest number."""
 
 
+class CutCount(msgspec.Struct, frozen=True):
+    """How many tokens lay beyond a cut."""
+
+    cut: str  # "top_k 20": beyond the 20 likeliest; "repeated": already in the context
+    expected: float  # the mass there, summed over all tokens
+    drawn: int
+    tail: float
+    """Chernoff's bound of the Poisson-binomial tail: the chance that so few are drawn. Of this cut alone."""
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether tokens were drawn from the distribution on record. See `rollway.verification.drawn`."""
+
+    tokens: int  # that were tested
+    untested: dict[str, int]  # the others, by reason
+    likeliest: int  # tokens whose logprobs the server gave at each place; 0: none, so that nothing was tested
+    p_value: float = (
+        1.0  # at most the chance that an honest run shows as much; all cuts and temperatures in one
+    )
+    suspicion: str | None = None  # what gives it away, where the p-value is too small
+    cuts: list[CutCount] = []
+    surprise: float = (
+        0.0  # mean of -log p over the tokens, nats; tokens beyond the likeliest count as the last
+    )
+    entropy: float = 0.0  # what it should be
+    standard_error: float = 0.0  # of their difference
+    temperature: float = 1.0  # the likeliest of those tried, as a factor of the stated one
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What is still sound, in nats; ``None`` is no bound."""
 
@@ -118,6 +147,7 @@ class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
     suspect_turns: int  # mean |d| above ten times the bound on the mean
     suspect_from_start: int  # those of them whose first token is off by as much
     worst: list[TokenDifference]  # largest first
+    drawn: Drawn
 
     mismatches: dict[str, int]  # turns or sequences by `Mismatch`
     mismatched_tokens: int  # sampled tokens whose context, place or labels are not what the record says
@@ -127,17 +157,33 @@ class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> list[str]:
         """Why the run is not sound, one line each; empty when it is."""
-        found = self.differences
         told = []
         if self.mismatches:
             told.append(f"{sum(self.mismatches.values()):,} context mismatches")
+        told += self.exceeded
+        if self.drawn.suspicion is not None:
+            told.append(
+                f"not drawn from the distribution on record: {self.drawn.suspicion} (an honest run shows as "
+                f"much {_once_in(self.drawn.p_value)})"
+            )
+        if not self.differences.tokens:
+            told.append("no token was checked")
+        return told
+
+    @property
+    def exceeded(self) -> list[str]:
+        """Which differences are above their bounds, one line each."""
+        found = self.differences
+        told = []
         for name, value, bound in (
             ("largest difference", found.largest, self.bounds.largest),
             ("mean difference", found.mean, self.bounds.mean),
             ("99th percentile", found.p99, self.bounds.p99),
         ):
             if value is not None and bound is not None and not value <= bound:
-                told.append(f"{name} {value:.2g} is above the bound {bound:g}")
-        if not found.tokens:
-            told.append("no token could be checked")
+                told.append(f"{name} {value:.2g} exceeds the limit {bound:g}")
         return told
+
+
+def _once_in(p_value: float) -> str:
+    return f"once in {1 / p_value:,.0f}" if p_value > 1e-12 else "less than once in a million million"

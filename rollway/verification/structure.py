@@ -106,9 +106,9 @@ def _fault_of_sequence(sequence: TokenSequence, turns: int) -> str | None:
     if not set(sequence.loss_mask) <= {0, 1}:
         return "a mask that is neither 0 nor 1"
     if sequence.turn_index and not 0 <= min(sequence.turn_index) <= max(sequence.turn_index) < turns:
-        return f"a turn_index that is none of the {turns} turns"
+        return f"a turn_index outside the {turns} turns"
     if sequence.loss_mask[:1] == [1]:
-        return "its first token has mask 1, and no context"
+        return "its first token has mask 1 but no context"
     if sequence.logprobs is not None:
         pairs = zip(sequence.logprobs, sequence.loss_mask, strict=True)
         if any(logprob != 0.0 for logprob, mask in pairs if not mask):
@@ -155,12 +155,12 @@ class _Walk:
         known = 0 if self._ids is None else len(self._ids)
         if turn.prompt_token_ids is None:
             self._ids, self._agreed = [], (-1, 0)
-            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no prompt ids, and names no reason"
+            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no prompt ids and gives no reason"
         if turn.prompt_shared > known:
             lost = self._ids is None
             self._ids, self._agreed = None, (-1, 0)
             return Mismatch.PROMPT, (
-                "the prompt of a turn before it cannot be rebuilt"
+                "the prompt of an earlier turn cannot be rebuilt"
                 if lost
                 else f"it shares {turn.prompt_shared} ids, the turn before has {known}"
             )
@@ -174,21 +174,21 @@ class _Walk:
     def _check(self, turn: Turn, spans: Sequence[Span]) -> _Fault | None:
         assert self._ids is not None  # there was a prompt
         if turn.token_ids is None:
-            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no token ids, and names no reason"
+            return Mismatch.NOT_IN_ONE_SEQUENCE, "it has no token ids and gives no reason"
         counted, length = turn.usage.prompt_tokens, len(self._ids)
         if counted and counted != length and not turn.resumes:
             return Mismatch.PROMPT_LENGTH, f"the server counted {counted} tokens, the record has {length}"
         if not turn.token_ids and not spans:
             return None
         if len(spans) != 1:
-            return Mismatch.NOT_IN_ONE_SEQUENCE, f"its tokens stand in {len(spans)} places with mask 1"
+            return Mismatch.NOT_IN_ONE_SEQUENCE, f"its tokens appear in {len(spans)} places with mask 1"
         return self._check_tokens(turn, spans[0]) or self._check_context(spans[0])
 
     def _check_context(self, span: Span) -> _Fault | None:
         assert self._ids is not None
         if span.start != len(self._ids):
             return Mismatch.OTHER_CONTEXT, (
-                f"{span.start} ids stand before it, its prompt has {len(self._ids)}"
+                f"{span.start} ids precede it, but its prompt has {len(self._ids)}"
             )
         sequence, length = self._agreed
         new = slice(length if sequence == span.sequence else 0, span.start)
@@ -200,13 +200,13 @@ class _Walk:
     def _check_tokens(self, turn: Turn, span: Span) -> _Fault | None:
         sequence, where = self._sequences[span.sequence], slice(span.start, span.stop)
         if sequence.token_ids[where] != turn.token_ids:
-            return Mismatch.OTHER_TOKENS, "the sequence has other ids than were sampled"
+            return Mismatch.OTHER_TOKENS, "the sequence's ids differ from the sampled ids"
         if sequence.logprobs is not None and sequence.logprobs[where] != turn.logprobs:
-            return Mismatch.OTHER_TOKENS, "the sequence has other logprobs than the turn"
+            return Mismatch.OTHER_TOKENS, "the sequence's logprobs differ from the turn's"
         versions = sequence.weight_versions
         labels = [None] * (span.stop - span.start) if versions is None else versions[where]
         if labels != list(_versions(turn)):
-            return Mismatch.OTHER_TOKENS, "the sequence has other weight versions than the turn"
+            return Mismatch.OTHER_TOKENS, "the sequence's weight versions differ from the turn's"
         return None
 
 

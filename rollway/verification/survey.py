@@ -11,7 +11,7 @@ from rollway.verification.records import Begun, Mismatch, TurnMismatch, Unchecke
 from rollway.verification.structure import Structure, check_structure
 
 EXAMPLES = 10
-"""Mismatches that are told one by one."""
+"""Mismatches that the report lists one by one."""
 
 
 class Survey:

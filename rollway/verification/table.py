@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from rollway.evaluation.table import count_lines, print_blocks
-from rollway.verification.records import Differences, TokenDifference, TurnMismatch, VerificationReport
+from rollway.verification.records import Differences, Drawn, TokenDifference, TurnMismatch, VerificationReport
 
 MOST_MISMATCHES = 3
 """That are shown one by one."""
@@ -25,7 +25,8 @@ def print_report(report: VerificationReport, console: Console) -> None:
             ("sequences", _sequences(report)),
             ("logprobs", _differences(report)),
             ("versions", _versions(report.by_version)),
-            ("worst", [_token(token) for token in report.worst] if report.failures else []),
+            ("drawn", _drawn(report.drawn)),
+            ("worst", [_token(token) for token in report.worst] if report.exceeded else []),
             ("verdict", report.failures or ["sound"]),
         ],
         console,
@@ -39,7 +40,7 @@ def _tokens(report: VerificationReport) -> list[str]:
     if report.untrainable_tokens:
         lines.append(f"{report.untrainable_tokens:,} sampled tokens in them")
     if report.dropped_stops:
-        lines.append(f"{report.dropped_stops:,} stop tokens taken off, in no sequence")
+        lines.append(f"{report.dropped_stops:,} stop tokens dropped from sequences")
     return lines
 
 
@@ -71,22 +72,44 @@ def _differences(report: VerificationReport) -> list[str]:
         f"largest {found.largest:.2e}{_bound(bounds.largest)}",
         f"mean    {found.mean:.2e}{_bound(bounds.mean)}",
         f"99%     {found.p99:.2e}{_bound(bounds.p99)}",
-        f"KL {_number(found.kl)} a token (k3), mean difference {_number(found.bias)}",
+        f"KL {_number(found.kl)} per token (k3), mean difference {_number(found.bias)}",
     ]
     if report.suspect_turns:
         lines.append(
-            f"{report.suspect_turns:,} turns are far off, {report.suspect_from_start:,} of them from their "
-            "first token on"
+            f"{report.suspect_turns:,} turns differ widely, {report.suspect_from_start:,} of them from "
+            "their first token"
         )
     return lines
 
 
+SHOWN_CUTS = ("top_p 0.95", "min_p 0.05")
+"""Beside the last top_k. All of them stand in the JSON."""
+
+
+def _drawn(found: Drawn) -> list[str]:
+    untested = count_lines(found.untested, "not tested: ")
+    if not found.tokens:
+        return untested
+    shown = (f"top_k {found.likeliest}", *SHOWN_CUTS)
+    lines = [f"{found.tokens:,} tokens tested, with the {found.likeliest} likeliest at each place", *untested]
+    lines += [
+        f"{cut.drawn:,} beyond {cut.cut}, {cut.expected:,.1f} expected"
+        for cut in found.cuts
+        if cut.cut in shown
+    ]
+    lines.append(
+        f"surprise {found.surprise:.4f} nats a token, entropy {found.entropy:.4f} "
+        f"(standard error {found.standard_error:.4f})"
+    )
+    return [*lines, f"p = {found.p_value:.2g} that an honest run looks as unlikely"]
+
+
 def _bound(bound: float | None) -> str:
-    return "" if bound is None else f"  (bound {bound:g})"
+    return "" if bound is None else f"  (limit {bound:g})"
 
 
 def _number(value: float | None) -> str:
-    return "past all numbers" if value is None else f"{value:.2e}"
+    return "not finite" if value is None else f"{value:.2e}"
 
 
 def _versions(by_version: Mapping[str, Differences]) -> list[str]:

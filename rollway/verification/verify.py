@@ -1,7 +1,7 @@
-"""Verifying stored trajectories: what the record says of itself, and what the policy says of the record.
+"""Verify stored trajectories: their internal consistency, and the policy's logprobs.
 
 Trajectories are read one at a time and each sequence is sent once: time is linear in the run's tokens, and
-memory does not hold more of it than is being worked on.
+memory holds only the part in progress.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from rollway.errors import UserError
 from rollway.evaluation.clients import check_server, read_api_key
 from rollway.evaluation.config import EvalConfig
@@ -24,8 +26,10 @@ from rollway.evaluation.run_directory import read_trajectories
 from rollway.event_loop import new_event_loop
 from rollway.inference.prompt_scores import NoPromptLogprobs, PromptScorer
 from rollway.inference.protocol import Sampling
+from rollway.inference.sampling_fields import effective, shaped_by
 from rollway.scoring.stored import StoredRun
 from rollway.trajectory import Trajectory
+from rollway.verification.drawn import TOP
 from rollway.verification.recompute import Job, Recomputed
 from rollway.verification.records import EMBEDDED_BOUNDS, SERVER_BOUNDS, Bounds, VerificationReport
 from rollway.verification.survey import Survey
@@ -35,21 +39,6 @@ CONCURRENCY = 32
 
 OnProgress = Callable[[int, int], None]
 """Told of the rollouts read and the sequences recomputed so far, each time a sequence is done."""
-
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "temperature": (None, 1, 1.0),
-    "top_p": (None, 1, 1.0),
-    "top_k": (None, 0, -1),
-    "min_p": (None, 0, 0.0),
-    "repetition_penalty": (None, 1, 1.0),
-    "frequency_penalty": (None, 0, 0.0),
-    "presence_penalty": (None, 0, 0.0),
-    "logit_bias": (None, {}),
-    "tool_choice": (None, "auto", "none"),
-    "structured_outputs": (None,),
-    "response_format": (None,),
-}
-"""What changes the distribution that tokens are drawn from, and the values with which it does not."""
 
 
 class _Plan(NamedTuple):
@@ -61,6 +50,8 @@ class _Plan(NamedTuple):
     concurrency: int
     on_progress: OnProgress | None
     notes: list[str]
+    stated: Mapping[str, Any] | None  # what tokens were drawn with, where a trajectory does not say it
+    likeliest: int = 0  # tokens to ask for at each place
 
 
 def verify_run(
@@ -71,17 +62,20 @@ def verify_run(
     rollouts: int | None = None,
     weight_version: str | None = None,
     concurrency: int = CONCURRENCY,
+    likeliest: int = TOP,
     on_progress: OnProgress | None = None,
 ) -> VerificationReport:
     """Verify a run directory against the policy that its config names.
 
     Args:
         changes: fields of the config's ``model`` section to change, such as ``base_url`` and ``name``.
-        bounds: fields of `Bounds` to change; the others are `EMBEDDED_BOUNDS` where the embedded policy is
+        bounds: fields of `Bounds` to change; the others are `EMBEDDED_BOUNDS` if the embedded policy is
             served for it, and `SERVER_BOUNDS` elsewhere.
-        rollouts: the first so many; None for all.
-        weight_version: check only the tokens that these weights sampled.
-        concurrency: sequences in flight.
+        rollouts: verify only the first N; None for all.
+        weight_version: check only tokens sampled by this version of the weights.
+        concurrency: limit on sequences in flight.
+        likeliest: number of likeliest tokens to request at each place, to test whether the sampled ones were
+            drawn from the recorded distribution; 0 skips the test.
 
     Raises:
         UserError: there is no such run, nothing in it can be checked, there is no server, or it gives no
@@ -101,6 +95,8 @@ def verify_run(
         concurrency=concurrency,
         on_progress=on_progress,
         notes=sampling_notes(config.sampling),
+        stated=effective(config.sampling),
+        likeliest=likeliest,
     )
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_verify(config, survey, jobs, plan))
@@ -114,16 +110,22 @@ async def verify_trajectories(
     weight_version: str | None = None,
     concurrency: int = CONCURRENCY,
     run: str = "",
+    sampling: Sampling | None = None,
     on_progress: OnProgress | None = None,
 ) -> VerificationReport:
-    """Verify trajectories that are at hand. ``run`` names them in the report.
+    """Verify trajectories in memory. ``run`` names them in the report.
+
+    With a scorer that asks for likeliest tokens (its ``top``, 20 at best) it is tested, too, whether tokens
+    were drawn from the distribution on record. ``sampling`` is how trajectories were sampled that do not say
+    it themselves.
 
     Raises:
         NoPromptLogprobs: the server gives none.
         InferenceError: it gave no answer.
     """
     survey = Survey()
-    plan = _Plan(run, bounds, weight_version, concurrency, on_progress, [])
+    stated = None if sampling is None else effective(sampling)
+    plan = _Plan(run, bounds, weight_version, concurrency, on_progress, [], stated)
     return await _recompute(survey, survey.jobs(trajectories), scorer, plan)
 
 
@@ -140,9 +142,9 @@ def _some_jobs(survey: Survey, jobs: Iterator[Job], path: Path) -> Iterator[Job]
         return iter(())
     if survey.sampled_tokens:
         reasons = ", ".join(f"{n} {reason}" for reason, n in survey.untrainable_turns.items())
-        raise UserError(f"no turn of {path} can be trained on, so there is nothing to verify: {reasons}")
+        raise UserError(f"nothing to verify: no turn of {path} can be trained on: {reasons}")
     raise UserError(
-        f"{path} has no token ids: ask the server for them with --set model.token_ids=true "
+        f"{path} has no token ids: request them with --set model.token_ids=true "
         "--set model.logprobs=true when rolling out"
     )
 
@@ -150,10 +152,15 @@ def _some_jobs(survey: Survey, jobs: Iterator[Job], path: Path) -> Iterator[Job]
 async def _verify(config: EvalConfig, survey: Survey, jobs: Iterator[Job], plan: _Plan) -> VerificationReport:
     api_key = read_api_key(config)
     async with _served(config) as base_url:
-        model = config.model.model_copy(update={"base_url": base_url})
-        model = await check_server(config.model_copy(update={"model": model}), api_key)
+        model = msgspec.structs.replace(config.model, base_url=base_url)
+        model = await check_server(msgspec.structs.replace(config, model=model), api_key)
         async with PromptScorer(
-            base_url, model.name or "", api_key, timeouts=model.timeouts, retry=model.retry
+            base_url,
+            model.name or "",
+            api_key,
+            timeouts=model.timeouts,
+            retry=model.retry,
+            top=plan.likeliest,
         ) as scorer:
             try:
                 return await _recompute(survey, jobs, scorer, plan)
@@ -168,7 +175,7 @@ async def _served(config: EvalConfig) -> AsyncIterator[str]:
         yield config.model.base_url
         return
     if config.model.policy is None:
-        raise UserError("the run's model was at a hosted provider: give --base-url and --model")
+        raise UserError("the run used a hosted provider: give --base-url and --model")
     async with starting_server(config.model) as starting:
         yield await starting
 
@@ -177,7 +184,7 @@ async def _recompute(
     survey: Survey, jobs: Iterator[Job], scorer: PromptScorer, plan: _Plan
 ) -> VerificationReport:
     started = time.monotonic()
-    found = Recomputed(plan.bounds, plan.weight_version)
+    found = Recomputed(plan.bounds, plan.weight_version, plan.stated)
 
     def told() -> None:
         if plan.on_progress is not None:
@@ -205,6 +212,7 @@ async def _recompute(
         suspect_turns=found.suspect_turns,
         suspect_from_start=found.suspect_from_start,
         worst=found.worst.listed(),
+        drawn=found.drawn,
         mismatches=_plain(survey.mismatches),
         mismatched_tokens=survey.mismatched_tokens,
         examples=survey.examples,
@@ -219,16 +227,19 @@ def _plain(counts: Counter[Any]) -> dict[str, int]:
 
 def sampling_notes(sampling: Sampling) -> list[str]:
     """What must be known to read the numbers: logprobs are compared with the model's own distribution."""
-    fields = {name: getattr(sampling, name, None) for name in _NEUTRAL} | {
-        name: value for name, value in sampling.extra.items() if name in _NEUTRAL
-    }
-    changed = [f"{name}={value}" for name, value in fields.items() if value not in _NEUTRAL[name]]
-    if fields["temperature"] is None:
-        changed.insert(0, "the server's default temperature")
-    if not changed:
-        return []
-    return [
-        f"sampled with {', '.join(changed)}: the recorded logprobs must be those of the model's own "
-        "distribution all the same, as vLLM's are by default (SGLang's are after temperature), and the KL "
-        "is then no unbiased estimate"
-    ]
+    stated = effective(sampling)
+    notes = []
+    if sampling.defaults == "server":
+        unsaid = "the server's default temperature, " if "temperature" not in stated else ""
+        notes.append(
+            f"sampled with {unsaid}and whatever else the run left to the server (sampling.defaults: "
+            "server): held against the model's own distribution"
+        )
+    changed = [f"{name}={value}" for name, value in shaped_by(stated).items()]
+    if changed:
+        notes.append(
+            f"sampled with {', '.join(changed)}: the recorded logprobs must be those of the model's "
+            "own distribution all the same, as vLLM's are by default (SGLang's are after temperature), and "
+            "the KL is then no unbiased estimate"
+        )
+    return notes

@@ -174,6 +174,7 @@ async def test_a_prompt_that_splits_the_reply_otherwise_begins_a_sequence_and_sa
     choice = called["choices"][0]
     sampled = [1000, *choice["token_ids"][2:]]  # "<t" as one token, where the server's prompts have two
     choice["token_ids"], choice["logprobs"]["content"] = sampled, choice["logprobs"]["content"][1:]
+    called["usage"]["completion_tokens"] = len(sampled)
     trajectory = await rolled_out([called, reply("5")], decode=decode)
     first, second = trajectory.sequences
     assert [token for token, mask in zip(first.token_ids, first.loss_mask, strict=True) if mask] == sampled

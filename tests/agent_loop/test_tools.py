@@ -165,7 +165,7 @@ async def test_long_results_are_kept_in_the_sandbox_on_request() -> None:
     )
     assert files == {".results/call_0_0.txt": b"x" * 5000}
     assert "the whole result is in .results/call_0_0.txt" in told(trajectory)[0]
-    with pytest.raises(UserError, match="keep_results needs a sandbox"):
+    with pytest.raises(UserError, match="keep_results requires a sandbox"):
         await rolled_out([], say, keep_results=True)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from rollway.cli import main
 from rollway.cli.app import COMMANDS
+from rollway.evaluation.config import EvalConfig
 
 
 def cpu_seconds(*words: str) -> float:
@@ -55,6 +58,42 @@ def test_help_of_a_command_shows_an_example(name: str, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert f"  rollway {name} " in out
     assert "--set" in out
+
+
+SHOWN_DEFAULTS: dict[str, Callable[[EvalConfig], object]] = {
+    "--samples": lambda config: config.samples,
+    "--seed": lambda config: config.seed,
+    "--policy": lambda config: config.model.policy,
+    "--max-turns": lambda config: config.limits.max_turns,
+    "--tool-parser": lambda config: config.tool_parser,
+    "--workers": lambda config: config.workers,
+    "--concurrency": lambda config: config.concurrency,
+    "limits.timeout": lambda config: config.limits.timeout,
+    "limits.tool_timeout": lambda config: config.limits.tool_timeout,
+    "limits.max_tool_calls": lambda config: config.limits.max_tool_calls,
+    "model.timeouts.total": lambda config: config.model.timeouts.total,
+    "model.retry.tries": lambda config: config.model.retry.tries,
+    "stop_after_failures": lambda config: config.stop_after_failures,
+}
+
+
+@pytest.mark.parametrize("name", ["eval", "rollout"])
+def test_the_defaults_in_the_help_are_the_configs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = EvalConfig(environment="calculator")
+    assert main([name, "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for option, default in SHOWN_DEFAULTS.items():
+        shown = re.search(rf"{re.escape(option)}[ =][A-Z][^\[]*\[default: ([^\]]*)\]", words)
+        assert shown, option
+        value = default(config)
+        text = "none" if value is None else value if isinstance(value, str) else f"{value:g}"
+        assert shown[1] == text, option
+
+
+@pytest.mark.parametrize("word", ["resume", "timeout", "limit", "retry", "log", "default"])
+def test_help_has_the_words_that_people_search_for(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--help"]) == 0
+    assert re.search(rf"\b{word}\b", capsys.readouterr().out, re.IGNORECASE)
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ def test_a_users_own_file_is_evaluated(
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--samples", "2", "--temperature", "0.5") == 0
     out = capsys.readouterr().out
-    assert "6 asked" in out
+    assert "6 requested" in out
     (path,) = (tmp_path / "runs").iterdir()
     assert path.name.startswith("Greeting-")
     assert f"run: runs/{path.name}" in out
@@ -45,7 +45,7 @@ def test_a_key_is_sent_and_never_stored(
     assert not [text for text in texts if b"sk-very-secret" in text]
 
 
-def test_a_run_is_gone_on_with_by_its_directory_alone(
+def test_a_run_is_resumed_by_its_directory_alone(
     environment_file: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
@@ -55,6 +55,25 @@ def test_a_run_is_gone_on_with_by_its_directory_alone(
     capsys.readouterr()
     assert main(["eval", "--resume", str(tmp_path / "run")]) == 0
     assert "3 scored" in capsys.readouterr().out
+
+
+def test_tasks_come_from_a_file_and_a_run_over_another_file_is_refused(
+    environment_file: str, server_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tasks.csv").write_text("question\nWho?\nWhy?\n")
+    (tmp_path / "other.csv").write_text("question\nWho?\n")
+    assert run(environment_file, "--base-url", server_url, "--out", "run", "--data", "tasks.csv") == 0
+    assert f"2 rollouts of Greeting (test of {tmp_path / 'tasks.csv'})" in capsys.readouterr().out
+    assert run(environment_file, "--base-url", server_url, "--out", "run", "--data", "tasks.csv") == 0
+    assert run("run/config.yaml", "--out", "run", "--data", "other.csv") == 2
+    assert "holds a run with a different configuration: data.source was" in capsys.readouterr().err
+    assert len(list(read_trajectories("run"))) == 2
+
+
+def test_data_that_is_not_there_is_one_line(environment_file: str, complaint: Callable[..., str]) -> None:
+    told = complaint("eval", environment_file, "--data", "nothing.jsonl")
+    assert told.startswith("data: there is no file or folder /")
+    assert "source" in complaint("eval", environment_file, "--set", "data.name=main")
 
 
 def test_a_recorded_run_is_replayed_with_its_own_config(
@@ -86,7 +105,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(
 def test_the_embedded_policy_is_served_where_no_server_is_named(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("calculator", "--tasks", "4", "--samples", "2", "--temperature", "0", "--out", "run") == 0
-    assert "8 asked: 4 tasks x 2 samples" in capsys.readouterr().out
+    assert "8 requested: 4 tasks x 2 samples" in capsys.readouterr().out
     found = list(read_trajectories("run"))
     assert len(found) == 8
     for turn in (turn for trajectory in found for turn in trajectory.turns):
@@ -106,13 +125,13 @@ def test_a_failed_run_is_exit_code_1(environment_file: str, server_url: str, cap
 
 def test_mistakes_in_what_to_run(complaint, environment_file: str, tmp_path: Path) -> None:
     assert "(did you mean 'calculator'?)" in complaint("eval", "calculater")
-    assert "give an environment or a config, as in: rollway eval calculator" in complaint("eval")
-    assert "nowhere.py: give an environment's file as" in complaint("eval", "nowhere.py")
+    assert "no environment or config given; try: rollway eval calculator" in complaint("eval")
+    assert "nowhere.py; give an environment's file as" in complaint("eval", "nowhere.py")
     assert "no config file nowhere.yaml" in complaint("eval", "nowhere.yaml")
     (tmp_path / "empty.py").write_text("x = 1\n")
     assert "empty.py has no Environment" in complaint("eval", "empty.py")
     (tmp_path / "broken.py").write_text("import nothing_like_it\n")
-    assert "broken.py, line 1: the file does not import: ModuleNotFoundError" in complaint(
+    assert "broken.py, line 1: the file cannot be imported: ModuleNotFoundError" in complaint(
         "eval", "broken.py"
     )
     assert "no split 'tset'" in complaint("eval", "calculator", "--split", "tset")
@@ -124,7 +143,10 @@ def test_mistakes_in_the_configuration(complaint, tmp_path: Path, environment_fi
     (tmp_path / "unknown.yaml").write_text("environment: calculator\nlimits:\n  max_turn: 3\n")
     assert "limits.max_turn: unknown field (did you mean 'max_turns'?)" in complaint("eval", "unknown.yaml")
     assert "(did you mean 'samples'?)" in complaint("eval", "calculator", "--set", "sample=3")
-    assert "samples: should be a valid integer" in complaint("eval", "calculator", "--set", "samples=lots")
+    lots = complaint("eval", "calculator", "--set", "samples=lots")
+    assert lots == "the command line: samples: should be a whole number of at least 1, not 'lots'"
+    none = complaint("eval", "calculator", "--max-turns", "0")
+    assert none == "the command line: limits.max_turns: must be positive or null, got 0"
     assert "(did you mean 'hermes'?)" in complaint("eval", "calculator", "--tool-parser", "hermse")
     assert "variable NO_SUCH_KEY is not set" in complaint(
         "eval", "calculator", "--api-key-env", "NO_SUCH_KEY"
@@ -148,7 +170,9 @@ def test_mistakes_about_the_run_directory(
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
     capsys.readouterr()
     other = complaint("eval", environment_file, "--base-url", server_url, "--out", "run", "--samples", "3")
-    assert "run of another configuration: samples was 1 and is now 3" in other
-    assert "not empty and no run directory" in complaint("eval", environment_file, "--out", ".")
-    assert "no run directory" in complaint("eval", "--resume", "nowhere")
-    assert "--resume DIR is the whole of it" in complaint("eval", environment_file, "--resume", "run")
+    assert "run with a different configuration: samples was 1 and is now 3" in other
+    assert "not empty and not a run directory" in complaint("eval", environment_file, "--out", ".")
+    assert "not a run directory" in complaint("eval", "--resume", "nowhere")
+    assert "--resume DIR takes no environment and no --out" in complaint(
+        "eval", environment_file, "--resume", "run"
+    )

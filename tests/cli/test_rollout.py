@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rollway.cli import main
@@ -16,3 +17,10 @@ def test_groups_of_the_train_split_with_advantages(
     found = list(read_trajectories(tmp_path / "run"))
     assert sorted(t.group_id or "" for t in found) == [f"train-{n}" for n in (0, 0, 1, 1, 2, 2)]
     assert {t.advantage for t in found} == {0.0}
+
+
+def test_training_does_not_leave_the_distribution_to_the_server(
+    complaint: Callable[..., str], environment_file: str
+) -> None:
+    said = complaint("rollout", environment_file, "--set", "sampling.defaults=server")
+    assert "sampling.defaults: server leaves to the server how tokens are drawn" in said

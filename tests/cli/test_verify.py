@@ -51,6 +51,9 @@ def test_a_sound_run_exits_0_and_is_told_of(
     assert written["trajectories"] == 4
     assert written["differences"]["tokens"] == written["sampled_tokens"] > 100
     assert written["mismatches"] == {}
+    assert written["drawn"]["tokens"] == written["sampled_tokens"]
+    assert written["drawn"]["suspicion"] is None
+    assert "beyond top_k 20" in printed
 
 
 def make_less_likely(trajectory) -> None:
@@ -67,10 +70,10 @@ def test_a_logprob_that_is_not_the_policys_exits_1(
     run = copy_of(make_less_likely)
     assert main(["verify", str(run)]) == 1
     printed = capsys.readouterr().out
-    assert "largest difference 0.5 is above the bound 0.0001" in " ".join(printed.split())
+    assert "largest difference 0.5 exceeds the limit 0.0001" in " ".join(printed.split())
     assert "worst" in printed
     assert main(["verify", str(run), "--max-difference", "0.6", "--mean-difference", "0.1"]) == 0
-    assert "(bound 0.6)" in capsys.readouterr().out
+    assert "(limit 0.6)" in capsys.readouterr().out
 
 
 def test_a_context_that_is_not_the_prompt_exits_1_whatever_the_bounds(
@@ -113,7 +116,7 @@ def test_a_run_of_which_nothing_can_be_trained_on(
 
 def test_a_server_without_prompt_logprobs(complaint: Callable[..., str], run: Path, server_url: str) -> None:
     said = complaint("verify", str(run), "--base-url", server_url, "--model", "scripted")
-    assert f"{server_url} gives no logprobs of prompts" in said
+    assert f"{server_url} does not return prompt logprobs" in said
 
 
 def test_a_server_that_is_not_there(complaint: Callable[..., str], run: Path) -> None:
@@ -121,7 +124,7 @@ def test_a_server_that_is_not_there(complaint: Callable[..., str], run: Path) ->
 
 
 def test_a_model_that_the_server_has_not(complaint: Callable[..., str], run: Path, server_url: str) -> None:
-    assert "serves scripted" in complaint("verify", str(run), "--base-url", server_url)
+    assert "available: scripted" in complaint("verify", str(run), "--base-url", server_url)
 
 
 def test_a_file_that_cannot_be_written(complaint: Callable[..., str], run: Path, tmp_path: Path) -> None:
@@ -135,3 +138,20 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(run: Path, capsys: pytest.Ca
     seen = capsys.readouterr()
     assert "sound" in seen.out
     assert seen.err == "rollway: cannot write --json /dev/full: No space left on device\n"
+
+
+def test_tokens_that_were_drawn_otherwise_than_recorded_exit_1(
+    copy_of: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The policy is sure of most tokens; at twice the temperature it would be far less so."""
+
+    def claim(trajectory) -> None:
+        trajectory.sampling = trajectory.sampling | {"temperature": 4.0}
+
+    run = copy_of(claim)
+    assert main(["verify", str(run)]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "verdict not drawn from the distribution on record: a surprise of" in printed
+    assert "worst" not in printed
+    assert main(["verify", str(run), "--likeliest", "0"]) == 0
+    assert "not tested: no likeliest tokens asked for or given" in " ".join(capsys.readouterr().out.split())

@@ -71,13 +71,13 @@ def test_a_server_that_breaks_shows_the_end_of_its_log(
     policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    with pytest.raises(LaunchFailed, match=r"exit code 1; its log ends:\n(.|\n)*encodings"):
+    with pytest.raises(LaunchFailed, match=r"exited with code 1; the end of its log:\n(.|\n)*encodings"):
         with launch_embedded_sync(str(policy_folder)):
             pass
 
 
 def test_a_server_that_does_not_answer_in_time_is_given_up(policy_folder: Path) -> None:
-    with pytest.raises(LaunchFailed, match="did not answer in time"):
+    with pytest.raises(LaunchFailed, match="did not start in time"):
         with launch_embedded_sync(str(policy_folder), startup_timeout=0.0):
             pass
 
@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(
     ("arguments", "words"),
     [
         (["nowhere"], "unknown policy 'nowhere'"),
-        (["{tmp}"], "has no config.json: it is no model folder"),
+        (["{tmp}"], "has no config.json, so it is not a model folder"),
         (["{policy}", "--max-model-len", "5000"], "max_model_len must be between 2 and the model's 1024"),
         (["{policy}", "--tool-parser", "hermess"], "did you mean 'hermes'"),
         (["{policy}", "--reasoning-parser", "qwen33"], "did you mean 'qwen3'"),

@@ -142,5 +142,5 @@ def test_a_worded_question_names_the_operands_and_no_other_number(seed, operatio
 
 
 def test_only_chains_are_put_into_words():
-    with pytest.raises(TypeError, match=r"no chain"):
+    with pytest.raises(TypeError, match=r"is not a chain"):
         worded_question(Random(0), Operation("add", 1, Operation("add", 2, 3)))

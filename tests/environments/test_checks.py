@@ -53,7 +53,7 @@ def test_a_hook_that_is_async_and_not_awaited_is_told_in_one_line(hook: str) -> 
 
     environment = Environment()
     setattr(environment, hook, answer)
-    with pytest.raises(UserError, match=rf"its {hook} is async, and is not awaited: write def {hook}\("):
+    with pytest.raises(UserError, match=rf"{hook} must not be async; write def {hook}\("):
         check_environment(environment)
 
 

@@ -91,23 +91,26 @@ def test_a_spec_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_unknown_names() -> None:
     assert complaint("calclator").startswith(
-        "no environment named 'calclator' (did you mean 'calculator'?); there are: "
+        "no environment named 'calclator' (did you mean 'calculator'?); available: "
     )
     assert "no file nowhere.py" in complaint("nowhere.py")
-    assert "there is no module 'no_such_package'" in complaint("no_such_package.envs:One")
+    assert "no module 'no_such_package'" in complaint("no_such_package.envs:One")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("x = 1\n", "env.py has no Environment: define a class that inherits from rollway.Environment"),
+        ("x = 1\n", "env.py has no Environment; define a subclass of rollway.Environment"),
         (
             "import no_such_module\n",
-            "env.py, line 1: the file does not import: ModuleNotFoundError: No module named",
+            "env.py, line 1: the file cannot be imported: ModuleNotFoundError: No module named",
         ),
-        ("\n\ndef f(:\n", "env.py, line 3: the file does not import: SyntaxError: invalid syntax"),
-        ("def f():\n    return 1 / 0\nf()\n", "env.py, line 2: the file does not import: ZeroDivisionError"),
-        ("raise SystemExit(3)\n", "env.py, line 1: the file does not import: SystemExit: 3"),
+        ("\n\ndef f(:\n", "env.py, line 3: the file cannot be imported: SyntaxError: invalid syntax"),
+        (
+            "def f():\n    return 1 / 0\nf()\n",
+            "env.py, line 2: the file cannot be imported: ZeroDivisionError",
+        ),
+        ("raise SystemExit(3)\n", "env.py, line 1: the file cannot be imported: SystemExit: 3"),
         (ONE + "class Other(Environment): pass\n", "has several environments (One, Other); name one, as in "),
         (HEAD + "class E(Environment):\n    def __init__(self):\n        raise KeyError('q')\n", "line 4: "),
     ],
@@ -123,12 +126,12 @@ def test_what_a_class_says_to_its_user_is_said_as_it_is(write) -> None:
 
 
 def test_a_class_that_is_not_there_names_the_nearest(write) -> None:
-    assert "'Onne' is not there (did you mean 'One'?); it has: One" in complaint(write(ONE) + ":Onne")
-    assert "'Environment' is no Environment" in complaint(write(ONE) + ":Environment")
+    assert "'Onne' does not exist (did you mean 'One'?); it has: One" in complaint(write(ONE) + ":Onne")
+    assert "'Environment' is not an Environment" in complaint(write(ONE) + ":Environment")
 
 
 def test_wrong_arguments_name_the_right_ones(write) -> None:
     assert "unexpected keyword argument 'sise'; environment_args may hold: size" in complaint(
         write(ONE), sise=3
     )
-    assert "need a class" in complaint(write(ONE + "environment = One()\n"), size=3)
+    assert "require a class" in complaint(write(ONE + "environment = One()\n"), size=3)

@@ -88,7 +88,7 @@ def rollouts(tmp_path: Path) -> Callable[..., Any]:
                 "concurrency": 4,
                 "out": str(out),
             }
-            config = EvalConfig.model_validate({**fields, **changes})
+            config = EvalConfig(**{**fields, **changes})
             await evaluate_async(config)
         return list(read_trajectories(out))
 
@@ -119,7 +119,7 @@ async def test_empty_solutions_score_nothing_on_any_task(rollouts):
 async def test_a_rollout_that_wrote_nothing_is_scored_zero(rollouts):
     trajectory = await one(rollouts, "ls")
     assert (trajectory.reward, trajectory.rewards["ran_code"]) == (0.0, 1.0)
-    assert "no solution.py" in trajectory.metadata["python_code"]["reason"]
+    assert "no readable solution.py" in trajectory.metadata["python_code"]["reason"]
 
 
 async def test_what_was_submitted_does_not_count_and_the_file_does(rollouts):

@@ -104,11 +104,11 @@ def test_a_folder_of_ones_own_tasks_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("## Tests", "## Checks", "is no task"),
-        ("```python\nassert", "assert", "is no task"),
+        ("## Tests", "## Checks", "is not a task"),
+        ("```python\nassert", "assert", "is not a task"),
         ("== 3", "!= 3", "in the tests: line 1: only '==' and 'is'"),
         ("== 3", "== 2 + add(1, 0)", "in the tests: line 1: the expected value must be a literal"),
-        ("assert add(1, 2) == 3", "x = 1", "in the tests: there is no test"),
+        ("assert add(1, 2) == 3", "x = 1", "in the tests: it has no test"),
         ("assert add(1, 2) == 3", "assert (", "in the tests: line 1"),
     ],
 )

@@ -128,7 +128,7 @@ async def test_a_users_folder_with_a_script_as_its_check_is_run(tmp_path, backen
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("def check(): pass\n", "has no check: an async function"),
+        ("def check(): pass\n", "has no check; write an async function"),
         ("import nothing_such\n", "does not load: Module"),
     ],
 )
@@ -158,7 +158,7 @@ async def test_a_task_for_a_container_is_not_run_without_one(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{"images": {"git-undo": "x"}}, {"keep_processes": ["git-undo"]}])
 def test_what_is_said_of_a_task_that_does_not_exist_is_refused(arguments):
-    with pytest.raises(UserError, match=r"there is no task 'git-undo' .*in "):
+    with pytest.raises(UserError, match=r"no task 'git-undo' .*in "):
         TerminalEnvironment(backend="local", **arguments).tasks("test")
 
 

@@ -157,22 +157,22 @@ def test_both_ways_to_write_a_size_are_read(make, size):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("[environment]\ngpus = 1", "gpus is not offered"),
-        ("[environment]\nmcp_servers = [{name = 'x'}]", "mcp_servers is not offered"),
-        ("[environment]\nnetwork_mode = 'allowlist'", "network_mode 'allowlist' is not offered"),
-        ("[environment]\nallowed_hosts = ['example.com']", "allowed_hosts is not offered"),
+        ("[environment]\ngpus = 1", "gpus is not supported"),
+        ("[environment]\nmcp_servers = [{name = 'x'}]", "mcp_servers is not supported"),
+        ("[environment]\nnetwork_mode = 'allowlist'", "network_mode 'allowlist' is not supported"),
+        ("[environment]\nallowed_hosts = ['example.com']", "allowed_hosts is not supported"),
         ("[environment]\nos = 'windows'", "os must be linux"),
         ("[environment]\nmemory = 'much'", "memory must look like '512M' or '2G', got 'much'"),
-        ("[environment]\nmemory_mb = -1", "memory_mb must be a number that is not negative"),
-        ("[environment]\ndocker_image = 3", "docker_image must be a text, got 3"),
-        ("[environment.env]\nKEY = '${KEY}'", "env.KEY must be a plain text"),
-        ("[environment]\nteleport = true", "cannot run a task with teleport: not known here"),
-        ("[verifier]\nuser = 'grader'", "user 'grader' is not offered"),
+        ("[environment]\nmemory_mb = -1", "memory_mb must be a number of at least 0"),
+        ("[environment]\ndocker_image = 3", "docker_image must be a string, got 3"),
+        ("[environment.env]\nKEY = '${KEY}'", "env.KEY must be a plain string"),
+        ("[environment]\nteleport = true", "cannot run a task with teleport: unknown"),
+        ("[verifier]\nuser = 'grader'", "user 'grader' is not supported"),
         ("[verifier]\nenvironment_mode = 'separate'", "environment_mode must be shared"),
-        ("[agent]\nnetwork_mode = 'public'", "network_mode is not offered for one phase alone"),
-        ("[[steps]]\nname = 'one'", "steps are not offered"),
+        ("[agent]\nnetwork_mode = 'public'", "network_mode is not supported for a single phase"),
+        ("[[steps]]\nname = 'one'", "steps are not supported"),
         ("environment = 3", "expected a table, got int"),
-        ("= 3", "is no TOML"),
+        ("= 3", "is not valid TOML"),
     ],
 )
 def test_what_harbor_can_do_and_a_sandbox_here_cannot_is_refused(make, line, expected):
@@ -186,16 +186,16 @@ def test_what_harbor_can_do_and_a_sandbox_here_cannot_is_refused(make, line, exp
     [
         (
             TERMINAL_BENCH.replace("same_shell: false", "same_shell: true"),
-            "run_tests_in_same_shell is not offered",
+            "run_tests_in_same_shell is not supported",
         ),
         (
             TERMINAL_BENCH.replace(": pytest", ": swebench"),
-            "parser_name 'swebench' is not offered, only pytest",
+            "parser_name 'swebench' is not supported; use pytest",
         ),
         ("difficulty: easy\n", "task.yaml has no instruction"),
         (TERMINAL_BENCH + "teleport: yes\n", "cannot run a task with teleport"),
         ("- a list\n", "expected a table, got list"),
-        ("a: b: c\n", "is no YAML"),
+        ("a: b: c\n", "is not valid YAML"),
     ],
 )
 def test_what_terminal_bench_can_do_and_a_sandbox_here_cannot_is_refused(make, config, expected):
@@ -209,7 +209,7 @@ def test_a_dockerfile_that_must_be_built_is_refused_with_how_to_go_on(make):
         "FROM python:3.13-slim\nWORKDIR /app\n# note\nRUN apt-get update && \\\n    apt-get install git\n"
     )
     told = refusal(make(harbor("", environment__Dockerfile=docker)))
-    assert "its Dockerfile must be built (RUN on line 4): build it, docker build -t IMAGE " in told
+    assert "its Dockerfile needs a build (RUN on line 4); run: docker build -t IMAGE " in told
     assert "name the image in environment.docker_image in task.toml, or in environment_args images" in told
     folder = make(old(Dockerfile=docker), "older")
     assert "name the image in environment_args images: {older: IMAGE}" in refusal(folder)
@@ -244,8 +244,8 @@ def test_every_instruction_that_changes_an_image_is_a_build_step(tmp_path, text,
 def test_several_containers_are_refused(make):
     compose = "services:\n  client:\n    image: a\n  db:\n    image: b\n"
     files = {"docker-compose.yaml": compose}
-    assert "several containers are not offered" in refusal(make(old(**files)))
-    assert "several containers" in refusal(
+    assert "multiple containers are not supported" in refusal(make(old(**files)))
+    assert "multiple containers" in refusal(
         make(harbor("", **{"environment__docker-compose.yaml": compose}), "h")
     )
 
@@ -286,12 +286,12 @@ def test_one_task_that_cannot_be_run_stops_all_unless_it_is_left_out(make, caplo
     make(harbor("[environment]\ngpus = 2\n"), "one")
     folder = make(harbor(), "two")
     with pytest.raises(
-        UserError, match=r"gpus is not offered.*\(1 of 2 tasks cannot be run\).*skip_unsupported"
+        UserError, match=r"gpus is not supported.*\(1 of 2 tasks cannot be run\).*skip_unsupported"
     ):
         TerminalEnvironment(path=str(folder.parent)).tasks("test")
     environment = TerminalEnvironment(path=str(folder.parent), skip_unsupported=True)
     assert [task["task_id"] for task in environment.tasks("test")] == ["two"]
-    assert "left out" in caplog.text
+    assert "skipped" in caplog.text
 
 
 def test_splits_are_subfolders_or_else_all_is_test(make, tmp_path):
@@ -307,7 +307,7 @@ def test_splits_are_subfolders_or_else_all_is_test(make, tmp_path):
     with pytest.raises(UserError, match="train and test both have a task a"):
         folders_of(tmp_path, "test")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UserError, match="no task in"):
+    with pytest.raises(UserError, match="no tasks in"):
         folders_of(tmp_path / "bare", "test")
 
 
@@ -336,6 +336,6 @@ def test_output_without_a_summary_is_not_solved_and_says_so():
 
 def test_a_missing_program_is_told_before_a_run_starts(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name, path=None: None if name == "git" else f"/usr/bin/{name}")
-    with pytest.raises(UserError, match=r"the terminal tasks need git in .*install what is missing"):
+    with pytest.raises(UserError, match=r"the terminal tasks need git in .*install them"):
         TerminalEnvironment(backend="bubblewrap")
     TerminalEnvironment(backend="docker")

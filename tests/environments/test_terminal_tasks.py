@@ -100,4 +100,4 @@ def test_every_file_of_a_task_goes_into_the_wheel():
 
 def test_the_pages_tell_how_many_tasks_there_are():
     for page in ("terminal.md", "environments.md"):
-        assert f"{len(TASKS)} tasks to be done in a shell" in (ROOT / "docs" / page).read_text()
+        assert f"{len(TASKS)} shell tasks" in (ROOT / "docs" / page).read_text()

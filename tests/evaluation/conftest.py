@@ -114,7 +114,7 @@ def config(environment_file: Path, tmp_path: Path) -> Callable[..., EvalConfig]:
         url = server if isinstance(server, str) else server.url
         model = {"base_url": url, "retry": RetryPolicy(tries=2, first_delay=0.0)}
         fields = {"environment": str(environment_file), "workers": 0, "out": str(tmp_path / "run")}
-        return EvalConfig.model_validate({**fields, "model": model, **changes})
+        return EvalConfig(**{**fields, "model": model, **changes})
 
     return make
 

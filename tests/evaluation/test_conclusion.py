@@ -34,7 +34,7 @@ async def test_a_full_disk_at_the_end_is_told_in_one_line_beside_the_numbers(
     with files_no_larger_than(2_000), pytest.raises(RunFailed) as failed:
         await evaluate_async(settings, console=Console(file=told))
     assert str(failed.value).startswith(
-        f"cannot write to {run}: File too large; 12 of 12 rollouts are on record"
+        f"cannot write to {run}: File too large; 12 of 12 rollouts are on disk"
     )
     assert failed.value.summary.scored == 12
     assert "12 scored" in told.getvalue()

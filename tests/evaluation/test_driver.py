@@ -223,7 +223,7 @@ async def test_failures_in_a_row_stop_the_handing_out() -> None:
 
     run = Run(SimulatedBackend(act), 10_000, stop_after_failures=6)
     with pytest.raises(
-        DriverStopped, match="6 rollouts in a row failed, the last with ServerUnreachable: gone"
+        DriverStopped, match="6 rollouts failed in a row; the last error: ServerUnreachable: gone"
     ):
         await run.driver.run()
     assert 16 <= run.kept.total() <= 16 + 8

@@ -99,4 +99,4 @@ def test_the_conversation_of_such_a_record_is_kept() -> None:
 def test_whoever_changes_a_key_is_told_to_leave_it() -> None:
     record = ended()
     record.task_id = "sum-2"
-    assert "leave a record's task_id and sample_index as they are" in outcome_of(record, KEY, begun).error
+    assert "do not change task_id or sample_index of a record" in outcome_of(record, KEY, begun).error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -77,6 +78,25 @@ def test_a_terminal_gets_a_live_display_and_is_given_back() -> None:
     text = out.getvalue()
     assert "1/2 done" in text
     assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h"), "the cursor is shown again"
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_live_display_fits_and_shows_all_numbers_of_a_large_run(width: int, clock: Clock) -> None:
+    out = io.StringIO()
+    counts = Counts(1_000_000, 123_456, clock)
+    for failed in (False, True):
+        clock.now += 30.0
+        counts.add(ended(reward=0.25, tokens=4_567_890, failed=failed))
+    counts.failed = 12_345
+    console = Console(file=out, force_terminal=True, width=width, color_system=None)
+    with ProgressDisplay(console, counts, lambda: 4096) as display:
+        out.truncate(out.seek(0))
+        display.tick()
+        picture = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]|\r", "", out.getvalue())
+    assert all(len(line) <= width for line in picture.splitlines())
+    assert picture[0] in "━╸", "there is room for a bar"
+    for number in progress_line(counts, 4096).split("  "):
+        assert number in picture
 
 
 def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

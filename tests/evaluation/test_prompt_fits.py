@@ -82,7 +82,9 @@ async def test_another_split_is_told_where_the_folder_is_at_hand(
 async def test_a_folder_without_a_tokenizer_is_told_before_a_rollout(
     policy: ScriptedServer, config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"^model\.folder: .* has no tokenizer\.json; name the model's own"):
+    with pytest.raises(
+        UserError, match=r"^model\.folder: .* has no tokenizer\.json; set it to the model's own"
+    ):
         await evaluate_async(config(policy, model={"base_url": policy.url, "folder": str(tmp_path)}))
     assert not (tmp_path / "run").exists()
 
@@ -91,7 +93,7 @@ def test_a_run_that_needs_no_text_reads_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("no tokenizer")
     decode = open_decode(ModelConfig(folder=str(tmp_path)))
     assert decode is not None
-    with pytest.raises(UserError, match="is no tokenizer"):
+    with pytest.raises(UserError, match="is not a tokenizer"):
         decode([1])
 
 

@@ -81,7 +81,7 @@ def state(pid: int) -> str:
 
 
 async def test_a_killed_worker_costs_no_rollout_and_doubles_none(
-    config, gated, stored, tmp_path: Path
+    ray_cluster, config, gated, stored, tmp_path: Path
 ) -> None:
     gate = gated(free=30)
     async with ScriptedServer(gate) as server:
@@ -149,7 +149,7 @@ async def test_ctrl_c_at_the_terminal_ends_everything_and_leaves_what_was_finish
         await server.until(lambda s: s.running == 0, timeout=PATIENCE)
     assert process.returncode == 130
     assert re.fullmatch(
-        r"rollway: interrupted; \d+ of 80 rollouts are on record; go on with: .*\n", err.decode()
+        r"rollway: interrupted; \d+ of 80 rollouts are on disk; resume with: .*\n", err.decode()
     )
     finished = stored(tmp_path / "run")
     assert len(finished) > 0

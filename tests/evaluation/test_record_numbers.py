@@ -52,7 +52,7 @@ def test_a_metric_that_is_no_number_costs_no_score_and_is_told_of(
 ) -> None:
     record = settled(metrics={"steps": value, "other": 1.0}, rewards={"r": 1.0}, reward=1.0)
     assert (record.metrics, record.reward, record.error) == ({"other": 1.0}, 1.0, None)
-    assert record.metadata["metrics_error"].startswith("left out, no finite numbers: steps=")
+    assert record.metadata["metrics_error"].startswith("left out as not finite: steps=")
     assert "steps=" in caplog.text
 
 
@@ -61,5 +61,5 @@ def test_a_reward_that_is_no_number_leaves_the_rollout_unscored(fields: dict[str
     record = settled(**fields)
     assert record.reward is None
     assert record.error is not None
-    assert record.error.message.startswith("no finite numbers: r")
+    assert record.error.message.startswith("not finite: r")
     assert is_failed(record)

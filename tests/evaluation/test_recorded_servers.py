@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,6 @@ from scripted_server import ScriptedRequest, ScriptedServer, reply
 from rollway.errors import UserError
 from rollway.evaluation import evaluate_async
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.ray_backend import connected
 from rollway.trajectory import StopReason, Trajectory
 
 RAW = Path(__file__).parents[1] / "tools" / "mcp" / "raw_server.py"
@@ -52,7 +53,9 @@ class Servers:
 
     def clock(self, **fields: Any) -> dict[str, Any]:
         """The section of one that nobody here wrote."""
-        program = str(Path(sys.executable).with_name("mcp-server-time"))
+        beside = str(Path(sys.executable).parent)
+        program = shutil.which("mcp-server-time", path=f"{os.environ['PATH']}:{beside}")
+        assert program is not None
         command = self.command("time", program)
         return {"name": "time", "command": command, "prefix": "time_", "start_timeout": 100.0, **fields}
 
@@ -221,7 +224,9 @@ async def test_rules_and_toolsets_meet_the_same_tools(
             changed = tools | {name: told}
             if name == "mcp":
                 changed["mcp"] = [servers.clock(tools=["now"])]
-            with pytest.raises(UserError, match=r"^[^\n]* no tool '(time_)?now'[^\n]*$"):
+            with pytest.raises(
+                UserError, match=r"^[^\n]* (unknown tool 'time_now'|has no tool 'now')[^\n]*$"
+            ):
                 await evaluate_async(replay_of(replayer, changed))
     assert offered(replayer) == offered(recorder)
     assert len(set(offered(recorder).values())) > 1
@@ -255,8 +260,8 @@ async def test_servers_that_are_not_those_of_the_recorded_run_are_one_line_befor
         servers.take_away()
         asked, started = len(server.requests), servers.starts
         for named, told in [
-            ([one, two], r"no tools of MCP server 'two' on record, but those of 'one'; name the same"),
-            ([], r"had tools of MCP server 'one'; name it under tools\.mcp"),
+            ([one, two], r"no tools of MCP server 'two', only those of 'one'; list the same"),
+            ([], r"had tools of MCP server 'one'; list it under tools\.mcp"),
             ([one, one], "two MCP servers are named 'one'"),
         ]:
             with pytest.raises(UserError, match=rf"^[^\n]*{told}[^\n]*$"):
@@ -266,9 +271,7 @@ async def test_servers_that_are_not_those_of_the_recorded_run_are_one_line_befor
         again = config(server, out=str(tmp_path / "bare"), tools={"record": True}, **fields)
         await evaluate_async(again)
         replay = config(server, tools={"mcp": [one], "replay": str(tmp_path / "bare")}, **fields)
-        with pytest.raises(
-            UserError, match="no tools of MCP server 'one' on record, but those of no MCP serv"
-        ):
+        with pytest.raises(UserError, match="no tools of MCP server 'one', only those of no MCP serv"):
             await evaluate_async(replay)
 
 
@@ -287,14 +290,14 @@ async def test_a_record_without_the_tools_of_its_servers_has_them_started_and_sa
     assert servers.starts == ["raw", "raw"]
     assert results(stored(tmp_path / "again")) == results(stored(tmp_path / "run"))
     for told in (console.file.getvalue(), (tmp_path / "again" / "log.txt").read_text()):  # type: ignore[attr-defined]
-        assert told.count("they are started for their list of tools") == 1
+        assert told.count("the servers are started to list tools") == 1
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (Path.unlink, r"mcp/[0-9a-f]{32}\.json is gone: it is what an MCP server"),
-        (lambda path: path.write_bytes(b"[]"), r"json is not the list of tools that was kept"),
+        (Path.unlink, r"mcp/[0-9a-f]{32}\.json is missing: it holds the tools of an MCP server"),
+        (lambda path: path.write_bytes(b"[]"), r"json is not the stored list of tools"),
     ],
 )
 async def test_a_list_of_tools_that_is_lost_or_changed_is_one_line_before_the_first_rollout(
@@ -333,26 +336,25 @@ async def test_a_rollout_that_failed_before_its_server_was_there_fails_in_the_re
     assert results(replayed) == results(recorded)
     (failed,) = [one for one in replayed.values() if one.stop_reason is StopReason.ENVIRONMENT_ERROR]
     assert failed.error is not None
-    assert "ended before MCP server 'raw' had said which tools it has" in failed.error.message
+    assert "ended before MCP server 'raw' had listed its tools" in failed.error.message
     assert recorded[failed.task_id, 0].stop_reason is StopReason.ENVIRONMENT_ERROR
 
 
 @pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 async def test_through_ray_lists_reach_the_record_and_every_worker_of_the_replay(
-    config: Config, replay_of: Config, stored: Any, servers: Servers, tmp_path: Path
+    ray_cluster: Any, config: Config, replay_of: Config, stored: Any, servers: Servers, tmp_path: Path
 ) -> None:
     policy = calling([("time_get_current_time", TOKYO), ("pid", {})])
     tools = {"mcp": [servers.clock(), servers.raw("raw", "signed", scope="rollout")], "record": True}
     ray = {"workers": 2, "concurrency": 2, "ray": {"cpus_per_worker": 0}}
     async with ScriptedServer(policy) as recorder, ScriptedServer(policy) as replayer:
         record = config(recorder, tools=tools, **ray)
-        with connected(record):  # for both runs: each has workers of its own all the same
-            assert (await asyncio.wait_for(evaluate_async(record), 500)).finished == 6
-            assert len(tool_lists(tmp_path / "run")) == 1 + 6
-            servers.take_away()
-            started = servers.starts
-            replay = replay_of(replayer, tools, **ray)
-            assert (await asyncio.wait_for(evaluate_async(replay), 500)).finished == 6
+        assert (await asyncio.wait_for(evaluate_async(record), 500)).finished == 6
+        assert len(tool_lists(tmp_path / "run")) == 1 + 6
+        servers.take_away()
+        started = servers.starts
+        replay = replay_of(replayer, tools, **ray)
+        assert (await asyncio.wait_for(evaluate_async(replay), 500)).finished == 6
     assert servers.starts == started
     assert results(stored(tmp_path / "again")) == results(stored(tmp_path / "run"))
     assert offered(replayer) == offered(recorder)

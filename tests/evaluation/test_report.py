@@ -137,7 +137,7 @@ def test_a_conversation_shows_thought_call_result_answer_and_what_went_wrong(mix
     assert "Expecting property name" in page.text
 
 
-@pytest.mark.parametrize(("approval", "told"), [("edited", "ran instead"), ("denied", "not run either")])
+@pytest.mark.parametrize(("approval", "told"), [("edited", "ran instead"), ("denied", "also not run")])
 def test_a_call_that_was_edited_shows_what_it_ran_with_beside_what_the_model_wrote(approval, told):
     record = trajectory_with_tool_error()
     record.turns[0].tool_results = [
@@ -177,13 +177,13 @@ def test_long_texts_and_long_conversations_are_cut_and_say_so():
     trajectory.messages += [{"role": "user", "content": "again"}] * MOST_MESSAGES
     html = report_of([trajectory])
     assert "1,234 more characters" in html
-    assert "5 messages are not shown" in html
+    assert "5 messages not shown" in html
     assert len(html) < MOST_TEXT + 100_000
 
 
 def test_a_run_without_any_rollout_has_a_report():
     page = Page(report_of([], asked=4))
-    assert "None is on record." in page.text
+    assert "No rollouts." in page.text
     assert "not known" in page.text
 
 

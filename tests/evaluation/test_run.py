@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
@@ -123,7 +124,7 @@ async def test_a_server_that_goes_away_stops_the_run_with_a_reason(config: Confi
     ) as server:
         settings = config(server, environment_args={"size": 500}, stop_after_failures=4, concurrency=2)
         with pytest.raises(
-            RunFailed, match=r"4 rollouts in a row failed, the last with BadRequest.*--resume"
+            RunFailed, match=r"4 rollouts failed in a row; the last error: BadRequest.*--resume"
         ):
             await evaluate_async(settings)
         assert len(server.requests) <= 12
@@ -151,7 +152,7 @@ async def test_the_first_interrupt_stops_cleanly_and_the_rest_is_done_later(
         await server.until(lambda s: s.running == 3 and len(s.requests) == 9)
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(
-            RunInterrupted, match=r"\d of 6 rollouts are on record; go on with: "
+            RunInterrupted, match=r"\d of 6 rollouts are on disk; resume with: "
         ) as interrupted:
             await running
         await server.until(lambda s: s.running == 0)
@@ -167,7 +168,7 @@ async def test_the_first_interrupt_stops_cleanly_and_the_rest_is_done_later(
 
 async def test_a_wrong_model_name_leaves_no_run_behind(policy, config: Config, tmp_path: Path) -> None:
     settings = config(policy)
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": "gpt-5"})})
+    settings = msgspec.structs.replace(settings, model=msgspec.structs.replace(settings.model, name="gpt-5"))
     with pytest.raises(UserError, match=r"gpt-5.*scripted"):
         await evaluate_async(settings)
     assert not (tmp_path / "run").exists()
@@ -200,7 +201,7 @@ async def test_the_log_is_the_runs_alone(policy, config: Config, tmp_path: Path)
     before = (list(logger.handlers), logger.level)
     await evaluate_async(config(policy))
     assert (list(logger.handlers), logger.level) == before
-    assert "0 of 6 rollouts are on record" in (tmp_path / "run" / "log.txt").read_text()
+    assert "0 of 6 rollouts are on disk" in (tmp_path / "run" / "log.txt").read_text()
 
 
 async def test_an_interrupt_does_not_wait_for_a_teardown_that_hangs(

@@ -151,16 +151,16 @@ async def test_a_run_that_kept_no_sandboxes_is_refused_by_such_rewards_in_one_li
 ) -> None:
     async with ScriptedServer(count_write_answer) as server:
         await evaluate_async(config(server, environment=str(counting_file), tools={"add": ["terminal"]}))
-    with pytest.raises(UserError, match=r"'written' looks into the sandbox .* has no recordings"):
+    with pytest.raises(UserError, match=r"'written' needs the sandbox .* has no recordings"):
         await asyncio.to_thread(score_run, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("tools", "expected"),
     [
-        ({"add": ["termnal"]}, "there is no built-in tool or toolset 'termnal' (did you mean 'terminal'?)"),
-        ({"replay": "nowhere"}, "there is no run directory"),
-        ({"mcp": [{"name": "x", "command": "no-such-program"}]}, "there is no command 'no-such-program'"),
+        ({"add": ["termnal"]}, "unknown built-in tool or toolset 'termnal' (did you mean 'terminal'?)"),
+        ({"replay": "nowhere"}, "no run directory"),
+        ({"mcp": [{"name": "x", "command": "no-such-program"}]}, "command 'no-such-program' not found"),
         ({"approval": {"ask": "asks.py:approve"}}, "tools.approval.ask: cannot read"),
         (
             {"rules": [{"tool": "count", "argument": "path", "matches": "*", "allow": False}]},
@@ -293,12 +293,12 @@ async def test_a_rule_of_the_run_refuses_a_call(
     [
         (
             {"tools": {"rules": [{"tool": "cuont", "allow": False}]}},
-            "no tool 'cuont' (did you mean 'count'?)",
+            "unknown tool 'cuont' (did you mean 'count'?)",
         ),
-        ({"tools": {"rules": [{"allow": False}]}}, "rules leave nothing to be called of count"),
+        ({"tools": {"rules": [{"allow": False}]}}, "rules forbid all tools of count"),
         (
             {"tools": {"approval": {"rules": [{"tool": "cuont", "decide": "deny"}], "default": "allow"}}},
-            "approval.rules[0]: there is no tool 'cuont'",
+            "approval.rules[0]: unknown tool 'cuont'",
         ),
         (
             {
@@ -312,7 +312,7 @@ async def test_a_rule_of_the_run_refuses_a_call(
             "approval.rules[0]: 'count' has no argument 'n'",
         ),
         ({"tools": {"approval": {"ask": "asks.py"}}}, "give it as path/to/file.py:function, not"),
-        ({"sandbox": {"image": "python:3.11"}}, "sandbox.image is for docker and podman; the local backend"),
+        ({"sandbox": {"image": "python:3.11"}}, "sandbox.image requires docker or podman, not local"),
     ],
 )
 async def test_a_setting_that_would_do_nothing_is_refused_before_the_first_rollout(
@@ -355,7 +355,7 @@ async def test_an_approval_function_that_cannot_be_called_is_refused_before_the_
         (
             ("def count()", "def count(box: Sandbox)"),
             {},
-            "tool 'count' needs a sandbox, and environment 'Counting' asks for none: add --sandbox",
+            "tool 'count' needs a sandbox, and environment 'Counting' has none: add --sandbox",
         ),
         (("[written]", "[]"), {"sandbox": {"network": True}}, "sandbox.network is for a sandbox"),
         (("[count]", "[len]"), {"sandbox": {"backend": "local"}}, "decorate the functions with @tool"),
@@ -439,7 +439,7 @@ async def test_a_replay_of_another_environments_run_is_refused_before_the_first_
         fields = {"tools": {"replay": str(tmp_path / "run")}, "out": str(tmp_path / "again")}
         with pytest.raises(UserError, match="is a run of environment 'Counting', not of 'Other'"):
             await evaluate_async(config(server, environment=str(other), **fields))
-        with pytest.raises(UserError, match="recorded split 'test', not 'train': set split to it"):
+        with pytest.raises(UserError, match="recorded split 'test', not 'train'; set split to that"):
             await evaluate_async(config(server, environment=str(counting_file), split="train", **fields))
 
 
@@ -460,7 +460,7 @@ async def test_a_local_sandbox_is_called_no_boundary_once_on_the_screen_and_in_t
     async with ScriptedServer(count_write_answer) as server:
         await evaluate_async(config(server, environment=str(counting_file)), console=console)
     for told in (console.file.getvalue(), (tmp_path / "run" / "log.txt").read_text()):  # type: ignore[attr-defined]
-        assert told.count("no security boundary") == 1
+        assert told.count("not a security boundary") == 1
 
 
 async def test_a_run_without_a_score_ends_with_what_its_last_rollout_failed_of(
@@ -468,5 +468,5 @@ async def test_a_run_without_a_score_ends_with_what_its_last_rollout_failed_of(
 ) -> None:
     rewrite(counting_file, ("def prompt", "async def setup(self, task):\n        1 / 0\n\n    def prompt"))
     async with ScriptedServer(count_write_answer) as server:
-        with pytest.raises(RunFailed, match=r"the last: ZeroDivisionError: division by zero; see "):
+        with pytest.raises(RunFailed, match=r"last error: ZeroDivisionError: division by zero; see "):
             await evaluate_async(config(server, environment=str(counting_file)))

@@ -119,7 +119,7 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
 
     monkeypatch.setattr("rollway.evaluation.run.LocalBackend", OneWorker)
     with pytest.raises(
-        RunFailed, match=r"^the environment's file is gone; 2 of 6 rollouts are on record; go on"
+        RunFailed, match=r"^the environment's file is gone; 2 of 6 rollouts are on disk; resume"
     ):
         await evaluate_async(config(policy, concurrency=1))
     assert read_summary(tmp_path / "run" / "summary.json").scored == 2

@@ -43,12 +43,12 @@ def test_failed_and_missing_rollouts_stand_beside_the_score(summary):
     assert "1 failed: model_error: ServerUnreachable" in text
     assert "1 failed: reward_error: right: KeyError" in text
     assert "0.750" in text
-    assert "with all 4 failed or missing as 0" in text
+    assert "counting 4 failed or missing as 0" in text
 
 
 def test_a_pass_rate_that_is_not_known_is_a_dash_with_the_reason(summary):
     text = printed(summary)
-    assert "k=2 is not known: 2 of 3 tasks have fewer scored samples" in text
+    assert "k=2 is unknown: 2 of 3 tasks have fewer scored samples" in text
     (line,) = [line for line in text.splitlines() if "pass@k" in line]
     assert line.split()[-2:] == ["-", "-"]
 

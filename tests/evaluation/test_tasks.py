@@ -53,13 +53,13 @@ def test_an_endless_stream_of_tasks_is_read_no_further_than_asked() -> None:
         yield from rows(3)
         raise AssertionError("read too far")
 
-    assert load_tasks(Given(endless()), config(tasks=3)).ids == ["t0", "t1", "t2"]
+    assert list(load_tasks(Given(endless()), config(tasks=3)).ids()) == ["t0", "t1", "t2"]
 
 
 def test_a_dataset_is_read_row_by_row() -> None:
     tasks = load_tasks(Given(datasets.Dataset.from_list(rows(4))), config(task_ids=["t3", "t1"]))
-    assert tasks.ids == ["t3", "t1"]
-    assert tasks["t3"] == {"task_id": "t3", "n": 3}
+    assert list(tasks.ids()) == ["t3", "t1"]
+    assert tasks.first() == {"task_id": "t3", "n": 3}
 
 
 def test_whole_numbers_are_ids_too() -> None:
@@ -76,7 +76,7 @@ def test_whole_numbers_are_ids_too() -> None:
         ([{"task_id": "half a pair: \ud83d"}], "task 0 has the task_id 'half a pair: \\ud83d'"),
         ([{"task_id": "a"}, {"task_id": "a"}], "two tasks have the task_id 'a'"),
         ([{"task_id": 1}, {"task_id": "1"}], "two tasks have the task_id '1'"),
-        (["a"], "task 0 is a str; a task is a dict"),
+        (["a"], "task 0 is a str; a task must be a dict"),
         ([], "environment 'given' has no tasks in split 'test'"),
         (7, "TypeError: 'int' object is not iterable"),
         (datasets.Dataset.from_list([{"n": 1}]), "the dataset has no column 'task_id'"),

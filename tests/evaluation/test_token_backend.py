@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rollway.errors import UserError
@@ -16,11 +17,11 @@ from rollway.trajectory import PromptFit
 
 def config(out: Path, **model: object) -> EvalConfig:
     fields = {"environment": "calculator", "tasks": 12, "workers": 0, "out": str(out)}
-    return EvalConfig.model_validate({**fields, "model": {"backend": "token", **model}})
+    return EvalConfig(**fields, model={"backend": "token", **model})
 
 
 def test_a_run_by_ids_loses_no_sampled_token(tmp_path: Path) -> None:
-    summary = evaluate(config(tmp_path / "run").model_copy(update={"reasoning_parser": "auto"}))
+    summary = evaluate(msgspec.structs.replace(config(tmp_path / "run"), reasoning_parser="auto"))
     assert summary.scored == summary.asked == 12
     assert summary.mean_reward is not None
     assert summary.mean_reward.mean > 0.5

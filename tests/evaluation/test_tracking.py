@@ -99,7 +99,7 @@ def test_a_run_that_is_gone_on_with_is_tracked_under_the_same_id(tmp_path):
 
 
 def test_a_missing_login_is_one_line_at_the_start(tmp_path):
-    with pytest.raises(UserError, match=r"wandb cannot begin: .*offline") as caught:
+    with pytest.raises(UserError, match=r"wandb cannot start: .*offline") as caught:
         start_tracking(tmp_path, project="rollway", config={}, mode="online")
     assert "\n" not in str(caught.value)
 

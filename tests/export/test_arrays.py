@@ -48,9 +48,9 @@ def test_lists_of_different_lengths_are_an_error_that_names_the_list(field: str)
     ("changes", "said"),
     [
         ({"loss_mask": [0, 1, 2, 1]}, "0 and 1 only"),
-        ({"loss_mask": [1, 1, 0, 1]}, "nothing stands before it"),
-        ({"logprobs": [0.0, math.nan, 0.0, -0.25]}, "no finite number"),
-        ({"logprobs": [0.0, -math.inf, 0.0, -0.25]}, "no finite number"),
+        ({"loss_mask": [1, 1, 0, 1]}, "but has no context"),
+        ({"logprobs": [0.0, math.nan, 0.0, -0.25]}, "not finite"),
+        ({"logprobs": [0.0, -math.inf, 0.0, -0.25]}, "not finite"),
     ],
 )
 def test_a_sequence_that_cannot_be_trained_on_is_an_error(changes, said: str) -> None:

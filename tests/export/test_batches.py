@@ -124,7 +124,7 @@ def plain(size: int) -> TokenArrays:
 
 @pytest.mark.parametrize("put", [pack, pad])
 def test_a_sequence_that_does_not_fit_is_an_error_and_never_cut(put) -> None:
-    with pytest.raises(ValueError, match="sequence 1 has 9 tokens and a row 8"):
+    with pytest.raises(ValueError, match="sequence 1 has 9 tokens, but a row holds 8"):
         put([plain(3), plain(9)], length=8, pad_id=PAD)
 
 

@@ -157,8 +157,9 @@ def test_a_missing_finish_reason_is_empty() -> None:
         {"choices": [{}]},
         {"choices": [{"message": None}]},
         plain(token_ids=["x"]),
-        plain(logprobs={"content": [{"token": "x"}]}),
-        plain(logprobs={"content": [{"token": "x", "logprob": None}]}),
+        with_message(content={"what": 1}),
+        with_message(tool_calls=["f"]),
+        with_message(tool_calls=[{"function": "f"}]),
     ],
 )
 def test_what_is_no_chat_completion_is_an_invalid_reply(body: Any) -> None:

@@ -20,6 +20,7 @@ from rollway.inference.chat_request import (
 )
 from rollway.inference.errors import BadRequest
 from rollway.inference.protocol import CompletionRequest, Sampling
+from rollway.inference.sampling_fields import NEUTRAL
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -115,9 +116,26 @@ def test_an_empty_list_of_calls_is_left_out() -> None:
     assert wire_messages([assistant()], "none") == [{"role": "assistant", "content": None}]
 
 
-def test_unset_sampling_fields_are_left_to_the_server() -> None:
-    body = chat_body(CompletionRequest(messages=[]), "m", ChatFormat(logprobs=False, return_token_ids=False))
-    assert body == {"model": "m", "messages": []}
+def test_what_shapes_the_distribution_is_sent_though_it_is_not_said() -> None:
+    form = ChatFormat(logprobs=False, return_token_ids=False)
+    body = chat_body(CompletionRequest(messages=[]), "m", form)
+    assert body == {
+        "model": "m",
+        "messages": [],
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+    }
+
+
+def test_unset_sampling_fields_are_left_to_a_server_that_is_to_choose() -> None:
+    form = ChatFormat(logprobs=False, return_token_ids=False)
+    request = CompletionRequest(messages=[], sampling=Sampling(top_p=0.5, defaults="server"))
+    assert chat_body(request, "m", form) == {"model": "m", "messages": [], "top_p": 0.5}
 
 
 def test_sampling_goes_into_the_request_and_extra_stands_over_it() -> None:
@@ -135,6 +153,7 @@ def test_sampling_goes_into_the_request_and_extra_stands_over_it() -> None:
         "model": "m",
         "messages": [],
         "tools": [{"type": "function"}],
+        **NEUTRAL,
         "temperature": 0.0,
         "top_p": 0.5,
         "top_k": 5,
@@ -150,6 +169,6 @@ def test_sampling_goes_into_the_request_and_extra_stands_over_it() -> None:
 @pytest.mark.parametrize("value", [object(), "\ud800", {(1, 2): 3}])
 def test_what_json_cannot_say_is_refused_in_one_line(value: Any) -> None:
     request = CompletionRequest(messages=[{"role": "user", "content": value}])
-    with pytest.raises(BadRequest, match="cannot be written as JSON") as raised:
+    with pytest.raises(BadRequest, match="cannot write the request as JSON") as raised:
         encode_body(chat_body(request, "m", ChatFormat()))
     assert "\n" not in str(raised.value)

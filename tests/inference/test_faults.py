@@ -138,7 +138,7 @@ def test_an_unknown_model_names_those_that_vllm_serves_and_the_nearest(suffix: s
     missing = error(404, nested(message, code=404, kind="NotFoundError"))
     assert type(missing) is ModelNotFound
     assert str(missing) == (
-        "http://s:1 does not serve model 'qwen' (did you mean 'qwen3'?); it serves llama, qwen3, tiny"
+        "http://s:1 does not serve model 'qwen' (did you mean 'qwen3'?); available: llama, qwen3, tiny"
     )
 
 

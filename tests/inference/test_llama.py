@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import ScriptedRequest, ScriptedServer, error
+from scripted_server import ScriptedRequest, ScriptedServer, Step, error
 from template_families import CHATML, write_folder
 from token_script import Sampled, llama_reply
 
@@ -28,6 +28,8 @@ from rollway.inference.folder_tokenizer import FolderTokenizer
 from rollway.inference.llama_completion import completion_body, place_logprobs
 from rollway.inference.prompt_scores import PromptScorer
 from rollway.inference.protocol import Completion
+from rollway.inference.sampling_fields import LLAMA_CPP
+from rollway.trajectory import Untrainable
 
 ASKED = CompletionRequest(messages=[{"role": "user", "content": "Smile."}])
 QUICK = RetryPolicy(tries=2, first_delay=0.001)
@@ -51,7 +53,7 @@ def test_no_token_ever_has_the_logprob_of_another(sampled: list[tuple[int, bool]
 
 
 def test_an_entry_of_a_token_that_was_not_sampled_is_a_contradiction() -> None:
-    with pytest.raises(ValueError, match="other ids"):
+    with pytest.raises(ValueError, match="do not match its sampled ids"):
         place_logprobs([1, 2], [SimpleNamespace(id=3, logprob=-1.0)])
 
 
@@ -73,7 +75,7 @@ def test_what_is_not_said_is_sent_as_what_changes_nothing() -> None:
 
 
 def test_a_field_that_would_be_lost_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"llama\.cpp knows no 'stop_token_ids'"):
+    with pytest.raises(BadRequest, match=r"llama\.cpp knows no 'stop_token_ids'"):
         completion_body([1, 2], {"stop_token_ids": [7]})
 
 
@@ -135,10 +137,12 @@ async def test_a_logprob_that_was_left_out_is_asked_for_by_id_in_its_own_context
     ("changes", "said"),
     [
         ({"truncated": True, "tokens_cached": 5}, "start it without --context-shift"),
-        ({"tokens_evaluated": 3}, "read 3 prompt tokens where"),
-        ({"tokens_predicted": 9}, "2 ids where 9 were sampled"),
-        ({"tokens": None}, "no tokens"),
-        ({"completion_probabilities": [{"id": 77, "logprob": -1.0}]}, "other ids"),
+        ({"tokens_evaluated": 3}, "read a prompt of 3 tokens, not the"),
+        ({"tokens_predicted": 9}, "2 token ids, but counted 9 sampled tokens"),
+        ({"tokens": None}, "without token_ids"),
+        ({"tokens": [30, "x"]}, "no usable reply"),
+        ({"completion_probabilities": [{"id": 30, "logprob": -3.4e38}]}, "stands for -infinity"),
+        ({"completion_probabilities": [{"id": 77, "logprob": -1.0}]}, "do not match its sampled ids"),
     ],
 )
 async def test_a_reply_that_contradicts_itself_or_the_request_is_invalid(
@@ -146,6 +150,13 @@ async def test_a_reply_that_contradicts_itself_or_the_request_is_invalid(
 ) -> None:
     with pytest.raises(InvalidReply, match=said):
         await ask_by_ids(Llama([30, 31], told=[0, 1], **changes), chatml)
+
+
+async def test_no_logprob_is_asked_for_where_ids_are_missing(chatml: Path) -> None:
+    script = Llama([30, 31], told=[], tokens_predicted=3)
+    with pytest.raises(InvalidReply, match="counted 3 sampled tokens"):
+        await ask_by_ids(script, chatml)
+    assert script.forced == []
 
 
 async def test_a_full_context_is_a_reply_that_was_cut(chatml: Path) -> None:
@@ -206,10 +217,10 @@ async def test_ids_of_a_chat_stand_in_its_logprobs_and_those_of_its_prompt_are_a
 @pytest.mark.parametrize(
     ("script", "context", "said"),
     [
-        (chat_server(chat_reply([7, 8], prompt=4)), 64, "counts 4 prompt tokens, and makes 3"),
+        (chat_server(chat_reply([7, 8], prompt=4)), 64, "counted 4 prompt tokens, but makes 3 ids"),
         (chat_server(chat_reply([7, 8])), 4, "start it without --context-shift"),
         (chat_server(chat_reply([7]), apply_template=error(404, "no")), 64, "without prompt_token_ids"),
-        (chat_server(chat_reply([7]), tokenize=error(400, "no")), 64, "makes 0 of the same messages"),
+        (chat_server(chat_reply([7]), tokenize=error(400, "no")), 64, "makes 0 ids of the same messages"),
     ],
 )
 async def test_a_prompt_that_is_not_known_for_sure_has_no_ids(
@@ -237,10 +248,10 @@ async def test_ids_that_are_not_all_there_are_none(caplog: pytest.LogCaptureFixt
     script = chat_server(chat_reply([7, 8], counted=5))
     with caplog.at_level(logging.WARNING, logger="rollway"):
         completion, server = await ask_by_chat(script)
-    assert completion.token_ids is None
-    assert "the ids of 2 of the 5 tokens" in caplog.text
+    assert (completion.token_ids, completion.untrainable) == (None, Untrainable.MISSING_TOKEN_IDS)
+    assert "the ids of 2 of the 5 sampled tokens" in caplog.text
     assert len(server.requests) == 1
-    with pytest.raises(InvalidReply, match="the ids of 2 of the 5 tokens"):
+    with pytest.raises(InvalidReply, match="the ids of 2 of the 5 sampled tokens"):
         await ask_by_chat(script, require_token_data=True)
 
 
@@ -254,6 +265,19 @@ async def test_a_prompt_is_asked_for_again_when_the_server_is_busy() -> None:
     assert [attempt.status for attempt in completion.attempts] == [503]
 
 
+async def test_a_server_that_lists_itself_as_llama_cpp_is_told_in_its_own_words_how_to_draw() -> None:
+    listed = Step({"data": [{"id": "m", "owned_by": "llamacpp"}]})
+    asked = CompletionRequest(messages=ASKED.messages, sampling=Sampling(repetition_penalty=1.5))
+    script = chat_server(chat_reply([7]))
+    async with ScriptedServer(script, models=listed, pages={"/props": PROPS}) as server:
+        async with ChatClient(server.url) as client:
+            await client.check()
+            await client.generate(asked)
+    body = server.requests[0].body
+    assert (LLAMA_CPP.neutral | {"repeat_penalty": 1.5}).items() <= body.items()
+    assert "repetition_penalty" not in body
+
+
 # Verifying
 
 
@@ -264,8 +288,10 @@ async def test_tokens_are_scored_one_by_one_in_a_slot_of_their_own() -> None:
         return {"choices": [{"index": 0, "text": "x"}]} if "completions" in request.path else script(request)
 
     async with ScriptedServer(answer, pages={"/props": PROPS}) as server:
-        async with PromptScorer(server.url, "m", retry=QUICK) as scorer:
-            assert await scorer.score([11, 12, 13, 5], 2) == [-1.3, -0.5]
+        async with PromptScorer(server.url, "m", retry=QUICK, top=2) as scorer:
+            scored = await scorer.score_with_likeliest([11, 12, 13, 5], 2)
+    assert [each.logprob for each in scored] == [-1.3, -0.5]
+    assert [each.likeliest for each in scored] == [[(0, 0.0), (1, -0.1)]] * 2
     last = script.forced[-1]
     assert (last["prompt"], last["temperature"], last["n_predict"]) == ([11, 12, 13], 0.0, 1)
     assert len({body["id_slot"] for body in script.forced[1:]}) == 1

@@ -77,12 +77,12 @@ async def test_sglang_is_asked_from_the_first_wanted_token_on() -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (completion(None, {"6": -1.0}), "prompt_logprobs of 2 tokens to 3"),
-        (completion(None, {"6": -1.0}, {"9": -1.0}), "another token than was sent at position 2"),
-        (completion(None, {"6": -1.0}, None), "another token than was sent at position 2"),
-        ({"choices": [{"text": ""}]}, "without prompt_logprobs"),
-        ({"choices": []}, "without prompt_logprobs"),
-        (b"<html>", "no completion"),
+        (completion(None, {"6": -1.0}), "prompt_logprobs for 2 tokens instead of the 3 sent"),
+        (completion(None, {"6": -1.0}, {"9": -1.0}), "a different token at position 2"),
+        (completion(None, {"6": -1.0}, None), "a different token at position 2"),
+        ({"choices": [{"text": ""}]}, "without the requested prompt_logprobs"),
+        ({"choices": []}, "without the requested prompt_logprobs"),
+        (b"<html>", "malformed completion"),
     ],
 )
 async def test_a_reply_about_other_tokens_is_a_fault(step: Any, said: str) -> None:
@@ -93,11 +93,11 @@ async def test_a_reply_about_other_tokens_is_a_fault(step: Any, said: str) -> No
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (generation((None, 6), (-1.0, 9)), "other tokens"),
-        (generation((-1.0, 6), (None, 7)), "gap"),
-        (generation(), "other tokens"),
-        ({"meta_info": {}}, "without input_token_logprobs"),
-        (b"<html>", "no generation"),
+        (generation((None, 6), (-1.0, 9)), "for different tokens"),
+        (generation((-1.0, 6), (None, 7)), "missing input_token_logprobs"),
+        (generation(), "for different tokens"),
+        ({"meta_info": {}}, "without the requested input_token_logprobs"),
+        (b"<html>", "malformed generation"),
     ],
 )
 async def test_a_generation_about_other_tokens_is_a_fault(step: Any, said: str) -> None:
@@ -111,7 +111,9 @@ async def test_a_server_without_prompt_logprobs_is_told_of_with_both_reasons() -
             return error(404, "Not Found")
         return {"choices": [{"index": 0, "text": "x"}]}
 
-    with pytest.raises(NoPromptLogprobs, match=r"gives no logprobs of prompts.*without prompt_logprobs.*404"):
+    with pytest.raises(
+        NoPromptLogprobs, match=r"does not return prompt logprobs.*without the requested prompt_logprobs.*404"
+    ):
         await score(script, [5, 6, 7], 2)
 
 
@@ -125,6 +127,66 @@ async def test_a_busy_server_is_asked_again_and_a_full_context_is_not() -> None:
     full = error(400, "This model's maximum context length is 2 tokens.")
     with pytest.raises(ContextOverflow):
         await score([probe, full], [5, 6, 7], 2)
+
+
+def with_top(own: tuple[int, float], *top: tuple[int, float]) -> dict[str, float]:
+    """An entry of vLLM's: the token itself first, then the likeliest ones."""
+    return {str(token): logprob for token, logprob in dict([own, *top]).items()}
+
+
+async def test_the_likeliest_tokens_come_in_their_order_with_the_token_among_them_or_not() -> None:
+    script = [
+        completion(None, with_top((6, -1.0), (9, -0.7))),
+        completion(
+            None,
+            {"6": -1.0},
+            with_top((7, -0.9), (9, -0.7), (7, -0.9)),
+            with_top((8, -5.0), (4, -0.2), (3, -2.0)),
+        ),
+    ]
+    script[0]["choices"][0]["prompt_logprobs"][1]["3"] = {"logprob": -3.0, "rank": 3}
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=2) as scorer:
+            first, second = await scorer.score_with_likeliest([5, 6, 7, 8], 2)
+    assert [request.body["prompt_logprobs"] for request in server.requests] == [2, 2]
+    assert first == (-0.9, [(9, -0.7), (7, -0.9)])
+    assert second == (-5.0, [(4, -0.2), (3, -2.0)])
+
+
+async def test_sglang_is_asked_for_the_likeliest_tokens_too() -> None:
+    def script(request: ScriptedRequest) -> Any:
+        if request.path == "/v1/completions":
+            return {"choices": [{"index": 0, "text": "x"}]}
+        ids = request.body["input_ids"]
+        answer = generation((None, ids[-2]), (-1.0, ids[-1]))
+        assert request.body["top_logprobs_num"] == 2
+        answer["meta_info"]["input_top_logprobs"] = [None, [[-0.5, 9, None], [-1.0, ids[-1], None]]]
+        return answer
+
+    async with ScriptedServer(script) as server, PromptScorer(server.url, "scripted", top=2) as scorer:
+        assert await scorer.score_with_likeliest([5, 6, 7], 2) == [(-1.0, [(9, -0.5), (7, -1.0)])]
+
+
+@pytest.mark.parametrize("refusal", [error(400, "prompt_logprobs of 20 is greater than 5"), None])
+async def test_a_server_without_likeliest_tokens_is_asked_for_none(refusal: Any) -> None:
+    def script(request: ScriptedRequest) -> Any:
+        if request.body["prompt_logprobs"] and refusal is not None:
+            return refusal
+        return completion(None, *({str(token): -1.0} for token in request.body["prompt"][1:]))
+
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=20) as scorer:
+            assert await scorer.score_with_likeliest([5, 6, 7], 1) == [(-1.0, []), (-1.0, [])]
+            assert scorer.top == 0
+    assert [request.body["prompt_logprobs"] for request in server.requests] == [20, 0, 0]
+
+
+async def test_fewer_likeliest_tokens_than_before_are_a_fault() -> None:
+    script = [completion(None, {"6": -1.0, "3": -2.0}), completion(None, {"6": -1.0}, {"7": -1.0})]
+    async with ScriptedServer(script) as server:
+        async with PromptScorer(server.url, "scripted", retry=QUICK, top=2) as scorer:
+            with pytest.raises(InvalidReply, match="with the 1 likeliest tokens to a request for 2"):
+                await scorer.score([5, 6, 7], 2)
 
 
 @pytest.mark.parametrize("start", [0, 3, -1])

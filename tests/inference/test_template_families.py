@@ -60,8 +60,8 @@ def test_the_user_is_told_in_one_line_what_the_template_does(
     line = record.getMessage()
     assert "\n" not in line
     assert str(folder) in line
-    assert "it leaves out a thought after a user message" in line
-    assert "rendered anew" in line
+    assert "it drops reasoning after a user message" in line
+    assert "rendered again" in line
 
 
 async def rolled_out(
@@ -291,7 +291,7 @@ def test_a_prompt_whose_new_tokens_cannot_be_told_is_rendered_anew_and_told_once
         assert prompt.rerendered
         assert writer.tokenizer.decode(prompt.token_ids) == "<|im_start|>user:And then?<|im_end|>!"
     (record,) = caplog.records
-    assert "rendered anew" in record.getMessage()
+    assert "rendered again" in record.getMessage()
 
 
 def test_a_template_that_takes_no_short_conversation_is_reported_and_not_raised(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from rollway.inference import (
 from rollway.inference.chat_template import ChatTemplate
 from rollway.inference.folder_tokenizer import FolderTokenizer
 from rollway.inference.protocol import PromptPrefix
+from rollway.inference.sampling_fields import NEUTRAL
 from rollway.inference.token_client import Endpoint
 from rollway.limits import Limits
 from rollway.tools import ToolPool, tool
@@ -325,7 +326,7 @@ async def test_requests_wait_while_paused(chatml: Path) -> None:
 async def test_a_pause_ends_in_a_fault_at_the_deadline(chatml: Path) -> None:
     async with bench(chatml, []) as it:
         it.client.pause()
-        with pytest.raises(ServerUnreachable, match="held back until the deadline"):
+        with pytest.raises(ServerUnreachable, match=r"held requests to .* until their deadline"):
             await it.ask(deadline=time.monotonic() + 0.02)
 
 
@@ -478,7 +479,7 @@ async def test_a_folder_of_another_model_is_noticed_at_the_check(
         it.script.tokenized = [1, 2, 3]
         await it.client.check()
     (record,) = caplog.records
-    assert "is it the folder of the model that is served?" in record.getMessage()
+    assert "check that this is the folder of the served model" in record.getMessage()
     assert str(chatml) in record.getMessage()
 
 
@@ -539,6 +540,7 @@ async def test_sampling_goes_where_generate_looks_for_it(chatml: Path) -> None:
         "priority": 2,
         "sampling_params": {
             "logprobs": 0,
+            **NEUTRAL,
             "temperature": 0.7,
             "top_p": 0.9,
             "top_k": 5,
@@ -560,13 +562,29 @@ async def test_sampling_goes_where_sglang_looks_for_it(chatml: Path) -> None:
     assert first["extra_key"] == "4"
     assert (first["return_logprob"], first["stream"]) == (True, False)
     assert first["sampling_params"] == {
+        **NEUTRAL,
         "temperature": 0.7,
         "max_new_tokens": 9,
         "sampling_seed": 3,
         "min_p": 0.1,
     }
-    assert second["sampling_params"] == {"max_new_tokens": None}  # the rest of the context, not 128
+    assert second["sampling_params"] == {
+        **NEUTRAL,
+        "max_new_tokens": None,
+    }  # not 128
     assert "rid" not in second
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "sglang", "completions"])
+async def test_a_server_that_is_to_choose_is_sent_what_is_said_and_no_more(
+    chatml: Path, endpoint: Endpoint
+) -> None:
+    async with bench(chatml, [f"5{END}"] * 2, endpoint=endpoint) as it:
+        await it.ask(sampling=Sampling(top_k=3, defaults="server"))
+        await it.ask(sampling=Sampling(top_k=3))
+    left, said = (body if endpoint == "completions" else body["sampling_params"] for body in it.script.asked)
+    assert {name: left[name] for name in NEUTRAL if name in left} == {"top_k": 3}
+    assert {name: said[name] for name in NEUTRAL} == {**NEUTRAL, "top_k": 3}
 
 
 async def test_completions_are_asked_for_the_rest_of_the_context(chatml: Path) -> None:
@@ -617,7 +635,7 @@ async def test_a_conversation_that_the_template_refuses_is_a_bad_request(tmp_pat
 
 async def test_a_prefix_of_more_messages_than_there_are_is_a_mistake(chatml: Path) -> None:
     async with bench(chatml, []) as it:
-        with pytest.raises(ValueError, match="stands for 5 of 1 messages"):
+        with pytest.raises(ValueError, match="covers 5 messages, but the request has 1"):
             await it.ask(prefix=PromptPrefix([1], 1, 5))
 
 
@@ -655,13 +673,16 @@ def bad(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], d
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda choice: choice["logprobs"]["content"][1].update(token_id=9), "belong to other ids"),
+        (
+            lambda choice: choice["logprobs"]["content"][1].update(token_id=9),
+            "logprobs do not match its sampled ids",
+        ),
         (lambda choice: choice["logprobs"]["content"].pop(), "2 token ids but 1 logprobs"),
-        (lambda choice: choice.update(logprobs=None), "without logprobs"),
+        (lambda choice: choice.update(logprobs=None), "without the requested logprobs"),
         (lambda choice: choice.update(token_ids=None), "without token_ids"),
-        (lambda choice: choice["weight_versions"][0].update(end=1), "about 1 tokens, but 2 were sampled"),
-        (lambda choice: choice["weight_versions"][0].update(start=1), "one behind the other"),
-        (lambda choice: choice.update(token_ids=["5"]), "no usable reply"),
+        (lambda choice: choice["weight_versions"][0].update(end=1), "cover 1 tokens, but 2 were sampled"),
+        (lambda choice: choice["weight_versions"][0].update(start=1), "not consecutive"),
+        (lambda choice: choice.update(token_ids=["5"]), "no usable reply with token ids"),
     ],
 )
 async def test_a_reply_that_contradicts_itself_is_never_trained_on(
@@ -677,7 +698,7 @@ async def test_a_reply_that_contradicts_itself_is_never_trained_on(
 
 async def test_a_null_logprob_is_no_logprob(chatml: Path) -> None:
     async with bench(chatml, [Sampled([5, 6], logprobs=[None, -1.0])], endpoint="completions") as it:  # type: ignore[list-item]
-        with pytest.raises(InvalidReply, match="1 of its 2 logprobs are null"):
+        with pytest.raises(InvalidReply, match="a logprob that is null"):
             await it.ask()
 
 
@@ -689,7 +710,7 @@ async def test_a_server_that_reads_another_prompt_is_found_out(chatml: Path) -> 
     async with ScriptedServer(script) as server:
         async with TokenClient(server.url, "scripted", chatml, endpoint="completions") as client:
             request = CompletionRequest(messages=QUESTION, sampling=Sampling(max_tokens=7))
-            with pytest.raises(InvalidReply, match="other ids than the"):
+            with pytest.raises(InvalidReply, match="ids that differ from the"):
                 await client.generate(request)
 
 
@@ -735,7 +756,7 @@ async def test_malformed_arguments_do_not_end_the_rollout(chatml: Path) -> None:
 async def test_a_folder_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
     async with ScriptedServer([], models=["m"]) as server:
         async with TokenClient(server.url, "m", tmp_path / "none") as client:
-            with pytest.raises(BadRequest, match=r"there is no folder .*none; name the model's own folder"):
+            with pytest.raises(BadRequest, match=r"folder not found: .*none; pass the model's own folder"):
                 await client.check()
 
 
@@ -745,5 +766,7 @@ async def test_an_endpoint_that_is_closed_is_told_at_the_check(chatml: Path, end
     script = TokenScript([], FolderTokenizer(chatml), closed=[path[endpoint]])
     async with ScriptedServer(script, models=["m"]) as server:
         async with TokenClient(server.url, "m", chatml, endpoint=endpoint) as client:
-            with pytest.raises(BadRequest, match=f"does not open {path[endpoint]} .*choose another endpoint"):
+            with pytest.raises(
+                BadRequest, match=f"does not serve {path[endpoint]} .*choose another endpoint"
+            ):
                 await client.check()

@@ -71,7 +71,7 @@ async def test_every_sampled_token_stands_in_one_sequence_with_its_id_and_logpro
         placed = 0
         for turn, prompt in zip(trajectory.turns, prompts, strict=True):
             if turn.untrainable is not None:  # a character of several tokens: chat replies leave ids out
-                assert (mode, turn.untrainable) == ("chat", Untrainable.NO_TOKEN_IDS)
+                assert (mode, turn.untrainable) == ("chat", Untrainable.MISSING_TOKEN_IDS)
                 assert turn.usage.completion_tokens > len(turn.logprobs or [])
                 continue
             assert turn.token_ids
@@ -104,10 +104,10 @@ async def test_a_run_is_verified_token_by_token(mode: str, llama_url: str, folde
     assert report.differences.tokens == report.sequence_tokens > 30
 
 
-@pytest.mark.parametrize("mode", ["token"])
+@pytest.mark.parametrize("mode", MODES)
 async def test_what_is_not_said_changes_nothing(mode: str, llama_url: str, folder: Path) -> None:
     """llama.cpp cuts at top_k 40, top_p 0.95 and min_p 0.05 where it is told nothing."""
-    said = {"top_k": 0, "top_p": 1.0, "extra": {"min_p": 0.0, "repetition_penalty": 1.0}}
+    said = {"top_k": -1, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
     runs = []
     for fields in ({"temperature": None}, said):
         async with open_client(mode, llama_url, folder) as client:
@@ -162,7 +162,7 @@ async def test_a_character_of_several_tokens_is_not_trained_on_in_chat_mode(
             completion = await client.generate(CompletionRequest(messages=question, sampling=sampling))
     assert completion.content == "😀a🦊"
     assert completion.token_ids is None
-    assert "the ids of 4 of the 8 tokens" in caplog.text
+    assert "the ids of 4 of the 8 sampled tokens" in caplog.text
 
 
 async def test_a_stop_string_leaves_no_gap_in_token_mode(llama_url: str, folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_torn_last_line_is_left_out_and_counted(stored_run):
 def test_a_broken_line_in_the_middle_is_refused_with_its_place(stored_run):
     part = stored_run.path / "trajectories" / "part-00002.jsonl"
     part.write_bytes(b'{"half\n{"id": "x"}\n')
-    with pytest.raises(UserError, match=r"part-00002.jsonl, line 1: no trajectory"):
+    with pytest.raises(UserError, match=r"part-00002.jsonl, line 1: not a trajectory"):
         score(stored_run)
     assert stored_run.scores() == []
 
@@ -125,7 +125,7 @@ def test_a_record_of_another_schema_has_a_row_that_says_so(stored_run):
 
 def test_a_score_is_not_overwritten_unless_asked_to(stored_run):
     first = score(stored_run, "twice", name="mine")
-    with pytest.raises(UserError, match=r"mine.jsonl exists: .*--name.*--overwrite"):
+    with pytest.raises(UserError, match=r"mine.jsonl exists; .*--name.*--overwrite"):
         score(stored_run, "judged", name="mine")
     assert read_score_summary(stored_run.path, "mine") == first
     second = score(stored_run, "judged", name="mine", overwrite=True)
@@ -200,19 +200,19 @@ def test_an_endless_split_is_read_no_further_than_needed(stored_run):
 
 
 MISTAKES = [
-    ({"reward": "{dir}/my_rewards.py:twise"}, r"'twise' is not there \(did you mean 'twice'\?\)"),
+    ({"reward": "{dir}/my_rewards.py:twise"}, r"'twise' does not exist \(did you mean 'twice'\?\)"),
     (
         {"reward": "{dir}/my_rewards.py:NUMBER"},
-        r"'NUMBER' is no function; it has: fussy, judged, turns, twice",
+        r"'NUMBER' is not a function; it has: fussy, judged, turns, twice",
     ),
-    ({"reward": "{dir}/my_rewards.py"}, r"say which function, as in .*my_rewards.py:fussy"),
-    ({"reward": "{dir}/none.py:f"}, r"there is no file .*none.py"),
+    ({"reward": "{dir}/my_rewards.py"}, r"name a function, as in .*my_rewards.py:fussy"),
+    ({"reward": "{dir}/none.py:f"}, r"no file .*none.py"),
     ({"reward": "twice"}, r"give it as path/to/file.py:function"),
-    ({"reward": "{dir}/bad.py:f"}, r"bad.py, line 2: the file does not import: .*not_there"),
+    ({"reward": "{dir}/bad.py:f"}, r"bad.py, line 2: the file cannot be imported: .*not_there"),
     ({"reward": "{dir}/syntax.py:f"}, r"syntax.py, line 1: .*SyntaxError"),
     ({"reward": "{dir}/empty.py"}, r"has no function\(trajectory, task\)"),
-    ({"name": "a/b"}, r"name is letters.*'a/b'"),
-    ({"compare": "twise"}, r"no score 'twise'.*there is none yet"),
+    ({"name": "a/b"}, r"invalid score name 'a/b'"),
+    ({"compare": "twise"}, r"no score 'twise'.*it has none yet"),
     ({"environment": "calculater"}, r"no environment named 'calculater'"),
 ]
 

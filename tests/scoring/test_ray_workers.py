@@ -8,14 +8,6 @@ from rollway.scoring import score_run
 pytestmark = pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 
 
-@pytest.fixture(scope="module")
-def ray():
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield ray
-    ray.shutdown()
-
-
 @pytest.fixture
 def many(stored_run):
     stored_run.part(2, [make_trajectory(f"t{i % 6}", 10 + i) for i in range(200)])
@@ -37,12 +29,12 @@ def test_a_ray_of_its_own_gives_the_very_rows_of_one_process_and_ends(many):
     assert not pytest.importorskip("ray").is_initialized()
 
 
-def test_the_environments_own_rewards_are_loaded_on_the_workers(ray, many):
+def test_the_environments_own_rewards_are_loaded_on_the_workers(ray_cluster, many):
     assert score_run(many.path, workers=2).scored == 205
-    assert ray.is_initialized()  # a connection that was there before stays
+    assert ray_cluster.is_initialized()  # a connection that was there before stays
 
 
-def test_a_function_that_kills_its_worker_costs_its_own_line_only(ray, many):
+def test_a_function_that_kills_its_worker_costs_its_own_line_only(ray_cluster, many):
     deadly = many.write(
         "deadly.py",
         """
@@ -62,7 +54,7 @@ def test_a_function_that_kills_its_worker_costs_its_own_line_only(ray, many):
     assert [row["sample_index"] for row in many.rows("deadly")[6:]] == list(range(10, 210))
 
 
-def test_a_timer_signal_works_in_a_worker(ray, many):
+def test_a_timer_signal_works_in_a_worker(ray_cluster, many):
     """math-verify sets SIGALRM, which only the main thread of a process may."""
     timed = many.write(
         "timed.py",

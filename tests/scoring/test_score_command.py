@@ -13,7 +13,7 @@ def typed(capsys, *words):
 def test_it_prints_the_score_the_comparison_and_where_the_rows_are(stored_run, capsys):
     code, told = typed(capsys, stored_run.path)
     assert code == 0
-    assert "6 on record, 5 scored" in told.out
+    assert "6 on disk, 5 scored" in told.out
     assert "1 failed: rollout: model_error" in told.out
     assert "0.800" in told.out
     assert "difference  -0.250" in told.out
@@ -38,7 +38,7 @@ def test_a_function_of_a_file_can_be_compared_with_an_earlier_score(stored_run, 
     [
         (["{run}-2"], "no run directory"),
         (["{run}", "--reward", "{dir}/my_rewards.py:twise"], "did you mean 'twice'?"),
-        (["{run}", "--ray-address", "auto"], "--ray-address needs --workers"),
+        (["{run}", "--ray-address", "auto"], "--ray-address requires --workers"),
         (["{run}", "--workers", "-1"], "--workers"),
         (["{run}", "--workers", "1", "--ray-address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
     ],

@@ -1,9 +1,8 @@
-"""Shared by the parser tests: the recorded cases, JSON comparison, and the report by rule and format."""
+"""Shared by the parser tests: the recorded cases, and comparison of JSON values."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,20 +41,3 @@ def recorded_texts() -> dict[str, list[str]]:
         if len(case["text"]) < 2000:
             texts.setdefault(case["format"], []).append(case["text"])
     return texts
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many recorded cases pass, by rule and by format."""
-    passed: dict[str, Counter[str]] = {"rule": Counter(), "format": Counter()}
-    total: dict[str, Counter[str]] = {"rule": Counter(), "format": Counter()}
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for group, value in getattr(report, "user_properties", []):
-                if group in total and report.when == "call":
-                    total[group][value] += 1
-                    passed[group][value] += outcome == "passed"
-    for group, counts in total.items():
-        if counts:
-            terminalreporter.section(f"recorded cases by {group}: passed / all")
-            cells = [f"{value} {passed[group][value]}/{counts[value]}" for value in sorted(counts)]
-            terminalreporter.write_line("   ".join(cells))

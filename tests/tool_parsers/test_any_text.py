@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drawn import examples
 from hypothesis import strategies as st
 
 from rollway.tool_parsers import ParsedOutput, get_parser, list_parsers
@@ -78,26 +79,20 @@ def test_mutations_of_good_texts_never_raise(name: str, recorded_texts: dict[str
         check(parser.parse(text, lenient=bool(index % 2)), text)
 
 
+@functools.cache
+def drawn_mixes() -> list[tuple[list[int], bool]]:
+    """Numbers of words, and whether the text is read leniently."""
+    return examples(st.tuples(st.lists(st.integers(0, 200), max_size=30), st.booleans()), 150)
+
+
 @pytest.mark.parametrize("name", list_parsers())
 def test_any_mix_of_tags_and_brackets_is_read(name: str) -> None:
     parser = get_parser(name)
-    words = [
-        *SPLICES,
-        "name",
-        "arguments",
-        " ",
-        "1",
-        *parser.format.example.split('"'),
-        parser.format.example,
-    ]
-
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.sampled_from(words), max_size=30), st.booleans())
-    def check_mix(mix: list[str], lenient: bool) -> None:
-        text = "".join(mix)
+    example = parser.format.example
+    words = [*SPLICES, "name", "arguments", " ", "1", *example.split('"'), example]
+    for mix, lenient in drawn_mixes():
+        text = "".join(words[number % len(words)] for number in mix)
         check(parser.parse(text, lenient=lenient), text)
-
-    check_mix()
 
 
 @pytest.mark.parametrize("name", list_parsers())

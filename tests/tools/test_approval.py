@@ -130,9 +130,9 @@ async def test_edited_arguments_are_run_and_both_forms_are_on_record(pool: ToolP
         ({"cmd": "ls"}, "missing 'command'; unknown 'cmd'"),
         ({"command": "ls", "notes": {}}, "unknown 'notes'"),
         ("ls", "must be a JSON object"),
-        ({"command": "sudo ls"}, "may not be called with this 'command'"),
+        ({"command": "sudo ls"}, "is not allowed with this 'command'"),
         ({"command": "rm x"}, "denied by the rule for '*'"),
-        ({"command": object()}, "JSON cannot say them"),
+        ({"command": object()}, "cannot write them as JSON"),
     ],
 )
 async def test_an_edit_gets_round_nothing(pool: ToolPool, edited: Any, words: str) -> None:
@@ -165,7 +165,7 @@ async def test_what_the_rules_refuse_nobody_is_asked_about(pool: ToolPool) -> No
         (SystemExit(1), "raised SystemExit: 1"),
         (True, "returned a bool"),
         (None, "returned a NoneType"),
-        (Approved, "neither Approved nor Denied"),
+        (Approved, "not Approved or Denied"),
         (Denied(None), "denied by"),  # type: ignore[arg-type]
     ],
 )
@@ -196,13 +196,13 @@ async def test_a_function_that_takes_too_long_has_denied(
     executed = await ran(pool, ApprovalPolicy(ask=never if is_async else later, timeout=0.05), command="ls")
     assert_denied(executed)
     assert executed.error is not None
-    assert "no answer within 0.05 seconds" in executed.error.error
+    assert "did not answer within 0.05 seconds" in executed.error.error
 
 
 def test_a_policy_that_asks_needs_somebody_to_ask() -> None:
-    with pytest.raises(ValueError, match="no function to ask"):
+    with pytest.raises(ValueError, match="needs a function to ask"):
         ApprovalPolicy(rules=[ApprovalRule(decide="ask")])
-    with pytest.raises(ValueError, match="no function to ask"):
+    with pytest.raises(ValueError, match="needs a function to ask"):
         ApprovalPolicy(default="ask")
 
 

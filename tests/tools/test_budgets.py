@@ -89,7 +89,7 @@ async def test_what_is_cut_is_kept_whole_and_the_model_is_told_where() -> None:
     assert set(files.written) == {".results/call_1.txt", kept_path("../up")}
     assert shown[0] is calls[0]
     assert "; the whole result is in .results/call_1.txt ...]" in shown[1].result.content
-    assert "could not be kept: .results/big.txt: the disk is full" in shown[3].result.content
+    assert "could not be saved: .results/big.txt: the disk is full" in shown[3].result.content
     assert all(len(one.result.content) <= 200 for one in shown)
 
 

@@ -108,9 +108,7 @@ async def test_a_tool_that_needs_a_sandbox_says_so_where_there_is_none(pool: Too
         executed = await ran(pool, run, context, command="ls")
         assert executed.error is not None
         assert executed.error.kind is ToolErrorKind.SANDBOX
-        assert (
-            executed.result.content == "Error: tool 'run' needs a sandbox, and there is none in this rollout"
-        )
+        assert executed.result.content == "Error: tool 'run' needs a sandbox, but this rollout has none"
     fake: Any = "the sandbox"
     assert (await ran(pool, run, RolloutContext(sandbox=fake), command="ls")).result.content == (
         "ls in the sandbox"
@@ -182,7 +180,7 @@ def test_a_parameter_that_cannot_be_filled_in_by_name_is_refused() -> None:
     def any_name(**notes: Notes) -> None: ...
 
     for function in (by_position, many, any_name):
-        with pytest.raises(TypeError, match="is filled in by the rollout, by its name"):
+        with pytest.raises(TypeError, match="is filled in by the rollout as a keyword"):
             tool(function)
 
 

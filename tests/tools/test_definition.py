@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 import pickle
+import re
 import warnings
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Union, Unpack
@@ -385,7 +386,7 @@ def test_deep_arguments_are_an_error_or_pass_but_never_overflow_the_stack() -> N
             f.bind('{"tree": ' + nested + ', "anything": ' + nested + "}")
         else:
             said = complaint(f, '{"tree": ' + nested + ', "anything": ' + nested + "}")
-            assert "too deeply" in said or "maximum validation depth" in said
+            assert re.search("too deeply|maximum validation depth|recursion error", said)  # pydantic's words
 
 
 def test_a_complaint_stays_short_however_much_is_wrong() -> None:
@@ -478,23 +479,29 @@ def test_what_cannot_be_a_tool_says_which_parameter_is_to_blame() -> None:
     async def stream() -> AsyncIterator[int]:
         yield 1
 
-    with pytest.raises(TypeError, match="tool 'opaque': parameter 'what' has a type that JSON cannot say"):
+    with pytest.raises(TypeError, match="tool 'opaque': parameter 'what' has a type without a JSON schema"):
         tool(opaque)
-    with pytest.raises(TypeError, match="tool 'opaque_rest': parameter 'what' has a type that JSON cannot"):
+    with pytest.raises(
+        TypeError, match="tool 'opaque_rest': parameter 'what' has a type without a JSON schema"
+    ):
         tool(opaque_rest)
-    with pytest.raises(TypeError, match="'Unknown' of parameter 'what' is not known"):
+    with pytest.raises(TypeError, match="'Unknown' of parameter 'what' is not defined"):
         tool(unknown)
     with pytest.raises(TypeError, match=r"tool 'several' takes \*what"):
         tool(several)
-    with pytest.raises(TypeError, match=r"tool 'unpacked' takes \*\*what of a TypedDict; make its keys"):
+    with pytest.raises(TypeError, match=r"tool 'unpacked' takes \*\*what of a TypedDict; use its keys"):
         tool(unpacked)
-    with pytest.raises(TypeError, match=r"tool 'max': the parameters of .* cannot be read; write a function"):
+    with pytest.raises(
+        TypeError, match=r"tool 'max': the parameters of .* cannot be read; wrap it in a function"
+    ):
         tool(max)
-    with pytest.raises(TypeError, match=r"tool 'looped': parameter 'what' has a type .*: pydantic.JsonValue"):
+    with pytest.raises(
+        TypeError, match=r"tool 'looped': parameter 'what' has a type .*use pydantic.JsonValue"
+    ):
         tool(looped)
-    with pytest.raises(TypeError, match="tool 'stream' is an async generator: make it return a list"):
+    with pytest.raises(TypeError, match="tool 'stream' is an async generator; return a list"):
         tool(stream)
-    with pytest.raises(TypeError, match="is a tool already"):
+    with pytest.raises(TypeError, match="is already a tool"):
         tool(search)
     with pytest.raises(TypeError, match="needs a function, got a classmethod"):
         tool(classmethod(opaque))  # type: ignore[arg-type]

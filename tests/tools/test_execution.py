@@ -195,7 +195,7 @@ async def test_a_tool_that_hangs_is_answered_with_the_seconds_it_had(
         await asyncio.Event().wait()
 
     executed = await ran(pool, tool(name="hang")(hang_async if is_async else hang), timeout=0.05)
-    assert failed(executed, ToolErrorKind.TIMEOUT) == "Error: tool 'hang' gave no result within 0.05 seconds"
+    assert failed(executed, ToolErrorKind.TIMEOUT) == "Error: tool 'hang' timed out after 0.05 seconds"
     assert executed.result.duration >= 0.05
 
 
@@ -223,7 +223,7 @@ async def test_tool_failed_is_an_error_that_the_tool_reports(pool: ToolPool) -> 
 
     assert failed(await ran(pool, open_door, '{"why": "locked"}'), ToolErrorKind.TOOL_REPORTED) == "locked"
     assert failed(await ran(pool, open_door), ToolErrorKind.TOOL_REPORTED) == (
-        "Error: tool 'open_door' failed without saying why"
+        "Error: tool 'open_door' failed without an error message"
     )
 
 
@@ -234,7 +234,7 @@ async def test_a_result_that_json_cannot_say_is_an_exception_in_clear_words(pool
 
     told = failed(await ran(pool, odd), ToolErrorKind.EXCEPTION)
     assert told.startswith("Error: tool 'odd' ran, but it returned a dict that cannot be written as JSON")
-    assert told.endswith("object has no JSON form")
+    assert told.endswith("object cannot be converted to JSON")
 
 
 async def test_a_tool_may_end_the_rollout(pool: ToolPool) -> None:

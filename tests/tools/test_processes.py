@@ -139,7 +139,7 @@ async def test_idle_workers_are_used_again(shared: ToolPool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "want of memory")]
+    ("how", "words"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "out of memory")]
 )
 async def test_a_process_that_dies_says_by_what(pool: ToolPool, how: str, words: str) -> None:
     executed = await ran(pool, end, how=how)
@@ -370,14 +370,14 @@ async def test_what_cannot_leave_this_process_is_an_error_in_one_line(shared: To
 
     executed = await ran(shared, locked)
     assert executed.error is not None
-    assert "cannot be sent to a process of its own" in executed.result.content
+    assert "cannot send the call to a separate process" in executed.result.content
     assert "\n" not in executed.result.content
 
 
 def test_what_the_rollout_fills_in_cannot_cross() -> None:
     def keep(notes: Notes) -> None: ...
 
-    with pytest.raises(TypeError, match=r"'keep' runs in a process of its own.*'notes'"):
+    with pytest.raises(TypeError, match=r"'keep' runs in a separate process.*'notes'"):
         tool(keep, process=True)
 
 

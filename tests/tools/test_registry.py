@@ -59,6 +59,6 @@ def test_what_is_no_tool_is_refused_with_the_way_to_make_it_one() -> None:
     function: Any = print
     with pytest.raises(TypeError, match="decorate the function with @tool"):
         ToolRegistry([function])
-    with pytest.raises(TypeError, match=r"use the one of an instance: instance\.lid"):
+    with pytest.raises(TypeError, match=r"use instance\.lid"):
         ToolRegistry([Box.lid])
     assert ToolRegistry([Box().lid]).names == ["lid"]

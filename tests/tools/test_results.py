@@ -65,17 +65,22 @@ def test_values_become_compact_json_and_text_stays(value: Any, text: str) -> Non
 
 CIRCLE: list[Any] = []
 CIRCLE.append(CIRCLE)
-DEEP: list[Any] = []
-for _ in range(100_000):
-    DEEP = [DEEP]
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {(1, 2): 3}, math.nan, [math.inf], np.array([math.nan]), CIRCLE, DEEP, print, b"\xff"]
+    "value", [object(), {(1, 2): 3}, math.nan, [math.inf], np.array([math.nan]), CIRCLE, print, b"\xff"]
 )
 def test_what_json_cannot_say_is_an_error_in_words(value: Any) -> None:
     with pytest.raises(NotJson, match="it returned a"):
         read_output(value)
+
+
+def test_a_value_nested_deeper_than_json_can_be_read_is_an_error_in_words() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(NotJson, match="it returned a"):
+        read_output(deep)
 
 
 def test_a_tool_output_says_whether_it_went_well_and_whether_to_stop() -> None:

@@ -59,7 +59,7 @@ async def test_a_model_is_not_told_that_a_tool_is_forbidden_where_an_argument_de
         Rule(tool="read_file", allow=False),
     ]
     executed = await ran(ToolRegistry([read_file], rules=rules), "read_file", path="secret")
-    assert executed.result.content == "Error: tool 'read_file' may not be called with this 'path'"
+    assert executed.result.content == "Error: tool 'read_file' is not allowed with this 'path'"
 
 
 async def test_a_refused_call_does_not_run_and_the_model_is_told() -> None:
@@ -88,7 +88,7 @@ async def test_a_tool_that_nothing_is_left_of_is_neither_shown_nor_run() -> None
     executed = await ran(registry, "terminal", command="ls")
     assert executed.error is not None
     assert executed.error.kind is ToolErrorKind.NOT_ALLOWED
-    assert executed.result.content == "Error: tool 'terminal' may not be used here; the tools are: read_file"
+    assert executed.result.content == "Error: tool 'terminal' is not allowed here; the tools are: read_file"
     hidden = ToolRegistry([terminal], rules=[Rule(tool="terminal", allow=False, told="Use the editor.")])
     assert (await ran(hidden, "terminal", command="ls")).result.content == "Use the editor."
     everything = Rule(tool="terminal", argument="command", matches="*", allow=False)
@@ -98,7 +98,7 @@ async def test_a_tool_that_nothing_is_left_of_is_neither_shown_nor_run() -> None
 async def test_defaults_and_coerced_values_are_what_rules_look_at() -> None:
     refused = Rule(argument="path", matches="notes*", allow=False)
     executed = await ran(ToolRegistry([read_file], rules=[refused]), "read_file")
-    assert executed.result.content == "Error: tool 'read_file' may not be called with this 'path'"
+    assert executed.result.content == "Error: tool 'read_file' is not allowed with this 'path'"
     within = [
         Rule(tool="copy_files", argument="paths", under="src", allow=True),
         Rule(tool="copy_files", allow=False),
@@ -183,7 +183,7 @@ def test_no_call_of_a_hidden_tool_is_allowed(listed: list[Rule], command: str) -
 def test_rules_that_cannot_mean_what_they_say_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rules\[0\]: 'terminal' has no argument 'comand' \(did you mean"):
         ToolRegistry([terminal], rules=[Rule(tool="terminal", argument="comand", matches="rm*", allow=False)])
-    with pytest.raises(ValueError, match=r"rules\[0\] allows what is allowed anyway"):
+    with pytest.raises(ValueError, match=r"rules\[0\] has no effect"):
         ToolRegistry([terminal], rules=[Rule(argument="command", matches="git *", allow=True)])
     for wrong in ({"argument": "x"}, {"matches": "y"}, {"argument": "x", "matches": "y", "under": "z"}):
         with pytest.raises(ValueError, match="a rule"):
@@ -194,9 +194,12 @@ def test_rules_that_cannot_mean_what_they_say_are_refused() -> None:
     ("fields", "words"),
     [
         ({"tool": "x", "allow": "no"}, "allow must be true or false, got 'no'"),
-        ({"tool": 3, "allow": False}, "tool must be a text, got 3"),
-        ({"tool": "x", "argument": "a", "matches": 3, "allow": False}, "matches must be a text, got 3"),
-        ({"tool": "x", "argument": "a", "under": Path("/a"), "allow": True}, "under must be a text, got Pos"),
+        ({"tool": 3, "allow": False}, "tool must be a string, got 3"),
+        ({"tool": "x", "argument": "a", "matches": 3, "allow": False}, "matches must be a string, got 3"),
+        (
+            {"tool": "x", "argument": "a", "under": Path("/a"), "allow": True},
+            "under must be a string, got Pos",
+        ),
     ],
 )
 def test_a_rule_with_a_field_of_a_wrong_type_is_refused(fields: dict[str, Any], words: str) -> None:

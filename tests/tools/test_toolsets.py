@@ -102,7 +102,7 @@ def test_numbers_that_make_no_sense_are_refused(wrong: object) -> None:
 
 
 def test_a_combination_is_never_the_letters_of_a_name() -> None:
-    with pytest.raises(ValueError, match=r"as a tuple: \('files',\)"):
+    with pytest.raises(ValueError, match=r"must be a tuple: \('files',\)"):
         Combination("files")  # type: ignore[arg-type]
 
 
@@ -114,7 +114,7 @@ def test_the_tools_of_some_sets_come_once_each() -> None:
 
     sets = {"one": (a, b), "two": (b,)}
     assert tools_of(("two", "one"), sets) == (b, a)
-    with pytest.raises(UserError, match=r"there is no toolset 'on' \(did you mean 'one'"):
+    with pytest.raises(UserError, match=r"unknown toolset 'on' \(did you mean 'one'"):
         tools_of(("on",), sets)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from scripted_server import ScriptedServer, error
+from scripted_server import ScriptedRequest, ScriptedServer, error
 
 from rollway.evaluation import evaluate, load_config
 from rollway.inference.errors import ServerOverloaded
 from rollway.inference.prompt_scores import PromptScorer
+from rollway.inference.protocol import Sampling
 from rollway.inference.retry import RetryPolicy
-from rollway.trajectory import Trajectory, Turn, Untrainable, VersionSpan
+from rollway.inference.sampling_fields import effective
+from rollway.trajectory import DroppedToken, Trajectory, Turn, Untrainable, VersionSpan
 from rollway.verification import Bounds, VerificationReport, verify_run, verify_trajectories
 from rollway.verification.verify import sampling_notes
 
@@ -78,7 +82,7 @@ async def test_a_record_at_odds_with_itself_fails_whatever_the_server_says(make,
     assert report.mismatches == {"not_in_one_sequence": 2, "malformed_sequence": 1}
     assert report.mismatched_tokens == 5
     assert report.unchecked == {"malformed_sequence": 5}
-    assert report.failures == ["3 context mismatches", "no token could be checked"]
+    assert report.failures == ["3 context mismatches", "no token was checked"]
 
 
 async def test_tokens_without_logprobs_are_counted_and_not_guessed(make, vllm_server) -> None:
@@ -130,9 +134,9 @@ async def test_bounds_are_held_against_what_was_found(make, vllm_server) -> None
     for values in (trajectory.turns[0].logprobs, trajectory.sequences[0].logprobs):
         values[-1] += 0.5
     exceeded = {
-        Bounds(largest=0.4): ["largest difference 0.5 is above the bound 0.4"],
-        Bounds(mean=0.2): ["mean difference 0.25 is above the bound 0.2"],
-        Bounds(p99=0.4): ["99th percentile 0.49 is above the bound 0.4"],
+        Bounds(largest=0.4): ["largest difference 0.5 exceeds the limit 0.4"],
+        Bounds(mean=0.2): ["mean difference 0.25 exceeds the limit 0.2"],
+        Bounds(p99=0.4): ["99th percentile 0.49 exceeds the limit 0.4"],
         Bounds(largest=0.6, mean=0.3, p99=0.6): [],
         Bounds(): [],
     }
@@ -140,11 +144,45 @@ async def test_bounds_are_held_against_what_was_found(make, vllm_server) -> None
         assert (await verify([trajectory], vllm_server, bounds=bounds)).failures == failures
 
 
-def test_what_was_sampled_from_another_distribution_is_said() -> None:
-    from rollway.inference import Sampling
+def one_likely(request: ScriptedRequest) -> Any:
+    """vLLM with a model that is almost sure: of id 7 at every place, then 8."""
+    ids, top = request.body["prompt"], request.body["prompt_logprobs"]
+    likeliest = {"7": -0.001, "8": -7.0} if top else {}
+    entries: list[Any] = [None]
+    for id in ids[1:]:
+        said = {str(id): -9.0, **likeliest}
+        entries.append({name: {"logprob": value} for name, value in said.items()})
+    return {"choices": [{"index": 0, "text": "x", "prompt_logprobs": entries}]}
 
+
+async def test_each_sampled_token_is_tested_once_and_a_stop_that_was_taken_off_where_it_was_sampled(
+    make,
+) -> None:
+    """The stop (7) was sampled where the next prompt goes on with 4."""
+    trajectory = make([([1, 2, 3], [7, 7]), ([1, 2, 3, 7, 7, 4], [7, 8])])
+    trajectory.turns[0].dropped_stop = DroppedToken(token_id=7, logprob=-0.001)
+    async with ScriptedServer(one_likely) as server, PromptScorer(server.url, "m", top=2) as scorer:
+        tested = await verify_trajectories([trajectory], scorer, bounds=Bounds(), sampling=Sampling())
+        unknown = await verify_trajectories([trajectory], scorer, bounds=Bounds())
+        trajectory.sampling = effective(Sampling(repetition_penalty=1.1))
+        shaped = await verify_trajectories([trajectory], scorer, bounds=Bounds(), sampling=Sampling())
+    assert (tested.drawn.tokens, tested.drawn.untested, tested.drawn.likeliest) == (5, {}, 2)
+    beyond_first = {count.cut: count.drawn for count in tested.drawn.cuts}["top_k 1"]
+    assert beyond_first == 1
+    assert unknown.drawn.untested == {"not on record how they were drawn": 5}
+    assert shaped.drawn.untested == {"drawn with repetition_penalty": 5}
+
+
+async def test_without_likeliest_tokens_nothing_is_tested_and_the_report_says_so(make, vllm_server) -> None:
+    report = await verify([make(STEPS)], vllm_server, sampling=Sampling())
+    assert report.drawn.untested == {"no likeliest tokens asked for or given": 6}
+    assert report.failures == []
+
+
+def test_what_was_sampled_from_another_distribution_is_said() -> None:
     assert sampling_notes(Sampling(temperature=1.0, top_p=1.0, extra={"skip_special_tokens": False})) == []
-    (note,) = sampling_notes(Sampling())
+    assert sampling_notes(Sampling()) == []
+    (note,) = sampling_notes(Sampling(defaults="server"))
     assert "the server's default temperature" in note
     (note,) = sampling_notes(Sampling(temperature=0.7, extra={"min_p": 0.1}))
     assert "temperature=0.7, min_p=0.1" in note

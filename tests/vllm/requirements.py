@@ -7,7 +7,10 @@ import importlib.metadata
 import re
 
 GPU_BUILDS = {"torch", "torchaudio", "torchvision", "torchcodec"}
-FOR_OUR_TESTS = ["hypothesis", "msgspec", "pytest", "pytest-asyncio", "pytest-timeout", "threadpoolctl"]
+FOR_OUR_TESTS = [
+    *("hypothesis", "msgspec", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist"),
+    "threadpoolctl",
+]
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ async def roll_out(mode: str, url: str) -> list[Trajectory]:
 
 
 async def verified(trajectories: list[Trajectory], url: str, bounds: Bounds) -> VerificationReport:
-    async with PromptScorer(url, "calculator") as scorer:
+    async with PromptScorer(url, "calculator", top=20) as scorer:
         return await verify_trajectories(trajectories, scorer, bounds=bounds)
 
 
@@ -77,6 +77,7 @@ async def test_every_sampled_token_has_its_recorded_logprob(mode: str, server: t
     assert (report.mismatches, report.suspect_turns, report.unchecked) == ({}, 0, {})
     assert report.untrainable_turns == {}
     assert report.differences.tokens == report.sequence_tokens == report.sampled_tokens > 1500
+    assert report.drawn.tokens == report.sampled_tokens
     if mode == "token":
         assert set(report.turns_by_fit) == {"extended"}
         assert report.sequences == {"first": ROLLOUTS}

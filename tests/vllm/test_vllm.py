@@ -42,12 +42,12 @@ async def until_zero(url: str, name: str, deadline: float = 60.0) -> None:
 @pytest.fixture(scope="module")
 def numpy_summary(tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     out = tmp_path_factory.mktemp("numpy")
-    return evaluate(EvalConfig.model_validate({**ROLLOUTS, "seed": 3, "out": str(out / "run")}))
+    return evaluate(EvalConfig(**ROLLOUTS, seed=3, out=str(out / "run")))
 
 
 def run_on_vllm(url: str, out: Path, **changes: Any) -> tuple[RunSummary, list[Trajectory]]:
     model = {"base_url": url, "name": "calculator"}
-    config = EvalConfig.model_validate({**ROLLOUTS, "seed": 4, "model": model, "out": str(out), **changes})
+    config = EvalConfig(**{**ROLLOUTS, "seed": 4, "model": model, "out": str(out), **changes})
     return evaluate(config), list(read_trajectories(out))
 
 

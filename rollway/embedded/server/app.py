@@ -109,7 +109,7 @@ def _cannot_listen(options: ServerOptions, error: OSError) -> str:
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
     return (
         f"cannot listen on {options.host}:{options.port}: {reason}; "
-        f"choose another with --port (0 for any free one) or --host"
+        f"choose another with --port (0 for any free port) or --host"
     )
 
 

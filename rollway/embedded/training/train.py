@@ -105,10 +105,8 @@ def main() -> None:
         "--keep", type=int, nargs="*", default=[], metavar="STEP", help="also write OUT-STEP after this step"
     )
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
-    parser.add_argument("--tokens", type=int, default=4096, help="most tokens in a batch (default: 4096)")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="default: 1; another number gives other roundings"
-    )
+    parser.add_argument("--tokens", type=int, default=4096, help="limit on tokens per batch (default: 4096)")
+    parser.add_argument("--threads", type=int, default=1, help="default: 1; other values change rounding")
     options = parser.parse_args()
     if fault := _fault(options):
         parser.error(fault)

@@ -108,7 +108,7 @@ def fill_in(expression: int | Operation, values: Iterator[int | None]) -> int | 
 
 
 def draw_expression(rng: Random, operations: int, *, chain: bool = False) -> Operation:
-    """Draw an expression of so many operations. A chain does one after the other, from the left.
+    """Draw an expression with a number of operations. A chain does one after the other, from the left.
 
     Operands are 1 to 999. Expressions with a value out of bounds are thrown away and drawn anew.
     """

@@ -61,7 +61,7 @@ def worded_question(rng: Random, chain: Operation) -> str:
 
 def _unroll(chain: Operation) -> tuple[int, list[tuple[str, int]]]:
     if not isinstance(chain.right, int):
-        raise TypeError(f"{write(chain)} is no chain: its last operand is not a number")
+        raise TypeError(f"{write(chain)} is not a chain: its last operand is not a number")
     if isinstance(chain.left, int):
         return chain.left, [(chain.tool, chain.right)]
     start, steps = _unroll(chain.left)

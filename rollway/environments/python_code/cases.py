@@ -52,7 +52,7 @@ def parse_tests(text: str) -> Suite:
         else:
             preamble.append(statement)
     if not cases:
-        raise ValueError("there is no test in it")
+        raise ValueError("it has no test")
     return Suite(_source(preamble), tuple(cases))
 
 
@@ -70,7 +70,7 @@ def _case(body: Sequence[ast.stmt], whole: ast.stmt) -> Case:
             expected.append(Raises(name))
             steps.append(_caught(statement.body))
         elif any(isinstance(node, ast.Assert) for node in ast.walk(statement)):
-            raise ValueError(f"line {statement.lineno}: an assert must not stand within another statement")
+            raise ValueError(f"line {statement.lineno}: an assert must not be inside another statement")
         else:
             steps.append(statement)
     if not expected:

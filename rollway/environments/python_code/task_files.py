@@ -35,7 +35,7 @@ def read_tasks(folder: Path, split: str) -> list[dict[str, Any]]:
         UserError: there is no such folder, or a file is no task.
     """
     if not folder.is_dir():
-        raise UserError(f"no folder {folder}: give one that has a folder of tasks for each split")
+        raise UserError(f"no folder {folder}; give one with a folder of tasks for each split")
     splits = list_splits(folder)
     if split not in splits:
         there = " and ".join(map(repr, splits)) or "no folder with .md files"
@@ -56,8 +56,8 @@ def read_task(file: Path) -> dict[str, Any]:
     parts = _PARTS.fullmatch(text)
     if parts is None:
         raise UserError(
-            f"{file} is no task: it must be the prompt, then '## Solution' and '## Tests', "
-            f"each with one python block"
+            f"{file} is not a task: write the prompt, then '## Solution' and '## Tests', each with one "
+            "python block"
         )
     try:
         parse_tests(parts["tests"])

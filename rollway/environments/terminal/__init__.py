@@ -1,4 +1,4 @@
-"""Tasks to be done in a shell: our own, and folders in the forms of Harbor and Terminal-Bench."""
+"""Shell tasks: those that ship, and folders in the formats of Harbor and Terminal-Bench."""
 
 from rollway.environments.terminal.environment import TerminalEnvironment
 

@@ -75,8 +75,8 @@ def gunzip(content: bytes) -> bytes:
     try:
         unpacked = unpacker.decompress(content, MAX_FILE)
     except zlib.error as error:
-        raise CheckFailed(f"no gzipped file: {error}") from None
-    ensure(unpacker.eof, "a gzipped file that is cut short, or longer than any right answer")
+        raise CheckFailed(f"not a gzip file: {error}") from None
+    ensure(unpacker.eof, "a gzip file that is truncated, or longer than any right answer")
     return unpacked
 
 
@@ -117,7 +117,7 @@ class Box:
         try:
             return (await self.data(path)).decode()
         except UnicodeDecodeError as error:
-            raise CheckFailed(f"{path} is no UTF-8: {error}") from None
+            raise CheckFailed(f"{path} is not UTF-8: {error}") from None
 
     async def lines(self, path: str) -> list[str]:
         """A file's lines; whether the last one ends in a line feed makes no difference."""
@@ -150,11 +150,11 @@ class Box:
         """What a program prints.
 
         Raises:
-            CheckFailed: it did not end in time, or not with exit code 0.
+            CheckFailed: it did not finish in time, or not with exit code 0.
         """
         done = await self.run(*command, stdin=stdin, directory=directory, timeout=timeout)
         told = " ".join(command)[:80]
-        ensure(not done.timed_out, f"{told!r} did not end within {timeout:g} s")
+        ensure(not done.timed_out, f"{told!r} did not finish within {timeout:g} s")
         ensure(done.exit_code == 0, f"{told!r} ended with {done.exit_code}: {_short(done.stderr)}")
         ensure(not done.stdout_cut, f"{told!r} printed too much")
         return done.stdout.decode(errors="surrogateescape")

@@ -47,7 +47,7 @@ def read_dockerfile(path: Path) -> Dockerfile:
         elif name not in _HARMLESS:
             step = step or f"{name} on line {number}"
     if not image:
-        raise UserError(f"{path} has no FROM that names an image")
+        raise UserError(f"{path} has no FROM with an image")
     return Dockerfile(image, directory, environment, step)
 
 

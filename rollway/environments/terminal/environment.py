@@ -47,7 +47,7 @@ def partial(trajectory: Trajectory, task: Task) -> float:
     """The share of partial checks that passed, after `TerminalEnvironment.solved` has asked them."""
     stored = trajectory.metadata.get(VERDICT)
     if stored is None:
-        raise LookupError("the check came to no verdict")
+        raise LookupError("the check returned no verdict")
     return verdict_from(stored).share
 
 
@@ -153,7 +153,7 @@ class TerminalEnvironment(Environment):
             for task_id in named:
                 if task_id not in (known := ids_in(self.path)):
                     raise UserError(
-                        f"environment_args.{argument}: there is no task {task_id!r}{nearest(task_id, known)} "
+                        f"environment_args.{argument}: no task {task_id!r}{nearest(task_id, known)} "
                         f"in {self.path}"
                     )
 

@@ -52,13 +52,13 @@ class Section:
         return Section(self._values.pop(key, {}), f"{self.where}, [{key}]")
 
     def text(self, key: str) -> str | None:
-        value = self._take(key, str, "a text")
+        value = self._take(key, str, "a string")
         return None if value is None else str(value)
 
     def number(self, key: str) -> float | None:
         value = self._take(key, (int, float), "a number")
         if value is not None and (isinstance(value, bool) or value < 0):
-            raise UserError(f"{self.where}: {key} must be a number that is not negative, got {value!r}")
+            raise UserError(f"{self.where}: {key} must be a number of at least 0, got {value!r}")
         return None if value is None else float(value)
 
     def flag(self, key: str) -> bool | None:
@@ -66,15 +66,15 @@ class Section:
         return None if value is None else bool(value)
 
     def strings(self, key: str) -> dict[str, str]:
-        """A table of texts. One that would take a value of ours (``${NAME}``) is refused."""
+        """A table of strings. A value that refers to a local variable (``${NAME}``) is an error."""
         table = self._values.pop(key, {})
         if not isinstance(table, Mapping):
             raise UserError(f"{self.where}: {key} must be a table")
         for name, value in table.items():
             if not isinstance(value, str) or "${" in value:
                 raise UserError(
-                    f"{self.where}: {key}.{name} must be a plain text: no variable of this machine is handed "
-                    f"to a sandbox; write the value itself into a copy of the task"
+                    f"{self.where}: {key}.{name} must be a plain string: sandboxes get no variables of this "
+                    "machine, so write the value into a copy of the task"
                 )
         return dict(table)
 
@@ -102,7 +102,7 @@ class Section:
         """Refuse what was not asked for."""
         if self._values:
             names = ", ".join(sorted(map(str, self._values)))
-            raise UserError(f"{self.where}: cannot run a task with {names}: not known here")
+            raise UserError(f"{self.where}: cannot run a task with {names}: unknown")
 
     def _take(self, key: str, kind: Any, what: str) -> Any:
         value = self._values.pop(key, None)
@@ -132,7 +132,7 @@ def read_toml(path: Path) -> Section:
     try:
         return Section(tomllib.loads(read_text(path)), str(path))
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML: {error}") from None
+        raise UserError(f"{path} is not valid TOML: {error}") from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -145,4 +145,4 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
-        raise UserError(f"{path} is no YAML: {told}") from None
+        raise UserError(f"{path} is not valid YAML: {told}") from None

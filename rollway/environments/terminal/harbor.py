@@ -35,8 +35,8 @@ def read_harbor(folder: Path, *, images: Mapping[str, str], here: bool) -> TaskF
     """
     config = read_toml(folder / MARK)
     config.ignore("schema_version", "version", "source", "task", "solution", "artifacts")
-    config.refuse("steps", "are not offered: the task has several instructions")
-    config.refuse("multi_step_reward_strategy", "is not offered: the task has several instructions")
+    config.refuse("steps", "are not supported: the task has several instructions")
+    config.refuse("multi_step_reward_strategy", "is not supported: the task has several instructions")
     metadata = config.table("metadata")
     agent, verifier, environment = (config.section(key) for key in ("agent", "verifier", "environment"))
     config.end()
@@ -65,7 +65,7 @@ def read_harbor(folder: Path, *, images: Mapping[str, str], here: bool) -> TaskF
         "allowed_hosts",
         "workdir",
     ):
-        environment.refuse(key, "is not offered for a sandbox")
+        environment.refuse(key, "is not supported for a sandbox")
     if environment.text("os") not in (None, "linux"):
         raise UserError(f"{environment.where}: os must be linux")
     environment.end()
@@ -100,8 +100,8 @@ def choose_image(folder: Path, given: str | None, docker: Dockerfile | None, pla
     if docker.build_step:
         named = f"{place}, or in environment_args images" if place else "environment_args images"
         raise UserError(
-            f"task {folder.name}: its Dockerfile must be built ({docker.build_step}): build it, "
-            f"docker build -t IMAGE {folder}{'/environment' if (folder / 'environment').is_dir() else ''}, "
+            f"task {folder.name}: its Dockerfile needs a build ({docker.build_step}); run: docker build -t "
+            f"IMAGE {folder}{'/environment' if (folder / 'environment').is_dir() else ''}, "
             f"and name the image in {named}: {{{folder.name}: IMAGE}}"
         )
     return docker.image
@@ -110,7 +110,7 @@ def choose_image(folder: Path, given: str | None, docker: Dockerfile | None, pla
 def _dockerfile(folder: Path) -> Dockerfile | None:
     for name in ("docker-compose.yaml", "docker-compose.yml", "compose.yaml"):
         if (folder / "environment" / name).exists():
-            raise UserError(f"task {folder.name}: environment/{name}: several containers are not offered")
+            raise UserError(f"task {folder.name}: environment/{name}: multiple containers are not supported")
     file = folder / "environment" / "Dockerfile"
     return read_dockerfile(file) if file.exists() else None
 
@@ -120,12 +120,12 @@ def _refuse_users_and_phases(agent: Section, verifier: Section) -> None:
         user = section.text("user")
         if user not in (None, "root"):
             raise UserError(
-                f"{section.where}: user {user!r} is not offered: commands run as the sandbox's user"
+                f"{section.where}: user {user!r} is not supported: commands run as the sandbox's user"
             )
-        section.refuse("network_mode", "is not offered for one phase alone: set it in [environment]")
-        section.refuse("allowed_hosts", "is not offered for one phase alone")
-    verifier.refuse("environment", "is not offered: checks run in the rollout's own sandbox")
-    verifier.refuse("collect", "is not offered: checks run in the rollout's own sandbox")
+        section.refuse("network_mode", "is not supported for a single phase; set it in [environment]")
+        section.refuse("allowed_hosts", "is not supported for a single phase")
+    verifier.refuse("environment", "is not supported: checks run in the rollout's own sandbox")
+    verifier.refuse("collect", "is not supported: checks run in the rollout's own sandbox")
     if verifier.text("environment_mode") not in (None, "shared"):
         raise UserError(
             f"{verifier.where}: environment_mode must be shared: checks run in the rollout's own sandbox"
@@ -137,7 +137,7 @@ def _network(environment: Section, *, default: bool) -> bool:
     allowed, mode = environment.flag("allow_internet"), environment.text("network_mode")
     if mode not in (None, "public", "no-network"):
         raise UserError(
-            f"{environment.where}: network_mode {mode!r} is not offered, only public and no-network"
+            f"{environment.where}: network_mode {mode!r} is not supported; use public or no-network"
         )
     if mode is not None:
         return mode == "public"
@@ -162,7 +162,7 @@ def _check(folder: Path, here: bool, *, container: bool) -> Literal["here", "scr
     if script.exists():
         if not container and _CONTAINER_PATH.search(read_text(script)):
             raise UserError(
-                f"task {folder.name}: tests/test.sh names /tests or /logs, which only a container has: name "
+                f"task {folder.name}: tests/test.sh names /tests or /logs, which only a container has: set "
                 f"an image in environment.docker_image, or write ${{TESTS_DIR:-/tests}} and "
                 f"${{LOGS_DIR:-/logs}}"
             )
@@ -171,7 +171,7 @@ def _check(folder: Path, here: bool, *, container: bool) -> Literal["here", "scr
         return "here"
     if judged.exists():
         raise UserError(
-            f"task {folder.name}: tests/check.py runs outside of the sandbox; allow it with environment_args "
-            f"trust_checks: true, if you know where the task comes from"
+            f"task {folder.name}: tests/check.py runs outside the sandbox; if you trust the task, allow it "
+            "with environment_args trust_checks: true"
         )
-    raise UserError(f"task {folder.name} has no tests/test.sh, and so no check")
+    raise UserError(f"task {folder.name} has no tests/test.sh, so it has no check")

@@ -66,7 +66,7 @@ async def _ask(check: Check, box: Box, deadline: float) -> str | None:
     except SandboxError:
         raise
     except TimeoutError as error:
-        return "it did not end in time" if limit.expired() else _told(error)
+        return "it did not finish in time" if limit.expired() else _told(error)
     except Exception as error:  # what was left is not of the form that the check reads
         return _told(error)
     return None
@@ -83,5 +83,5 @@ def _checks(module: ModuleType, file: Path) -> list[tuple[str, Check]]:
         if name.startswith(PREFIX) and inspect.iscoroutinefunction(value)
     ]
     if not found:
-        raise ValueError(f"{file} has no check: an async function whose name begins with {PREFIX}")
+        raise ValueError(f"{file} has no check; write an async function whose name starts with {PREFIX}")
     return found

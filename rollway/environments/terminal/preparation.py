@@ -68,6 +68,6 @@ def require_programs() -> None:
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
         raise UserError(
-            f"the terminal tasks need {', '.join(missing)} in {path}: install what is missing, or use "
-            f"containers with environment_args backend: docker"
+            f"the terminal tasks need {', '.join(missing)} in {path}: install them, or use containers with "
+            "environment_args backend: docker"
         )

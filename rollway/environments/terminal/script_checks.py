@@ -44,7 +44,7 @@ async def run_script(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
     try:
         places = await _bring(folder, sandbox, in_container)
     except (SandboxFileError, CheckFailed) as error:  # such as a disk that was filled
-        return unsolved(f"the check could not be put into the sandbox: {error}")
+        return unsolved(f"cannot copy the check into the sandbox: {error}")
     script = "run-tests.sh" if folder.form == "terminal-bench" else "test.sh"
     done = await sandbox.exec(
         ["/bin/bash", "--noprofile", "--norc", f"{places.tests}/{script}"],
@@ -54,7 +54,7 @@ async def run_script(folder: TaskFolder, sandbox: Sandbox) -> Verdict:
         environment={**_variables(places, in_container), **folder.check_environment},
     )
     if done.timed_out:
-        return unsolved(f"{script} did not end within {folder.check_timeout:g} s")
+        return unsolved(f"{script} did not finish within {folder.check_timeout:g} s")
     if folder.form == "terminal-bench":
         return read_pytest_output(done.stdout.decode(errors="replace"))
     return await _read_reward(sandbox, places, done)
@@ -114,7 +114,7 @@ async def _read_reward(sandbox: Sandbox, places: Places, done: ExecResult) -> Ve
         try:
             return read(found.stdout)
         except (ValueError, RecursionError) as error:
-            return unsolved(f"test.sh left a {name} that is no reward: {error}")
+            return unsolved(f"test.sh left a {name} that is not a reward: {error}")
     return unsolved(f"test.sh left no reward: {_words(done)}")
 
 

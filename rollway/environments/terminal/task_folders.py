@@ -1,6 +1,6 @@
 """Finding task folders and reading them, in whichever of the two forms each is.
 
-All of them are read before a run starts, so that what cannot be run is told then, in one line.
+All of them are read before a run starts, so that an unsupported task is reported then, in one line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def folders_of(path: Path, split: str) -> list[Path]:
         UserError: the path is no folder, or holds no task of that split.
     """
     if not path.is_dir():
-        raise UserError(f"no folder {path}: environment_args path names a folder of task folders")
+        raise UserError(f"no folder {path}; set environment_args path to a folder of task folders")
     split_folders = {
         name: path / name for name in SPLITS if (path / name).is_dir() and not is_task(path / name)
     }
@@ -39,12 +39,12 @@ def folders_of(path: Path, split: str) -> list[Path]:
         raise ValueError(f"{path.name} has no split {split!r}; it has {' and '.join(map(repr, known))}")
     in_both = set.intersection(*({entry.name for entry in tasks_in(path / name)} for name in SPLITS))
     if in_both:
-        raise UserError(f"{path}: train and test both have a task {min(in_both)}: give one another name")
+        raise UserError(f"{path}: train and test both have a task {min(in_both)}; rename one of them")
     within = split_folders.get(split, path)
     found = tasks_in(within)
     if not found:
         raise UserError(
-            f"no task in {within}: a task is a folder with {harbor.MARK} or {terminal_bench.MARK}"
+            f"no tasks in {within}; a task is a folder with {harbor.MARK} or {terminal_bench.MARK}"
         )
     return found
 
@@ -95,9 +95,7 @@ def read_folders(
             refused.append(str(error))
     if refused and (not skip_unsupported or not read):
         others = f" ({len(refused)} of {len(folders)} tasks cannot be run)" if len(folders) > 1 else ""
-        raise UserError(
-            f"{refused[0]}{others}; environment_args skip_unsupported: true leaves such tasks out"
-        )
+        raise UserError(f"{refused[0]}{others}; environment_args skip_unsupported: true skips such tasks")
     for told in refused:
-        _log.warning("left out: %s", told)
+        _log.warning("skipped: %s", told)
     return read

@@ -39,17 +39,17 @@ def read_terminal_bench(folder: Path, *, images: Mapping[str, str]) -> TaskFolde
         "tags", "author_name", "author_email", "disable_asciinema", "estimated_duration_sec",
         "expert_time_estimate_min", "junior_time_estimate_min", "test_scripts",
     )  # fmt: skip
-    config.refuse("run_tests_in_same_shell", "is not offered: checks run in a shell of their own")
+    config.refuse("run_tests_in_same_shell", "is not supported: checks run in their own shell")
     parser = config.text("parser_name")
     if parser not in (None, "pytest"):
-        raise UserError(f"{config.where}: parser_name {parser!r} is not offered, only pytest")
+        raise UserError(f"{config.where}: parser_name {parser!r} is not supported; use pytest")
     agent_timeout, check_timeout = (
         config.number("max_agent_timeout_sec"),
         config.number("max_test_timeout_sec"),
     )
     config.end()
     if not (folder / "run-tests.sh").exists():
-        raise UserError(f"task {folder.name} has no run-tests.sh, and so no check")
+        raise UserError(f"task {folder.name} has no run-tests.sh, so it has no check")
     given, docker = _container(folder, images)
     image = choose_image(folder, given, docker, "")
     if image is None:
@@ -109,7 +109,7 @@ def _container(folder: Path, images: Mapping[str, str]) -> tuple[str | None, Doc
 def _client_image(compose: Any, where: str) -> str | None:
     services = compose.get("services") if isinstance(compose, dict) else None
     if not isinstance(services, dict) or len(services) != 1:
-        raise UserError(f"{where}: several containers are not offered")
+        raise UserError(f"{where}: multiple containers are not supported")
     (client,) = services.values()
     image = client.get("image") if isinstance(client, dict) else None
     return image if isinstance(image, str) and "${" not in image else None

@@ -4,9 +4,18 @@ A config is complete and holds no secret: written to ``config.yaml`` and read ba
 are named by the environment variable that holds them.
 """
 
+from rollway.evaluation.config.data import DataConfig
 from rollway.evaluation.config.eval_config import EvalConfig
 from rollway.evaluation.config.model import ModelConfig
 from rollway.evaluation.config.tools import ApprovalConfig, SandboxConfig, ToolsConfig
 from rollway.evaluation.config.validation import validate
 
-__all__ = ["ApprovalConfig", "EvalConfig", "ModelConfig", "SandboxConfig", "ToolsConfig", "validate"]
+__all__ = [
+    "ApprovalConfig",
+    "DataConfig",
+    "EvalConfig",
+    "ModelConfig",
+    "SandboxConfig",
+    "ToolsConfig",
+    "validate",
+]

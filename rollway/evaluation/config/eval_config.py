@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+import msgspec
 
+from rollway.agent_loop.shown import InsertAs
+from rollway.errors import UserError
+from rollway.evaluation.config.data import DataConfig, absolute_source
 from rollway.evaluation.config.model import ModelConfig
-from rollway.evaluation.config.section import Natural, Positive, Section, section_of
+from rollway.evaluation.config.section import Natural, Positive, Section
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
 from rollway.inference.protocol import Sampling
+from rollway.inference.sampling_fields import with_defaults
 from rollway.inference.token_client import CHAT_ONLY
 from rollway.limits import Limits
 
 
-class RayConfig(Section):
+class RayConfig(Section, frozen=True, kw_only=True):
     """Where the workers run when ``workers`` is above 0."""
 
     address: str | None = None  # null: a Ray of our own on this machine; "auto" or an address: a cluster
     runtime_env: dict[str, Any] = {}  # handed to Ray as it is
-    cpus_per_worker: Annotated[float, Field(ge=0)] = 1.0
+    cpus_per_worker: Annotated[float, msgspec.Meta(ge=0)] = 1.0
 
 
-class WandbConfig(Section):
+class WandbConfig(Section, frozen=True, kw_only=True):
     """Run tracking. Off unless ``enabled``."""
 
     enabled: bool = False
@@ -34,7 +38,7 @@ class WandbConfig(Section):
     mode: Literal["online", "offline"] | None = None  # null: what wandb is set to
 
 
-class EvalConfig(Section):
+class EvalConfig(Section, frozen=True, kw_only=True):
     """One run: what is asked (it must stay the same for a run to be gone on with), and how it is done.
 
     Which field is which, `rollway.evaluation.run_directory.same_run` says.
@@ -42,17 +46,24 @@ class EvalConfig(Section):
 
     environment: str  # a shipped one's name, path/to/file.py[:Class], or module:Class
     environment_args: dict[str, Any] = {}  # keyword arguments of the environment's class
+    data: DataConfig | str | None = (
+        None  # tasks from data in place of the environment's; a text is its source
+    )
     split: str | None = None  # null: "train" with groups, else "test"
     tasks: Positive | None = None  # the first so many of the split; null: all
-    task_ids: list[str] | None = None  # these only, in this order; not together with `tasks`
+    task_ids: list[str | int] | None = None  # these only, in this order; not together with `tasks`
     samples: Positive = 1  # rollouts of each task
     groups: bool = False  # a task's samples are a group: group_id is set, advantages are filled in
     seed: int | None = 0  # null: no seed is sent to the server
     model: ModelConfig = ModelConfig()
     tool_parser: str | None = "hermes"  # calls that the server left in the text; auto, a format, or null
+    tools_in_prompt: str | None = (
+        None  # a format in whose words the prompt tells the tools; null: its template
+    )
     reasoning_parser: str | None = None  # thoughts that it left in the text; auto, a format, or null
-    sampling: Annotated[Sampling, *section_of(Sampling)] = Sampling()
-    limits: Annotated[Limits, *section_of(Limits)] = Limits()
+    insert_as: InsertAs = "auto"  # the engine's words behind tool results: user, tool_suffix, or auto
+    sampling: Sampling = Sampling()
+    limits: Limits = Limits()
     tools: ToolsConfig = ToolsConfig()
     sandbox: SandboxConfig = SandboxConfig()
 
@@ -64,39 +75,34 @@ class EvalConfig(Section):
     wandb: WandbConfig = WandbConfig()
     out: str | None = None  # the run directory; null: runs/<name>-<time>
 
-    @field_validator("task_ids", mode="before")
-    @classmethod
-    def _ids_are_text(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return [str(item) if type(item) is int else item for item in value]
-
-    @field_validator("sampling")
-    @classmethod
-    def _no_second_seed(cls, value: Sampling) -> Sampling:
-        if value.seed is not None:
-            raise PydanticCustomError(
-                "in_section",
-                "each rollout gets a seed of its own, made from the run's: set seed at the top",
-                {"field": "seed"},
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _one_choice_of_tasks(self) -> EvalConfig:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task_ids is not None:  # YAML reads an id of digits as a number
+            msgspec.structs.force_setattr(self, "task_ids", [str(task_id) for task_id in self.task_ids])
+        if isinstance(self.data, str):
+            msgspec.structs.force_setattr(self, "data", DataConfig(source=self.data))
         if self.tasks is not None and self.task_ids is not None:
-            raise ValueError("give tasks (how many) or task_ids (which), not both")
-        return self
-
-    @model_validator(mode="after")
-    def _no_chat_fields_with_ids(self) -> EvalConfig:
+            raise ValueError("task_ids: give tasks (how many) or task_ids (which), not both")
+        if self.sampling.seed is not None:
+            raise ValueError(
+                "sampling.seed: each rollout gets a seed of its own, made from the run's: set seed at the top"
+            )
+        if self.groups and self.sampling.defaults == "server":
+            raise ValueError(
+                "sampling.defaults: server leaves to the server how tokens are drawn, but training needs the "
+                "policy's own distribution: remove it, and set the fields of sampling that should differ"
+            )
         lost = next((name for name in CHAT_ONLY if name in self.sampling.extra), None)
         if self.model.backend == "token" and lost is not None:
             raise ValueError(
-                f"sampling.extra has {lost!r}, which only chat endpoints know: leave it out, or set "
+                f"sampling.extra: {lost!r} is known to chat endpoints only: leave it out, or set "
                 f"model.backend to chat"
             )
-        return self
+
+    @property
+    def dataset(self) -> DataConfig | None:
+        """`data`, which is a section once the config exists."""
+        return self.data if isinstance(self.data, DataConfig) else None
 
     def resolved(self, **changes: Any) -> EvalConfig:
         """This config with its open choices made, and ``changes`` over it."""
@@ -106,17 +112,43 @@ class EvalConfig(Section):
             "environment": absolute_spec(self.environment),
             "split": self.split or ("train" if self.groups else "test"),
         }
+        if self.dataset is not None:
+            settled["data"] = msgspec.structs.replace(
+                self.dataset, source=absolute_source(self.dataset.source)
+            )
         tools: dict[str, Any] = {}
         if self.tools.replay is not None:
             tools["replay"] = str(Path(self.tools.replay).expanduser().resolve())
         if self.tools.approval is not None and self.tools.approval.ask is not None:
             ask = absolute_spec(self.tools.approval.ask)
-            tools["approval"] = self.tools.approval.model_copy(update={"ask": ask})
-        settled["tools"] = self.tools.model_copy(update=tools)
+            tools["approval"] = msgspec.structs.replace(self.tools.approval, ask=ask)
+        settled["tools"] = msgspec.structs.replace(self.tools, **tools)
+        settled["sampling"] = with_defaults(self.sampling)
         if self.out is not None:
             settled["out"] = str(Path(self.out).expanduser().resolve())
-        return self.model_copy(update=settled | changes)
+        return msgspec.structs.replace(self, **(settled | changes))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as ``config.yaml`` holds them."""
-        return self.model_dump(mode="json")
+        """Plain values, as ``config.yaml`` holds them.
+
+        Raises:
+            UserError: ``environment_args`` or ``ray.runtime_env`` holds what cannot be written there.
+        """
+        try:
+            plain: dict[str, Any] = _as_read(msgspec.to_builtins(self, enc_hook=_written))
+        except TypeError as error:
+            raise UserError(f"environment_args and ray.runtime_env must hold plain values: {error}") from None
+        return plain
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written to config.yaml")
+
+
+def _as_read(value: Any) -> Any:
+    """Lists for tuples: what is read back from YAML has no others, and must compare equal."""
+    if isinstance(value, dict):
+        return {name: _as_read(inner) for name, inner in value.items()}
+    return [_as_read(inner) for inner in value] if isinstance(value, list | tuple) else value

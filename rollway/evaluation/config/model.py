@@ -5,11 +5,11 @@ The invariant: there is a server or a policy to serve, never both.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import field_validator, model_validator
+import msgspec
 
-from rollway.evaluation.config.section import Section, section_of
+from rollway.evaluation.config.section import Section
 from rollway.inference.chat_request import ReasoningField
 from rollway.inference.prompt_writer import OnMismatch
 from rollway.inference.retry import RetryPolicy
@@ -17,7 +17,7 @@ from rollway.inference.token_client import Endpoint
 from rollway.inference.transport import Timeouts, split_base_url
 
 
-class ModelConfig(Section):
+class ModelConfig(Section, frozen=True, kw_only=True):
     """The policy: a server at ``base_url``, or the embedded policy on a server of our own."""
 
     base_url: str | None = None  # with or without /v1; null: serve `policy` for the time of the run
@@ -35,26 +35,14 @@ class ModelConfig(Section):
     require_token_data: bool = False  # a reply without them is a fault
     history_reasoning: ReasoningField | None = None  # carries earlier thoughts; null: the backend's own way
     max_tokens_field: str | None = None  # carries sampling.max_tokens; null: the backend's own way
-    retry: Annotated[RetryPolicy, *section_of(RetryPolicy)] = RetryPolicy()
-    timeouts: Annotated[Timeouts, *section_of(Timeouts)] = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
+    timeouts: Timeouts = Timeouts()
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_base_url(value)
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_policy(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        served = values.get("base_url") is not None or values.get("backend") == "openai"
-        return {**values, "policy": None} if served else values
-
-    @model_validator(mode="after")
-    def _some_policy(self) -> ModelConfig:
-        if self.base_url is None and self.policy is None and self.backend != "openai":
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.base_url is not None:
+            split_base_url(self.base_url)
+        if self.base_url is not None or self.backend == "openai":
+            msgspec.structs.force_setattr(self, "policy", None)
+        elif self.policy is None:
             raise ValueError("give base_url (a server) or policy (an embedded policy's name)")
-        return self

@@ -5,11 +5,8 @@ The invariant: what is not set is as the environment has it.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import field_validator, model_validator
-
-from rollway.evaluation.config.section import Natural, Positive, Seconds, Section, check_names, section_of
+from rollway.errors import nearest
+from rollway.evaluation.config.section import Natural, Positive, Seconds, Section
 from rollway.tools.approval import ApprovalRule, Decision
 from rollway.tools.mcp.server import McpServer
 from rollway.tools.rules import Rule
@@ -17,7 +14,7 @@ from rollway.tools.sandboxes import Backend, Mount, SandboxChanges, SandboxLimit
 from rollway.tools.toolsets import ToolsetDistribution
 
 
-class SandboxConfig(Section):
+class SandboxConfig(Section, frozen=True, kw_only=True):
     """What the run wants otherwise than the environment; null leaves a field as it is there."""
 
     backend: Backend | None = (
@@ -26,16 +23,17 @@ class SandboxConfig(Section):
     limits: dict[str, Positive] = {}  # fields of SandboxLimits
     network: bool | None = None
     image: str | None = None  # docker and podman
-    mounts: list[Annotated[Mount, *section_of(Mount)]] | None = None
+    mounts: list[Mount] | None = None
     environment: dict[str, str] | None = None  # variables of every command
     warm: Natural = 0  # sandboxes that each worker keeps ready ahead of its rollouts
     most: Positive | None = None  # sandboxes of one worker at a time; null: no bound but concurrency
 
-    @field_validator("limits")
-    @classmethod
-    def _limits_exist(cls, value: dict[str, int]) -> dict[str, int]:
-        check_names(value, SandboxLimits.__struct_fields__)
-        return value
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = SandboxLimits.__struct_fields__
+        for name in self.limits:
+            if name not in known:
+                raise ValueError(f"limits.{name}: unknown field{nearest(name, known)}")
 
     @property
     def changes(self) -> SandboxChanges:
@@ -44,41 +42,39 @@ class SandboxConfig(Section):
         return SandboxChanges(**{name: getattr(self, name) for name in fields})
 
 
-class ApprovalConfig(Section):
+class ApprovalConfig(Section, frozen=True, kw_only=True):
     """Which calls may run, decided before each of them."""
 
-    rules: list[Annotated[ApprovalRule, *section_of(ApprovalRule)]] = []  # the first that fits decides
+    rules: list[ApprovalRule] = []  # the first that fits decides
     default: Decision | None = (
         None  # where none fits; null: "ask" where there is somebody to ask, else "deny"
     )
     ask: str | None = None  # path/to/file.py:function, called with an ApprovalRequest
     timeout: Seconds | None = 300.0  # seconds that `ask` has; then the call is denied
 
-    @model_validator(mode="after")
-    def _somebody_to_ask(self) -> ApprovalConfig:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.ask is None and "ask" in (self.default, *(rule.decide for rule in self.rules)):
             raise ValueError(
                 "a call is to be asked about, and there is nobody to ask: set ask to file.py:function"
             )
-        return self
 
 
-class ToolsConfig(Section):
+class ToolsConfig(Section, frozen=True, kw_only=True):
     """What the run adds to the environment's tools, what it forbids, and what it keeps."""
 
     add: list[str] = []  # toolsets, or single built-in tools, that every rollout has besides its own
-    sample: Annotated[ToolsetDistribution, *section_of(ToolsetDistribution)] | None = None
+    sample: ToolsetDistribution | None = None
     """Toolsets that are drawn by chance, the same for all samples of a task."""
     http_hosts: list[str] = []  # hosts that http_get may fetch; none: there is no http_get
-    rules: list[Annotated[Rule, *section_of(Rule)]] = []  # the first that fits a call decides
+    rules: list[Rule] = []  # the first that fits a call decides
     approval: ApprovalConfig | None = None  # null: what the rules allow may run
-    mcp: list[Annotated[McpServer, *section_of(McpServer)]] = []
+    mcp: list[McpServer] = []
     keep_results: bool = False  # write results that are too long to show whole into the sandbox
     record: bool = False  # keep every call's answer, and each sandbox as its rollout left it
     replay: str | None = None  # a run directory with recordings: calls are answered from it, no tool runs
 
-    @model_validator(mode="after")
-    def _one_tape(self) -> ToolsConfig:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.record and self.replay is not None:
-            raise ValueError("record and replay exclude each other: a replay runs no tool")
-        return self
+            raise ValueError("replay: record and replay exclude each other: a replay runs no tool")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+import msgspec
 
-from rollway.errors import UserError, nearest
+from rollway.errors import UserError
 from rollway.evaluation.config.eval_config import EvalConfig
+from rollway.evaluation.config.faults import faults
 
 
 def validate(
@@ -22,46 +21,16 @@ def validate(
         UserError: an unknown field or a wrong value.
     """
     try:
-        return EvalConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_complaint(error, source, overrides or {})) from None
+        return msgspec.convert(values, EvalConfig)
+    except msgspec.ValidationError:
+        raise UserError(_complaint(values, source, overrides or ())) from None
 
 
-def _complaint(error: ValidationError, source: str, overrides: Mapping[str, Any]) -> str:
-    faults = error.errors(include_url=False)
-    first = faults[0]
-    path = [str(part) for part in first["loc"]]
-    context = first.get("ctx", {})
-    if first["type"] == "in_section" and context.get("field"):
-        path.append(context["field"])
-    dotted = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        message = f"unknown field{nearest(path[-1], _fields_at(path[:-1]))}"
-    elif first["type"] == "missing":
-        message = "is missing"
-    else:
-        message = first["msg"].removeprefix("Value error, ").removeprefix(f"{dotted} ")
-        message = message.replace("Input should be", "should be")
-        message = message.replace("a valid dictionary or instance of", "a section of fields, a")
-        if first["type"] not in ("in_section", "value_error"):
-            message += f", not {first['input']!r}"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    if any(f"{dotted}.".startswith(f"{name}.") for name in overrides):
+def _complaint(values: Mapping[str, Any], source: str, overrides: Iterable[str]) -> str:
+    (path, message), *others = faults(EvalConfig, values)
+    given = [tuple(name.split(".")) for name in overrides]
+    if any(path[: len(names)] == names for names in given):
         source = "the command line"
-    return f"{source}: {dotted + ': ' if dotted else ''}{message}{more}"
-
-
-def _fields_at(path: Sequence[str]) -> list[str]:
-    """The names of the fields in the section at ``path``."""
-    section: Any = EvalConfig
-    for name in path:
-        hint = section.model_fields[name].annotation if name in section.model_fields else None
-        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        section = next((option for option in options if _is_section(option)), None)
-        if section is None:
-            return []
-    return list(section.model_fields)
-
-
-def _is_section(option: Any) -> bool:
-    return isinstance(option, type) and issubclass(option, BaseModel)
+    place = ".".join(path).replace(".[", "[")
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{source}: {place}{': ' if place else ''}{message}{more}"

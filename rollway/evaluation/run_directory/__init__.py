@@ -6,7 +6,7 @@ driver at a time: the second is refused.
 
     config.yaml               the resolved config
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
-    set_aside.jsonl           rollouts that were done again or interrupted, and torn lines; never counted
+    set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
     log.txt, summary.json, report.html, lock
 """
 

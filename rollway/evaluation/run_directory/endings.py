@@ -1,4 +1,4 @@
-"""Which stored lines count: how a rollout ended, and why it is to be done again.
+"""Which stored lines count: how a rollout ended, and why it is retried.
 
 The invariant: a line counts when it is whole, asked for, the first of its key and not failed; every other
 has a reason that can be told.
@@ -16,7 +16,7 @@ from rollway.trajectory import FAILURES, ErrorRecord, StopReason, Trajectory
 
 
 class Ending(msgspec.Struct):
-    """As much of a stored line as it takes to know whether the rollout is to be done again."""
+    """The fields of a stored line that decide whether the rollout is retried."""
 
     id: str
     task_id: str
@@ -52,13 +52,13 @@ def reason_to_set_aside(line: bytes, seen: KeySet, is_asked: Callable[[Key], boo
     try:
         ending = decode_ending(line)
     except TORN:
-        return f"a torn line of {len(line)} bytes is set aside; its rollout is done again"
+        return f"a torn line of {len(line)} bytes is set aside; its rollout is retried"
     key = (ending.task_id, ending.sample_index)
     if key in seen:
-        return f"rollout {key} was on record twice; the later line is set aside"
+        return f"rollout {key} was recorded twice; the later line is set aside"
     if not is_asked(key):
-        return f"rollout {key} is not asked for any more: have the environment's tasks changed?"
+        return f"rollout {key} is not part of the run any more; the environment's tasks may have changed"
     if is_failed(ending):
-        return f"rollout {key} failed ({ending.stop_reason or 'unfinished'}); it is done again"
+        return f"rollout {key} failed ({ending.stop_reason or 'unfinished'}); it is retried"
     seen.add(key)
     return None

@@ -36,7 +36,7 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     """Create the run directory, or open it to go on with the same run.
 
     Raises:
-        UserError: it belongs to a run of another configuration, another driver is at work in it, it is no
+        UserError: its run has a different configuration, another driver is at work in it, it is not a
             run directory, or it cannot be written.
     """
     refuse_other_run(path, config)
@@ -87,13 +87,15 @@ def refuse_other_run(path: Path, config: EvalConfig) -> None:
             entry.name for entry in path.iterdir() if entry.name not in ("lock", "log.txt", "trajectories")
         ]
         if left or part_files(path):
-            raise UserError(f"{path} is not empty and no run directory (it has no config.yaml); give another")
+            raise UserError(
+                f"{path} is not empty and not a run directory (it has no config.yaml); choose another"
+            )
         return
     other = difference(stored_config(path), config)
     if other is not None:
         raise UserError(
-            f"{path} holds a run of another configuration: {other}; give another --out, or go on with: "
-            f"rollway eval --resume {path}"
+            f"{path} holds a run with a different configuration: {other}; choose another --out, or resume "
+            f"with: rollway eval --resume {path}"
         )
 
 
@@ -107,11 +109,11 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     except OSError:
-        raise UserError(f"{path} is no run directory: it has no config.yaml that can be read") from None
+        raise UserError(f"{path} is not a run directory: it has no readable config.yaml") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no config: it is no UTF-8 text ({error.reason})") from None
+        raise UserError(f"{file} is not a config: it is not UTF-8 text ({error.reason})") from None
     if not isinstance(values, dict):
-        raise UserError(f"{file} is no config")
+        raise UserError(f"{file} is not a config")
     return values
 
 
@@ -133,9 +135,13 @@ def _lock(path: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise UserError(f"another driver is at work in {path} (process {holder}); wait for it") from None
+        raise UserError(
+            f"another rollway process ({holder}) is running in {path}; wait for it to end"
+        ) from None
     except OSError as error:
-        _log.warning("this file system has no locks (%s); see to it that one driver runs at a time", error)
+        _log.warning(
+            "this file system has no locks (%s); make sure that only one rollway process uses it", error
+        )
     return file
 
 
@@ -144,7 +150,7 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def _write_heads(path: Path, lock: IO[str], config: EvalConfig) -> None:
-    """Say who holds the lock, and what is asked. Where that fails, a new run's folder is taken away again."""
+    """Write who holds the lock, and the config. If that fails, the folder of a new run is removed."""
     is_new = not holds_run(path)
     try:
         os.ftruncate(lock.fileno(), 0)

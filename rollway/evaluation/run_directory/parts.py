@@ -42,7 +42,7 @@ def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
                 except TORN as error:
                     if not line.endswith(b"\n"):
                         break  # the driver that was writing it went on, if at all, with the next part
-                    raise UserError(f"{part}, line {number}: no trajectory: {error}") from None
+                    raise UserError(f"{part}, line {number}: not a trajectory: {error}") from None
 
 
 def write_all(file: IO[bytes], data: bytes) -> None:

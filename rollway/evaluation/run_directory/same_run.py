@@ -1,6 +1,6 @@
 """Is it the same run? Two configs are compared by what they ask for, not by how it is done.
 
-The invariant: a run that is gone on with asks for exactly what it asked for when it was begun.
+The invariant: a resumed run requests exactly what it requested at its start.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HOW_NOT_WHAT = frozenset(
         "model.timeouts",
     }
 )
-"""Fields that change how a run is done and not what is asked; they may differ when it is gone on with."""
+"""Fields that change how a run executes, not what it runs; they may differ when it is resumed."""
 
 
 def difference(stored: EvalConfig, config: EvalConfig) -> str | None:

@@ -69,12 +69,12 @@ class RunDirectory:
         """Write one rollout that ended. It is in the file, whole, when this returns.
 
         Raises:
-            ValueError: this key is on record already.
+            ValueError: this key is already on disk.
             OSError: it could not be written, and what was written of it has been cut off again; or the part
                 before could not be brought to the disk.
         """
         if key in self.done:
-            raise ValueError(f"rollout {key} is on record already")
+            raise ValueError(f"rollout {key} is already on disk")
         if self._part is not None and self._part.tell() >= PART_BYTES:
             self._leave_part()
         if self._part is None:

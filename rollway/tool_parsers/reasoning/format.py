@@ -24,6 +24,9 @@ class ReasoningFormat(msgspec.Struct, frozen=True, kw_only=True):
     ending: str = ""  # what stands after the answer
     aliases: tuple[str, ...] = ()
     prefilled: bool = False  # the format's habit: whether its chat template writes `opening` into the prompt
+    special_marks: bool = (
+        False  # its tags are special tokens, which servers leave out of the text unless asked
+    )
     split: Callable[[str, bool | None], Split]  # (text, prefilled) -> (reasoning, content)
 
     def join(self, reasoning: str | None, content: str | None, *, prefilled: bool | None = None) -> str:

@@ -75,5 +75,6 @@ FORMAT = ReasoningFormat(
     opening="<|channel|>analysis<|message|>",
     closing="<|end|><|start|>assistant<|channel|>final<|message|>",
     ending="<|return|>",
+    special_marks=True,
     split=split_harmony,
 )

@@ -27,13 +27,13 @@ def _formats() -> tuple[ReasoningFormat, ...]:
         tag_format(
             "deepseek_v3",
             "DeepSeek-V3.1 and V3.2 (thinking and not)",
-            calls=("<｜tool▁calls▁begin｜>", "<｜DSML｜function_calls>"),
+            calls=("<｜tool▁calls▁begin｜>", "<｜DSML｜"),
             aliases=("deepseek-v3", "deepseek_v31", "deepseek_v32", "holo2", "poolside_v1"),
         ),
         tag_format(
             "deepseek_v4",
             "DeepSeek-V4",
-            calls=("<｜DSML｜tool_calls>",),
+            calls=("<｜DSML｜",),
             aliases=("deepseek-v4", "deepseek_v41"),
         ),
         tag_format(
@@ -52,7 +52,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
         ),
         tag_format(
             "qwen3_thinking",
-            "Qwen3 Thinking 2507, and other models of the Qwen3 template whose prompt opens the thought",
+            "Qwen3 Thinking 2507, and other models with that template",
             calls=_FUNCTION,
             prefilled=True,
             aliases=("qwen3-thinking",),
@@ -76,6 +76,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             "Seed-OSS",
             "<seed:think>",
             "</seed:think>",
+            special_marks=True,
             calls=("<seed:tool_call>", "<function="),
             prefilled=True,
             aliases=("seed",),
@@ -95,6 +96,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             "Magistral and later Mistral models",
             "[THINK]",
             "[/THINK]",
+            special_marks=True,
             calls=("[TOOL_CALLS]",),
             every=True,
             aliases=("magistral",),
@@ -115,6 +117,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             "<|channel>thought\n",
             "<channel|>",
             opening_pattern=r"<\|channel>(?:thought\n?)?",
+            special_marks=True,
             calls=("<|tool_call>",),
         ),
         harmony.FORMAT,
@@ -158,6 +161,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             closing_pattern=r"<\|END_THINKING\|>(?:<\|START_RESPONSE\|>)?",
             answer=(r"\s*<\|START_RESPONSE\|>", r"<\|END_RESPONSE\|>"),
             ending="<|END_RESPONSE|>",
+            special_marks=True,
             calls=("<|START_ACTION|>",),
             aliases=("cohere",),
         ),
@@ -166,6 +170,7 @@ def _formats() -> tuple[ReasoningFormat, ...]:
             "PLaMo 3",
             "<|plamo:begin_think:plamo|>",
             "<|plamo:end_think:plamo|>",
+            special_marks=True,
             calls=("<|plamo:begin_tool_requests:plamo|>",),
         ),
         tag_format(
@@ -195,9 +200,7 @@ def get_reasoning_format(name: str) -> ReasoningFormat:
     entry = _by_name().get(name)
     if entry is None:
         known = ", ".join(sorted(entry.name for entry in _formats()))
-        raise UserError(
-            f"no reasoning format is called {name!r}{nearest(name, _by_name())}; there are: {known}"
-        )
+        raise UserError(f"unknown reasoning format {name!r}{nearest(name, _by_name())}; there are: {known}")
     return entry
 
 

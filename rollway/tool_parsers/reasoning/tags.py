@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from rollway.tool_parsers.reasoning.format import ReasoningFormat, Split
+from rollway.tool_parsers.xml_grammar import any_bars
 
 _NO_CALLS = re.compile(r"(?!)")
 """Matches nowhere."""
@@ -43,12 +44,13 @@ def tag_format(
     prefilled: bool = False,
     aliases: tuple[str, ...] = (),
     ending: str = "",
+    special_marks: bool = False,
 ) -> ReasoningFormat:
     """A format of this family. The patterns default to the literal tags; `answer` is a pair of patterns."""
     tags = Tags(
         opening=re.compile(opening_pattern or re.escape(opening)),
         closing=re.compile(closing_pattern or re.escape(closing)),
-        calls=re.compile("|".join(map(re.escape, calls))) if calls else _NO_CALLS,
+        calls=re.compile("|".join(any_bars(re.escape(call)) for call in calls)) if calls else _NO_CALLS,
         every=every,
         infers=infers,
         answer=(re.compile(answer[0]), re.compile(answer[1])) if answer else None,
@@ -61,6 +63,7 @@ def tag_format(
         ending=ending,
         aliases=aliases,
         prefilled=prefilled,
+        special_marks=special_marks,
         split=partial(split_tags, tags, prefilled),
     )
 

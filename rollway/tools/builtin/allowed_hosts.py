@@ -59,15 +59,15 @@ class AllowedHosts(msgspec.Struct, frozen=True):
             url = URL(text) if isinstance(text, str) else text
             port = url.port
         except ValueError as error:
-            raise Refused(f"Error: that is no web address: {error}") from None
+            raise Refused(f"Error: invalid web address: {error}") from None
         if url.scheme not in _PORTS:
             raise Refused("Error: the address must begin with http:// or https://")
         if url.raw_user is not None or url.raw_password is not None:
-            raise Refused("Error: an address with a user name or password is not fetched")
+            raise Refused("Error: the address must not contain a user name or password")
         if not url.host or not port:
             raise Refused("Error: the address has no host")
         if not any(entry.covers(url) for entry in self.entries):
-            raise Refused(f"Error: {_told(url)} is not allowed; allowed are: {', '.join(self.told())}")
+            raise Refused(f"Error: {_told(url)} is not allowed; allowed hosts: {', '.join(self.told())}")
         return url
 
     def may_be_private(self, host: str, port: int) -> bool:
@@ -97,7 +97,7 @@ def read_hosts(hosts: Iterable[str]) -> AllowedHosts:
         raise UserError(f"http_get: hosts must be a list, such as [{hosts!r}]")
     entries = tuple(_read(entry) for entry in hosts)
     if not entries:
-        raise UserError('http_get: no hosts are given; list those that may be fetched, such as "example.com"')
+        raise UserError('http_get: no hosts given; list the allowed ones, such as "example.com"')
     return AllowedHosts(entries)
 
 
@@ -113,7 +113,7 @@ def _read(entry: str) -> AllowedHost:
         host, explicit, url = "", None, URL()
     if not _HOST.fullmatch(host) or url.raw_user is not None or url.raw_path_qs != "/" or url.raw_fragment:
         raise UserError(
-            f"http_get: {entry!r} is no host; write example.com, *.example.com, example.com:8080 or an IP "
+            f"http_get: {entry!r} is not a host; write example.com, *.example.com, example.com:8080 or an IP "
             f"address"
         )
     return AllowedHost("*" if plain != rest else host, explicit, below)

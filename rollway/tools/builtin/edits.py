@@ -45,8 +45,8 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
         lines = ", ".join(str(text.count("\n", 0, place) + 1) for place in places[:10])
         more = ", ..." if len(places) > 10 else ""
         raise EditRefused(
-            f"Error: old stands there {len(places)} times (lines {lines}{more}); give more of the lines "
-            f"around it, or all=true"
+            f"Error: old occurs {len(places)} times (lines {lines}{more}); include more surrounding lines, "
+            "or set all=true"
         )
     shift = len(wanted) - len(found)
     after = text.replace(found, wanted)
@@ -69,21 +69,21 @@ def _crlf(text: str) -> str:
 
 
 def _not_found(text: str, old: str) -> str:
-    message = "Error: old does not stand in the file"
+    message = "Error: old is not in the file"
     lines = text.splitlines()
     wanted = [line.strip() for line in old.splitlines() if line.strip()]
     if not wanted:
-        return f"{message}; it is white space only"
+        return f"{message}; it is only whitespace"
     stripped = [line.strip()[:SHOWN_CHARS] for line in lines[:CANDIDATES]]
     near = difflib.get_close_matches(wanted[0][:SHOWN_CHARS], set(stripped), n=1, cutoff=_NEAR)
     if not near:
-        return f"{message}, nor anything like its first line; read the file again"
+        return f"{message}, and no line resembles its first line; read the file again"
     places = [number for number, line in enumerate(stripped) if line == near[0]]
     first = max(places, key=lambda place: _like(stripped[place : place + len(wanted)], wanted))
     shown = lines[first : first + min(max(len(old.splitlines()), 1), SHOWN_LINES)]
     numbered = "\n".join(numbered_line(first + 1 + i, line) for i, line in enumerate(shown))
     same = [line.strip() for line in shown if line.strip()] == wanted
-    hint = "only white space differs" if same else "the nearest lines"
+    hint = "only whitespace differs" if same else "the nearest lines"
     return f"{message}; {hint}:\n{numbered}"
 
 

@@ -100,7 +100,7 @@ async def list_files(
 ) -> str:
     """List files and folders."""
     if depth < 1:
-        raise ToolFailed(f"Error: depth begins at 1, got {depth}")
+        raise ToolFailed(f"Error: depth must be at least 1, got {depth}")
     done = await _find(sandbox, find_scripts.LIST, path, str(depth))
     return find_scripts.listing(done.stdout, path)
 
@@ -115,7 +115,7 @@ async def search_files(
     done = await _find(sandbox, find_scripts.SEARCH, path, pattern, *find_scripts.glob_test(glob))
     if done.exit_code == find_scripts.BAD_PATTERN:
         reason = done.stderr.decode("utf-8", "replace").strip().removeprefix("grep: ")
-        raise ToolFailed(f"Error: the pattern is no regular expression: {reason}")
+        raise ToolFailed(f"Error: the pattern is not a regular expression: {reason}")
     found = find_scripts.matches(done.stdout, path)
     if done.timed_out:
         return ToolOutput(
@@ -149,9 +149,9 @@ async def _find(sandbox: Sandbox, script: str, path: str, *arguments: str) -> Ex
     command = ["sh", "-c", script, "sh", sandbox.workspace, path or ".", *arguments]
     done = await sandbox.exec(command, timeout=SEARCH_SECONDS, environment={"LC_ALL": "C.UTF-8"})
     if done.exit_code == find_scripts.NO_SUCH_PATH:
-        raise ToolFailed(f"Error: there is no {path}; list_files shows what is there")
+        raise ToolFailed(f"Error: {path} does not exist; list_files shows the files")
     if done.exit_code == find_scripts.OUTSIDE:
-        raise ToolFailed(f"Error: {path} lies outside the workspace")
+        raise ToolFailed(f"Error: {path} is outside the workspace")
     return done
 
 

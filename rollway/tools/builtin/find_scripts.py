@@ -75,7 +75,7 @@ def _split(output: bytes) -> tuple[list[str], str]:
 
 
 def listing(output: bytes, path: str) -> str:
-    """What `LIST` printed, sorted, as the model is told."""
+    """The output of `LIST`, sorted, as text for the model."""
     lines, base = _split(output)
     entries: list[tuple[str, str]] = []
     for line in lines:
@@ -85,7 +85,7 @@ def listing(output: bytes, path: str) -> str:
         kind = int(entry[1], 16) & _KIND
         name = _relative(entry[3], base, path)
         if kind == _FOLDER:
-            left_out = " (not looked into)" if name.rpartition("/")[2] in LEFT_OUT else ""
+            left_out = " (not listed)" if name.rpartition("/")[2] in LEFT_OUT else ""
             entries.append((name, f"{name}/{left_out}"))
         elif kind == _LINK:
             entries.append((name, f"{name} (link)"))
@@ -98,12 +98,12 @@ def listing(output: bytes, path: str) -> str:
     more = len(entries) - len(shown)
     if more:
         least = "at least " if len(lines) >= MAX_FOUND else ""
-        shown.append(f"[{least}{more} more; list a folder of it, or with a smaller depth]")
+        shown.append(f"[{least}{more} more; list one of its folders, or use a smaller depth]")
     return "\n".join(shown)
 
 
 def matches(output: bytes, path: str) -> str:
-    """What `SEARCH` printed, as the model is told."""
+    """The output of `SEARCH`, as text for the model."""
     lines, base = _split(output)
     found: list[tuple[list[str], int, str]] = []
     for line in lines:
@@ -121,7 +121,7 @@ def matches(output: bytes, path: str) -> str:
     more = len(found) - len(shown)
     if more:
         least = "at least " if len(lines) >= MAX_FOUND else ""
-        shown.append(f"[{least}{more} more; make the pattern, the path or the glob narrower]")
+        shown.append(f"[{least}{more} more; narrow the pattern, the path or the glob]")
     return "\n".join(shown)
 
 

@@ -59,7 +59,7 @@ def http_get_tool(
         except Refused as refused:
             raise ToolFailed(str(refused)) from None
         except TimeoutError:
-            raise ToolFailed(f"Error: no answer within {timeout:g} seconds") from None
+            raise ToolFailed(f"Error: no response within {timeout:g} seconds") from None
         note = "" if page.status == 200 else f"[HTTP {page.status} {page.reason}]\n"
         cut = f"\n[only the first {max_bytes} bytes were read]" if page.cut else ""
         return ToolOutput(note + cut_middle(text, max_chars) + cut, ok=page.status < 400)
@@ -93,9 +93,9 @@ async def _fetch(text: str, allowed: AllowedHosts, max_bytes: int) -> Page:
                     url = _redirected(url, target, allowed)
     except aiohttp.ClientError as error:
         refused = _cause(error)
-        raise refused or Refused(f"Error: {url.host} could not be fetched: {error}") from None
+        raise refused or Refused(f"Error: cannot fetch {url.host}: {error}") from None
     except ValueError as error:  # an address that only the HTTP library finds wrong
-        raise Refused(f"Error: that is no web address: {error}") from None
+        raise Refused(f"Error: invalid web address: {error}") from None
     raise Refused(f"Error: more than {MAX_REDIRECTS} redirects")
 
 
@@ -103,7 +103,7 @@ def _redirected(url: URL, target: str, allowed: AllowedHosts) -> URL:
     try:
         return allowed.check(url.join(URL(target)))
     except ValueError as error:
-        raise Refused(f"Error: it redirects to no web address: {error}") from None
+        raise Refused(f"Error: it redirects to an invalid web address: {error}") from None
     except Refused as refused:
         raise Refused(f"Error: it redirects: {str(refused).removeprefix('Error: ')}") from None
 
@@ -159,7 +159,7 @@ async def _read(response: Any, url: URL, max_bytes: int) -> Page:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpack = zlib.decompressobj(wbits=47) if encoding in ("gzip", "x-gzip", "deflate") else None
     if unpack is None and encoding not in ("identity", ""):
-        raise Refused(f"Error: the answer is packed in a way that cannot be read ({encoding})")
+        raise Refused(f"Error: the response has an unsupported encoding ({encoding})")
     body = bytearray()
     try:
         async for chunk in response.content.iter_chunked(1 << 14):
@@ -167,7 +167,7 @@ async def _read(response: Any, url: URL, max_bytes: int) -> Page:
             if len(body) > max_bytes:
                 break
     except zlib.error:
-        raise Refused("Error: the answer is packed and cannot be unpacked") from None
+        raise Refused("Error: the response cannot be decompressed") from None
     return Page(
         url,
         response.status,
@@ -181,7 +181,7 @@ async def _read(response: Any, url: URL, max_bytes: int) -> Page:
 
 def _text(page: Page) -> str:
     if not _TEXTS.match(page.content_type) or b"\0" in page.body[:4096]:
-        raise Refused(f"Error: the answer is no text ({page.content_type}, {len(page.body)} bytes)")
+        raise Refused(f"Error: the response is not text ({page.content_type}, {len(page.body)} bytes)")
     try:
         text = page.body.decode(page.charset or "utf-8", "replace")
     except LookupError:  # a character set that Python does not know

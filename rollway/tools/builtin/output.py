@@ -20,12 +20,12 @@ _ESCAPE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufffd]")
 _STRUCK = re.compile("[^\n\b]\b")
 MAX_ODD = 0.3  # the share of characters that are no text, from which on output counts as binary
-FEW_ODD = 8  # so many never make it binary
+FEW_ODD = 8  # up to this many never make it binary
 LINE_ENDS = re.compile("\r+\n")
 
 
 def terminal_text(data: bytes) -> str:
-    """Output as a terminal would show it; binary output is told by its size."""
+    """Output as a terminal would show it; binary output is replaced by its size."""
     text = _ESCAPE.sub(b"", data).decode("utf-8", "replace")
     odd = len(_CONTROL.findall(_STRUCK.sub("", text.replace("\r", ""))))
     if odd > max(FEW_ODD, MAX_ODD * len(text)):
@@ -46,7 +46,7 @@ def _last_state(line: str) -> str:
 
 
 def with_note(output: str, note: str, limit: int) -> str:
-    """Output of at most ``limit`` characters, cut in the middle, and a line of ours below it."""
+    """Output of at most ``limit`` characters, cut in the middle, with a note below it."""
     output = cut_middle(output.rstrip("\n"), limit)
     return f"{output}\n{note}" if output else note
 

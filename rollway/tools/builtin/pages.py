@@ -16,7 +16,7 @@ class NoPage(ValueError):
 def page_of(
     data: bytes, *, first_line: int, lines: int, numbered: bool, whole: bool = True, name: str = "the file"
 ) -> str:
-    """Lines of a file, and a line of ours where that is not all of it.
+    """Lines of a file, and a note if that is not all of it.
 
     Args:
         first_line: 1-based.
@@ -30,7 +30,7 @@ def page_of(
         size = f"{len(data)} bytes" if whole else f"more than {len(data)} bytes"
         raise NoPage(f"Error: {name} is a binary file ({size})")
     if first_line < 1 or lines < 1:
-        raise NoPage("Error: first_line and lines begin at 1")
+        raise NoPage("Error: first_line and lines must be at least 1")
     text = data.decode("utf-8-sig", "replace")
     every = text.replace("\r\n", "\n").split("\n")
     if every[-1] == "":
@@ -51,7 +51,7 @@ def page_of(
     last = first_line + len(shown) - 1
     if first_line > 1 or last < len(every) or not whole:
         total = f"{len(every)}" if whole else f"more than {len(every)}"
-        go_on = f"; go on with first_line={last + 1}" if last < len(every) else ""
+        go_on = f"; continue with first_line={last + 1}" if last < len(every) else ""
         shown.append(f"[lines {first_line} to {last} of {total}{go_on}]")
     return "\n".join(shown)
 

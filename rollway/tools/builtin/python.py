@@ -1,6 +1,6 @@
 """``python``: one interpreter per rollout, the sandbox's own, which keeps its variables.
 
-A driver (`python_driver.py`) is handed to it on the command line, so nothing of ours lies in the workspace.
+A driver (`python_driver.py`) is passed on the command line, so the workspace has no file of Rollway's.
 """
 
 import json
@@ -67,22 +67,20 @@ def python_tool(
 
 def _told(answer: Answer, seconds: float, max_chars: int, *, lost: bool) -> ToolOutput:
     output = terminal_text(answer.output)
-    new = "The next call begins in a new interpreter; variables and imports are gone."
-    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} s"
+    new = "The next call starts a new interpreter; variables and imports are gone."
+    why = "wrote too much output" if answer.flooded else f"did not finish within {seconds:.3g} s"
     match answer.ending:
         case Ending.ANSWERED:
             note = "" if output.strip() else "[no output]"
         case Ending.STOPPED:
-            note = f"[killed: what the code had started, for it {why}; variables are kept]"
+            note = f"[killed: the code's processes, because the code {why}; variables are kept]"
         case Ending.KILLED:
             note = f"[killed: the code {why}. {new}]"
         case Ending.ENDED:
             code = "" if answer.exit_code is None else f" with exit code {answer.exit_code}"
             note = f"[the code ended the interpreter{code}. {new}]"
     if lost:
-        note += (
-            "\n[The interpreter of the calls before was gone: this was a new one, without their variables.]"
-        )
+        note += "\n[The previous interpreter was gone: this is a new one, without its variables.]"
         note = note.lstrip("\n")
     if not note:
         return ToolOutput(with_note(output, "", max_chars).rstrip("\n"))

@@ -71,7 +71,7 @@ def _run(code: str, name: str, variables: dict[str, Any]) -> str:
         return "ok"
     except SystemExit as error:
         _flush()
-        print(f"SystemExit: {error.code} (the interpreter goes on)", file=sys.stderr)
+        print(f"SystemExit: {error.code} (the interpreter continues)", file=sys.stderr)
         return "exit"
     except BaseException as error:
         _flush()

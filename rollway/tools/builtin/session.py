@@ -50,9 +50,7 @@ class Session:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await self.lock.acquire()
         except TimeoutError:
-            raise ToolFailed(
-                f"Not run: the calls before this one took all the time. Call {what} again."
-            ) from None
+            raise ToolFailed(f"Not run: earlier calls used all the time. Call {what} again.") from None
 
     async def live(self, start: Start) -> tuple[LiveProcess, bool]:
         """The process, and whether it was started just now."""
@@ -65,7 +63,7 @@ class Session:
         return self.process, True
 
     def settle(self, answer: Answer) -> None:
-        """Forget a process whose end the model is told of now."""
+        """Forget a process whose end the current result reports."""
         self.lost = False
         if answer.ending in (Ending.KILLED, Ending.ENDED):
             self.process = None
@@ -81,7 +79,7 @@ async def look_for(program: str, answer: Answer, sandbox: Sandbox) -> None:
         return
     done = await sandbox.exec(["sh", "-c", 'command -v "$1"', "sh", program], timeout=10)
     if done.exit_code:
-        raise SandboxError(f"it has no {program}, which this tool needs; choose another image")
+        raise SandboxError(f"it lacks {program}, which this tool needs; choose another image")
 
 
 def seconds_below(tool_timeout: float) -> float:

@@ -1,7 +1,7 @@
 """``terminal``: one bash per rollout, which keeps its directory, variables, functions and background jobs.
 
 The model's command runs in that very shell, by ``eval``, with nothing to read on its standard input. Whatever
-it does to the shell, the next call finds one that answers, and the model is told when that is a new one.
+it does to the shell, the next call finds one that answers, and its result tells if that is a new one.
 """
 
 import re
@@ -116,18 +116,18 @@ def _told(session: Session, answer: Answer, seconds: float, max_chars: int) -> T
         f"A new shell is in {session.directory or 'the workspace'}; variables, functions and background jobs "
         f"are gone."
     )
-    why = "wrote too much" if answer.flooded else f"did not end within {seconds:.3g} s"
+    why = "wrote too much output" if answer.flooded else f"did not finish within {seconds:.3g} s"
     match answer.ending:
         case Ending.ANSWERED:
             note = f"[exit code {session.status}]"
         case Ending.STOPPED:
-            note = f"[killed: the command {why}; the shell goes on in {session.directory}]"
+            note = f"[killed: the command {why}; the shell continues in {session.directory}]"
         case Ending.KILLED:
             note = f"[killed with its shell: the command {why}. {new_shell}]"
         case Ending.ENDED:
             code = "" if answer.exit_code is None else f" with exit code {answer.exit_code}"
             note = f"[the command ended the shell{code}. {new_shell}]"
     if session.lost:
-        note += "\n[The shell of the calls before was gone: this was a new one, without their variables.]"
+        note += "\n[The previous shell was gone: this is a new one, without its variables.]"
     ok = answer.ending in (Ending.ANSWERED, Ending.ENDED)
     return ToolOutput(with_note(output, note, max_chars), ok=ok)

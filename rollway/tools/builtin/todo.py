@@ -35,10 +35,10 @@ async def todo(
     wrong = [number for number in complete if not 1 <= number <= total]
     if wrong:
         there = f"the numbers go from 1 to {total}" if total else "the list is empty"
-        raise ToolFailed(f"Error: there is no number {wrong[0]}; {there}. Nothing was changed.")
+        raise ToolFailed(f"Error: no item {wrong[0]}; {there}. Nothing changed.")
     if total > MAX_ITEMS or any(len(text) > MAX_CHARS for text in add):
         raise ToolFailed(
-            f"Error: the list holds {MAX_ITEMS} things of {MAX_CHARS} characters each. Nothing was changed."
+            f"Error: the list holds {MAX_ITEMS} items of {MAX_CHARS} characters each. Nothing changed."
         )
     items.extend(Item(" ".join(text.split())) for text in add)
     for number in complete:

@@ -45,9 +45,7 @@ def toolset(name: str, *, timeout: float = DEFAULT_TIMEOUT) -> tuple[Tool, ...]:
         UserError: there is no such set.
     """
     if name not in _MAKERS:
-        raise UserError(
-            f"there is no toolset {name!r}{nearest(name, _MAKERS)}; there are: {', '.join(_MAKERS)}"
-        )
+        raise UserError(f"unknown toolset {name!r}{nearest(name, _MAKERS)}; available: {', '.join(_MAKERS)}")
     return _MAKERS[name](timeout)
 
 
@@ -85,8 +83,6 @@ def builtin_tools(
 
 def _unknown(name: str, singles: Iterable[str]) -> str:
     if name == "http_get":
-        return "http_get is off unless hosts are given: http_hosts=['example.com']"
+        return "http_get requires hosts: http_hosts=['example.com']"
     known = dict.fromkeys([*TOOLSETS, *singles])
-    return (
-        f"there is no built-in tool or toolset {name!r}{nearest(name, known)}; there are: {', '.join(known)}"
-    )
+    return f"unknown built-in tool or toolset {name!r}{nearest(name, known)}; available: {', '.join(known)}"

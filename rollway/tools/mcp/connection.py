@@ -88,7 +88,7 @@ class Connection:
             raise
         if not task.done():
             task.cancel()
-            raise NoAnswer(f"MCP server {self._server.name!r} gave no answer within {timeout:g} s")
+            raise NoAnswer(f"MCP server {self._server.name!r} did not answer within {timeout:g} s")
         if task.cancelled():  # by `close`
             raise McpServerFailed(self._failure())
         return await self._read_outcome(task)
@@ -118,7 +118,7 @@ class Connection:
         """End it: its requests, its session, its process and all that this started. Bounded.
 
         Args:
-            reason: what whoever waits for a call is told, behind the server's name.
+            reason: the error for waiting calls, after the server's name.
         """
         self._reason = self._reason or reason
         self._ended.set()
@@ -212,7 +212,7 @@ async def _listed(client: Client) -> AsyncIterator[ListedTool]:
         cursor = page.next_cursor
         if cursor is None:
             return
-    raise ValueError(f"its list of tools does not end after {MOST_PAGES} pages")
+    raise ValueError(f"its list of tools exceeds {MOST_PAGES} pages")
 
 
 def _as_predicate(why: str) -> str:

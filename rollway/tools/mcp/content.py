@@ -1,4 +1,4 @@
-"""What an MCP tool returned, as the text that the model is told. What is no text is said in words."""
+"""What an MCP tool returned, as text for the model. Other content is replaced by a description."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def read_result(result: CallToolResult) -> ToolOutput:
     """Text as it is, one block after the other; what the server calls an error is not ok.
 
-    Structured content is told only where there is no text: a server that has both says the same in both.
+    Structured content is used only if there is no text: a server that sends both says the same in both.
     """
     parts = [_told(block) for block in result.content]
     has_text = any(block.type == "text" or _resource_text(block) is not None for block in result.content)
@@ -22,7 +22,7 @@ def read_result(result: CallToolResult) -> ToolOutput:
         parts.append(json.dumps(result.structured_content, ensure_ascii=False, separators=(",", ":")))
     text = "\n".join(parts)
     if result.is_error and not text.strip():
-        text = "Error: the tool failed without saying why"
+        text = "Error: the tool failed without an error message"
     return ToolOutput(text, ok=not result.is_error)
 
 

@@ -66,7 +66,9 @@ def recorded_source(server: McpServer, listed: Sequence[ListedTool]) -> Recorded
 
     def function(name: str) -> Callable[..., Any]:
         async def call(**arguments: Any) -> Any:
-            raise RuntimeError(f"MCP server {server.name!r} is on record only: {name} cannot be called")
+            raise RuntimeError(
+                f"MCP server {server.name!r} was recorded but not started: {name} cannot be called"
+            )
 
         return call
 
@@ -100,6 +102,6 @@ def make_tools(
             )
         except ValueError as error:
             raise UserError(
-                f"MCP server {server.name!r}: {error}; leave the tool out by naming the others under tools"
+                f"MCP server {server.name!r}: {error}; exclude the tool by listing the others under tools"
             ) from None
     return list(tools.values())

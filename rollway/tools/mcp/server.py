@@ -1,6 +1,6 @@
 """What an MCP server is to a run: how to reach it, who shares it, and how long to wait for it. Data only.
 
-Values of ``env`` and ``headers`` may name variables of ours, ``${TOKEN}``, which are looked up where the
+Values of ``env`` and ``headers`` may name local variables, ``${TOKEN}``, which are looked up where the
 server is started: so a secret never stands in a config.
 """
 
@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -56,11 +57,11 @@ def _problem(server: McpServer) -> str:
         return "give either a command (stdio) or a url (streamable HTTP)"
     if server.url is not None:
         if server.args or server.env or server.directory is not None:
-            return "args, env and directory are a command's; a url takes headers"
+            return "args, env and directory require a command; a url takes headers"
         if not server.url.startswith(("http://", "https://")):
             return f"the url must begin with http:// or https://, got {server.url!r}"
     elif server.headers:
-        return "headers are a url's; a command takes env"
+        return "headers require a url; a command takes env"
     elif not server.command:
         return "the command is empty"
     for field in ("start_timeout", "call_timeout"):
@@ -76,14 +77,34 @@ def check_mcp_servers(servers: Iterable[McpServer], environment: Mapping[str, st
         environment: variables that ``${NAME}`` stands for; ``None`` is the process's own.
 
     Raises:
-        UserError: two servers have one name, a command is not there, or a variable is not set.
+        UserError: the extra is not installed, two servers have one name, a command is not there, or a
+            variable is not set.
     """
     servers = list(servers)
     refuse_same_names(servers)
+    if servers:
+        require_extra()
     for server in servers:
         expanded(server, server.env | server.headers, environment)
         if server.command is not None:
             find_command(server)
+
+
+def require_extra() -> None:
+    """See that the packages of the extra ``mcp`` can be imported.
+
+    Raises:
+        UserError: one is missing, or older than 2.0.
+    """
+    try:
+        import_module("httpx2")
+        sdk = import_module("mcp")
+    except ImportError as error:
+        why = f"no package {error.name!r}"
+    else:
+        why = "" if hasattr(sdk, "Client") else "only a package 'mcp' older than 2.0"
+    if why:
+        raise UserError(f"MCP servers need an extra, and there is {why}: pip install 'rollway[mcp]'")
 
 
 def refuse_same_names(servers: Iterable[McpServer]) -> None:
@@ -95,7 +116,7 @@ def refuse_same_names(servers: Iterable[McpServer]) -> None:
     names: set[str] = set()
     for server in servers:
         if server.name in names:
-            raise UserError(f"two MCP servers are named {server.name!r}; give each a name of its own")
+            raise UserError(f"two MCP servers are named {server.name!r}; names must be unique")
         names.add(server.name)
 
 
@@ -108,11 +129,11 @@ def find_command(server: McpServer) -> str:
     command = server.command
     assert command is not None
     if server.directory is not None and not Path(server.directory).is_dir():
-        raise UserError(f"MCP server {server.name!r}: there is no folder {server.directory}")
+        raise UserError(f"MCP server {server.name!r}: no folder {server.directory}")
     if os.sep in command:
         path = Path(server.directory or ".", command).absolute()
         if not path.is_file() or not os.access(path, os.X_OK):
-            raise UserError(f"MCP server {server.name!r}: {command} is no program that can be run")
+            raise UserError(f"MCP server {server.name!r}: {command} is not an executable program")
         return str(path)
     path_variable = expanded(server, server.env).get("PATH")
     found = shutil.which(command, path=path_variable) or shutil.which(
@@ -120,8 +141,8 @@ def find_command(server: McpServer) -> str:
     )
     if found is None:
         raise UserError(
-            f"MCP server {server.name!r}: there is no command {command!r} on PATH or beside "
-            f"{sys.executable}; install it, or give its whole path"
+            f"MCP server {server.name!r}: command {command!r} not found on PATH or beside {sys.executable}; "
+            "install it, or give its full path"
         )
     return os.path.abspath(found)
 
@@ -139,7 +160,7 @@ def expanded(
     def look_up(match: re.Match[str]) -> str:
         value = variables.get(match[1])
         if value is None:
-            raise UserError(f"MCP server {server.name!r}: the variable {match[1]!r} is not set here")
+            raise UserError(f"MCP server {server.name!r}: the environment variable {match[1]!r} is not set")
         return value
 
     return {name: _REFERENCE.sub(look_up, value) for name, value in values.items()}

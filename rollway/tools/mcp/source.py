@@ -19,7 +19,7 @@ from rollway.tools.definition import Tool, ToolFailed, ToolOutput
 from rollway.tools.mcp.connection import Connection, McpServerFailed, NoAnswer, connect
 from rollway.tools.mcp.content import read_result
 from rollway.tools.mcp.listing import ListedTool, ToolSource, make_tools
-from rollway.tools.mcp.server import McpServer, check_mcp_servers
+from rollway.tools.mcp.server import McpServer, check_mcp_servers, require_extra
 
 PROBE_SECONDS = 5.0  # that a server has to show that it is alive
 FIRST_DELAY, MOST_DELAY = 0.5, 30.0  # seconds before a start, from the second in a row on; doubled each time
@@ -72,7 +72,7 @@ class McpSource:
         except (ValueError, RuntimeError) as error:  # pydantic's, and of a result that breaks its own schema
             why = " ".join(str(error).split())[:500]
             raise McpServerFailed(
-                f"MCP server {self.server.name!r} gave an answer that cannot be read: {why}"
+                f"MCP server {self.server.name!r} sent an unreadable answer: {why}"
             ) from None
         self._failures = 0
         return read_result(result)
@@ -101,7 +101,7 @@ class McpSource:
                 raise McpServerFailed(f"MCP server {self.server.name!r} was closed")
             wait = self._next_start - time.monotonic()
             if self._starting is None and self._failures >= MOST_FAILURES and wait > 0:
-                raise McpServerFailed(f"{self._problem}; it is started again in {wait:.0f} s")
+                raise McpServerFailed(f"{self._problem}; it restarts in {wait:.0f} s")
             if self._starting is None:
                 self._starting = asyncio.create_task(self._start_again())
             starting = self._starting
@@ -124,7 +124,7 @@ class McpSource:
                 _log.warning("%s", error)
                 raise
             self.restarts += 1
-            _log.warning("MCP server %r was started again", self.server.name)
+            _log.warning("MCP server %r restarted", self.server.name)
         finally:
             self._starting = None
 
@@ -136,8 +136,8 @@ class McpSource:
     async def _probe(self, connection: Connection) -> None:
         try:
             if not await connection.answers(min(PROBE_SECONDS, self.server.start_timeout)):
-                _log.warning("MCP server %r does not answer any more", self.server.name)
-                await connection.close("does not answer any more")
+                _log.warning("MCP server %r stopped answering", self.server.name)
+                await connection.close("stopped answering")
         finally:
             self._probing = None
 
@@ -146,14 +146,16 @@ async def open_mcp(server: McpServer) -> McpSource:
     """Start or reach a server, and make tools of its tools.
 
     Raises:
-        UserError: it does not start, or its tools cannot be used; one line says which and why.
+        UserError: it does not start, its tools cannot be used, or the extra ``mcp`` is not installed; one
+            line says which and why.
     """
+    require_extra()
     try:
         connection = await connect(server)
     except McpServerFailed as error:
         raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"MCP server {server.name!r} cannot be started: {error.strerror or error}") from None
+        raise UserError(f"MCP server {server.name!r} cannot start: {error.strerror or error}") from None
     try:
         return McpSource(server, connection)
     except BaseException:

@@ -1,4 +1,4 @@
-"""A server as a process of ours: its messages, one a line, on stdin and stdout, its stderr in our log.
+"""A server as a child process: its messages, one per line, on stdin and stdout, its stderr in the log.
 
 The invariant: the process tree never outlives the context, nor us (see `keeper`), and nothing that the server
 writes, garbage, one endless line or a flood on stderr, costs more than a bounded amount of memory and log.
@@ -27,7 +27,7 @@ END_SECONDS = 5.0  # that its keeper has to end it and all that it started
 MOST_MESSAGE = 32 << 20  # bytes of one message
 MOST_GARBAGE = 1_000  # lines on stdout that are no message
 MOST_LOGGED = 64 << 10  # bytes of stderr in the log, for each start
-LAST_WORDS = 500  # characters of stderr that are told when it fails
+LAST_WORDS = 500  # characters of stderr in the message when it fails
 
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ServerProcess:
     def last_words(self) -> str:
         """The end of what it wrote to stderr, to be told behind the reason."""
         words = " ".join(self.stderr.split())[-LAST_WORDS:]
-        return f"; its last words: {words}" if words else ""
+        return f"; its last output: {words}" if words else ""
 
     def note(self, reason: str) -> None:
         """Keep the first reason, if it is not ours."""
@@ -161,9 +161,13 @@ async def _read_messages(
         except ValueError:
             garbage += 1
             if garbage == 1:
-                _log.warning("MCP server %r writes to stdout what is no message: %r", server.name, line[:200])
+                _log.warning(
+                    "MCP server %r wrote to stdout something that is not a message: %r",
+                    server.name,
+                    line[:200],
+                )
             if garbage > MOST_GARBAGE:
-                server.note(f"wrote more than {MOST_GARBAGE} lines to stdout that are no message")
+                server.note(f"wrote more than {MOST_GARBAGE} lines to stdout that are not messages")
                 return
             continue
         await deliver(SessionMessage(message))
@@ -200,4 +204,4 @@ async def _log_stderr(server: ServerProcess) -> None:
         for line in lines:
             _log.info("MCP server %r: %s", server.name, line.decode("utf-8", "replace").rstrip())
         if logged > MOST_LOGGED:
-            _log.info("MCP server %r: what more it writes to stderr is not logged", server.name)
+            _log.info("MCP server %r: further stderr output is not logged", server.name)

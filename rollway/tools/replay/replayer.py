@@ -135,10 +135,10 @@ def _refused(call: ToolCall, turn: int, left_at: dict[str, Any]) -> ExecutedCall
         turn=turn,
         kind=ToolErrorKind.NOT_ALLOWED,
         error=(
-            f"not on record, so it was not run: the rollout left its record at turn {left_at['turn']}, call "
-            f"{left_at['call']}, where it has {_told(left_at['expected'])} and {_told(left_at['got'])} came"
+            f"not run, because it is not in the recording: the rollout diverged at turn {left_at['turn']}, "
+            f"call {left_at['call']}: expected {_told(left_at['expected'])}, got {_told(left_at['got'])}"
         ),
-        told="Not run: this rollout is a replay, and this call is not on record.",
+        told="Not run: this is a replay, and this call was not recorded.",
     )
 
 

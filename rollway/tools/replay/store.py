@@ -1,7 +1,7 @@
 """The recordings of a run, in ``recordings/`` of its directory: ``part-*.jsonl``, ``sandboxes/``, ``mcp/``.
 
 One writer at a time. A line is whole or, where a crash cut it, the last of its part; of two lines with one
-key the later counts, as a rollout that failed is done again. Readers hold where each line begins, never the
+key the later counts, because a failed rollout is retried. Readers hold where each line begins, never the
 lines.
 """
 
@@ -130,7 +130,7 @@ class Recordings:
         """
         if key not in self._places:
             raise UserError(
-                f"{self._run} has no recording of {_named(key)}; replay the tasks and samples that it has"
+                f"{self._run} has no recording of {_named(key)}; replay recorded tasks and samples"
             )
         path, offset, size, _ = self._places[key]
         with path.open("rb") as file:
@@ -154,7 +154,7 @@ class Recordings:
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         if content_digest(data) != digest:
-            raise UserError(f"{path} is not the list of tools that was kept: its content has been changed")
+            raise UserError(f"{path} is not the stored list of tools: its content has changed")
         return data
 
     def refuse_lost_tool_list(self, digest: str) -> None:
@@ -165,7 +165,7 @@ class Recordings:
         """
         path = self._tool_list_path(digest)
         if not path.is_file():
-            raise UserError(f"{path} is gone: it is what an MCP server of the recorded run listed")
+            raise UserError(f"{path} is missing: it holds the tools of an MCP server of the recorded run")
 
     def _tool_list_path(self, digest: str) -> Path:
         return self._run / "recordings" / tool_list_file(digest)
@@ -201,8 +201,8 @@ def read_recordings(run_directory: Path | str) -> Recordings:
             places[head.task_id, head.sample_index] = (part, offset, size, mcp)
     if not places:
         raise UserError(
-            f"{run} has no recordings to replay: its tools' answers were not recorded, and trajectories "
-            f"alone do not say which call ended a rollout; record a run first"
+            f"{run} has no recordings to replay; record a run with --record-tools (trajectories alone do "
+            "not tell which call ended a rollout)"
         )
     return Recordings(run, places)
 
@@ -227,7 +227,7 @@ def _lines(part: Path) -> Iterator[tuple[_Head, int, int]]:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 if not line.endswith(b"\n"):
                     return
-                raise UserError(f"{part}, line {number}: no recording: {error}") from None
+                raise UserError(f"{part}, line {number}: not a recording: {error}") from None
             yield head, offset, len(line)
             offset += len(line)
 

@@ -195,5 +195,5 @@ async def _pieces(transfer: AgentProcess, path: str) -> AsyncIterator[bytes]:
     while piece := await transfer.read():
         size += len(piece)
         if size > most:
-            raise SandboxFileError(f"{path}: more than {most} bytes would come out of the sandbox")
+            raise SandboxFileError(f"{path}: more than {most} bytes to copy out of the sandbox")
         yield piece

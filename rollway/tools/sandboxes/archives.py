@@ -97,15 +97,15 @@ def read_tree(archive: IO[bytes], top: str, bounds: Bounds) -> Tree:
             if member.issparse():
                 raise SandboxFileError(f"{name}: a sparse file")
             if member.size < 0 or (member.isreg() and member.offset_data + member.size > length):
-                raise Damaged(f"{name}: not all of it came")
+                raise Damaged(f"{name}: truncated")
             size += _add(member, _path_of(member.name, top), top, tree)
             if size > bounds.bytes:
-                raise SandboxFileError(f"{name}: more than {bounds.bytes} bytes with this file")
+                raise SandboxFileError(f"{name}: more than {bounds.bytes} bytes including this file")
         archive.seek(tar.offset)
         if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise Damaged("it has no end")
     if "" in tree.links or not (tree.folders or tree.files or tree.links):
-        raise SandboxFileError("it holds no file and no folder")
+        raise SandboxFileError("it is empty")
     if top == "." and len(tree.files) == 1 and not tree.folders and not tree.links:
         tree.files = {"": next(iter(tree.files.values()))}
     _add_folders_between(tree)
@@ -117,7 +117,7 @@ def _add(member: tarfile.TarInfo, path: str, top: str, tree: Tree) -> int:
     if not (member.isdir() or member.isreg() or member.islnk() or member.issym()):
         return 0
     if path in tree:
-        raise SandboxFileError(f"{shown(path)}: the name stands for two things")
+        raise SandboxFileError(f"{shown(path)}: the name occurs twice")
     mode, mtime = member.mode & 0o7777, min(max(0, int(member.mtime)), 1 << 40)
     if member.isdir():
         tree.folders[path] = Folder(mode, mtime)
@@ -130,7 +130,7 @@ def _add(member: tarfile.TarInfo, path: str, top: str, tree: Tree) -> int:
         same_as = _path_of(member.linkname, top)
         if same_as not in tree.files:
             raise SandboxFileError(
-                f"{shown(path)}: a hard link to {shown(same_as)}, which is no file before it"
+                f"{shown(path)}: a hard link to {shown(same_as)}, which is not an earlier file"
             )
         origin = tree.files[same_as]
         tree.files[path] = File(mode, mtime, origin.offset, origin.size, same_as)
@@ -148,7 +148,7 @@ def _path_of(name: str, top: str) -> str:
         inside = inside and parts[:1] == [top]
         parts = parts[1:]
     if not inside:
-        raise SandboxFileError(f"{shown(name)}: a name that leads out of the copy")
+        raise SandboxFileError(f"{shown(name)}: the name leads out of the copy")
     return "/".join(parts)
 
 
@@ -159,7 +159,7 @@ def _check_name(name: str) -> None:
     except UnicodeEncodeError:
         possible = False
     if not possible:
-        raise SandboxFileError(f"{shown(name)}: no file can have this name")
+        raise SandboxFileError(f"{shown(name)}: invalid file name")
 
 
 def _add_folders_between(tree: Tree) -> None:
@@ -170,7 +170,7 @@ def _add_folders_between(tree: Tree) -> None:
             if above in tree.folders:
                 break  # and so are those that it lies in, or they will be
             if above in tree:
-                raise SandboxFileError(f"{shown(path)}: it lies in {shown(above)}, which is no folder")
+                raise SandboxFileError(f"{shown(path)}: it is in {shown(above)}, which is not a folder")
             tree.folders[above] = None
 
 
@@ -182,11 +182,11 @@ def shown(name: str) -> str:
 
 @contextmanager
 def on_our_disk(path: str) -> Iterator[None]:
-    """Where an archive lies meanwhile: a disk that is full, say, is told as a fault of ``path``."""
+    """A temporary file for an archive: an error such as a full disk is reported for ``path``."""
     try:
         yield
     except OSError as error:
-        raise SandboxFileError(f"{path}: no archive can be kept here: {error.strerror or error}") from error
+        raise SandboxFileError(f"{path}: cannot store an archive here: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -201,7 +201,7 @@ def _opened(archive: IO[bytes]) -> Iterator[Any]:
         *(tarfile.TarError, EOFError, ValueError, ArithmeticError, LookupError),
         *(RecursionError, struct.error),
     ) as error:
-        raise Damaged(f"it is no tar archive ({error})") from error
+        raise Damaged(f"it is not a tar archive ({error})") from error
 
 
 class _Careful:

@@ -29,14 +29,14 @@ from rollway.tools.sandboxes.spec import SandboxSpec
 AGENT_MEMORY = 64 << 20  # bytes that the group may hold beyond what the commands may use
 AGENT_PROCESSES = 64  # supervisors, which must start even when the commands' processes are used up
 NOT_INSTALLED = (
-    "sandbox.backend bubblewrap: `bwrap` is not installed; `apt-get install bubblewrap`, "
-    "or choose backend local"
+    "sandbox.backend bubblewrap: `bwrap` is not installed; `apt-get install bubblewrap`, or use the local "
+    "backend"
 )
 FORBIDDEN = (
-    "sandbox.backend bubblewrap: namespaces are forbidden here ({}); allow user namespaces, run as root with "
-    "CAP_SYS_ADMIN, or choose backend local"
+    "sandbox.backend bubblewrap: namespaces are not permitted ({}); allow user namespaces, run as root with "
+    "CAP_SYS_ADMIN, or use the local backend"
 )
-FAILED = "sandbox.backend bubblewrap: no sandbox starts here ({}); mend that, or choose backend local"
+FAILED = "sandbox.backend bubblewrap: no sandbox can start ({}); fix that, or use the local backend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,8 @@ def _check_fields(spec: SandboxSpec) -> None:
     for mount in spec.mounts:
         if not os.path.isabs(mount.source) or not os.path.exists(mount.source):
             raise UserError(
-                f"sandbox.mounts: there is no {mount.source!r} on this machine (an absolute path)"
+                f"sandbox.mounts: the source {mount.source!r} must be an absolute path that exists on this "
+                "machine"
             )
         if not os.path.isabs(mount.target):
             raise UserError(f"sandbox.mounts: the target {mount.target!r} must be an absolute path")

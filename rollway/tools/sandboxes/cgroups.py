@@ -55,7 +55,7 @@ class Group:
 
 
 def make(owner: str, name: str, *, memory: int, processes: int) -> Group | None:
-    """A group of so many bytes and processes, or ``None`` where none can be made. Files of a memory file
+    """A group with limits on bytes and processes, or ``None`` where none can be made. Files of a memory file
     system count as memory of whoever wrote them."""
     folders: list[Path] = []
     for parent in parents():

@@ -70,8 +70,8 @@ def image_of(spec: SandboxSpec) -> str:
     """
     if not spec.image:
         raise UserError(
-            f"sandbox.backend {spec.backend} needs an image and none is given: set sandbox.image, "
-            f"for example python:3.11-slim"
+            f"sandbox.backend {spec.backend} requires an image: set sandbox.image, for example "
+            "python:3.11-slim"
         )
     return spec.image
 

@@ -86,7 +86,7 @@ def start_client(
     except (FileNotFoundError, PermissionError):
         raise _not_installed(command[0]) from None
     except ValueError as error:  # a zero byte, or half a character
-        raise SandboxFileError(f"the command cannot be handed on: {error}") from error
+        raise SandboxFileError(f"cannot pass on the command: {error}") from error
     except OSError as error:
         raise SandboxError(f"{_said(command)} cannot be started: {error.strerror}") from error
 
@@ -96,11 +96,11 @@ def engine_error(command: Sequence[str], stderr: bytes) -> Exception:
     words = engine_words(stderr)
     engine = command[0]
     if any(sign in words for sign in _NOT_RUNNING):
-        return UserError(f"{engine} does not run here ({words}); start it, or choose another sandbox.backend")
+        return UserError(f"{engine} is not running ({words}); start it, or choose another sandbox.backend")
     if any(sign in words for sign in _NO_IMAGE):
         return UserError(
-            f"{engine} has not got the image of sandbox.image ({words}); build or pull it first, "
-            f"or correct its name"
+            f"{engine} does not have the image of sandbox.image ({words}); build or pull it, or correct its "
+            "name"
         )
     return SandboxError(f"{_said(command)} failed: {words}")
 
@@ -111,7 +111,7 @@ def engine_words(stderr: bytes) -> str:
     lines = [
         line for line in lines if not line.startswith(("See '", "Run '")) and "level=warning" not in line
     ]
-    return " ".join(lines[-3:])[-600:] or "it gave no reason"
+    return " ".join(lines[-3:])[-600:] or "no reason given"
 
 
 def user_processes(engine: str) -> int | None:
@@ -142,14 +142,14 @@ def check_container_backend(spec: SandboxSpec) -> None:
     except (FileNotFoundError, PermissionError):
         raise _not_installed(spec.backend) from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"{spec.backend} does not answer within {PATIENCE:g} s; is it stuck?") from None
+        raise UserError(f"{spec.backend} did not answer within {PATIENCE:g} s; it may be stuck") from None
     if done.returncode != 0:
         error = engine_error(command, done.stderr)
         raise error if isinstance(error, UserError) else UserError(str(error))
 
 
 def _not_installed(engine: str) -> UserError:
-    return UserError(f"{engine} is not installed here; install it, or choose another sandbox.backend")
+    return UserError(f"{engine} is not installed; install it, or choose another sandbox.backend")
 
 
 def _said(command: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Files of a container's workspace, by scripts that run inside it: nothing of ours is ever followed there.
+"""Files of a container's workspace, by scripts that run inside it: no host path is ever followed there.
 
 Paths are checked twice: here without touching a disk, and inside the container where links are followed.
 """
@@ -93,7 +93,7 @@ def checked(path: str) -> str:
     except UnicodeEncodeError:
         named = False
     if not named:
-        raise SandboxFileError(f"{path!r}: no file can have this name")
+        raise SandboxFileError(f"{path!r}: invalid file name")
     whole = posixpath.normpath(posixpath.join(WORKSPACE, path))
     if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
         raise _refused(path)
@@ -114,9 +114,9 @@ async def _run(
     most = None if stdout is None else Bounds().bytes
     done = await container.run(command, timeout=TIMEOUT, stdin=stdin, most=most, stdout=stdout)
     if done.output_exceeded:
-        raise SandboxFileError(f"{path}: more than {most} bytes would come out of the sandbox")
+        raise SandboxFileError(f"{path}: more than {most} bytes to copy out of the sandbox")
     if done.timed_out:
-        raise SandboxError(f"{path}: the sandbox did not finish with this file in {TIMEOUT:g} s")
+        raise SandboxError(f"{path}: the sandbox did not finish with this file within {TIMEOUT:g} s")
     words = " ".join(done.stderr.decode(errors="replace").split())[-300:]
     changed = done.exit_code == 1 and "as we read it" in words  # tar, of a file that is being written
     if done.exit_code != 0 and not changed:
@@ -140,16 +140,16 @@ def _error(code: int, path: str, words: str) -> Exception:
         case scripts.FOLDER:
             return SandboxFileError(f"{path}: is a folder")
         case scripts.IRREGULAR:
-            return SandboxFileError(f"{path}: no regular file")
+            return SandboxFileError(f"{path}: not a regular file")
         case scripts.NOT_FOLDER:
-            return SandboxFileError(f"{path}: a file stands where a folder should")
+            return SandboxFileError(f"{path}: a file is where a folder should be")
         case scripts.LOOP:
             return SandboxFileError(f"{path}: too many symbolic links")
         case scripts.TOO_LARGE:
             return SandboxFileError(f"{path}: File too large")
         case 127:
             return SandboxError(f"the sandbox's image lacks a program that files need: {words}")
-    return SandboxFileError(f"{path}: {words or 'it failed; is the disk or the file limit reached?'}")
+    return SandboxFileError(f"{path}: {words or 'failed; the disk or the file limit may be full'}")
 
 
 def _refused(path: str) -> SandboxFileError:

@@ -52,7 +52,8 @@ class Running:
         self._outputs: tuple[asyncio.Future[None], ...] = ()
 
     async def ended_or_too_much(self) -> None:
-        """Until both outputs have told of the command's end, the client is gone, or it wrote too much."""
+        """Until both outputs have told of the command's end, the client is gone, or it wrote too much "
+        "output."""
         out = await self.client.listen_to_stdout(lambda data: self._take(self.stdout, data))
         err = await self.client.listen_to_stderr(lambda data: self._take(self.stderr, data))
         self._outputs = (out.ended, err.ended)

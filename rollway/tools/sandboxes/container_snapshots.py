@@ -51,7 +51,7 @@ def workspace_of(snapshot: bytes, workspace: IO[bytes]) -> dict[str, Folder]:
             _decompress(snapshot, archive)
             tree = read_tree(archive, CONTENT, Bounds())
         except (SandboxFileError, OSError, EOFError, zlib.error) as error:
-            raise SandboxFileError(f"this is no snapshot: {error}") from error
+            raise SandboxFileError(f"this is not a snapshot: {error}") from error
         shut = {
             path: folder for path, folder in tree.folders.items() if folder and folder.mode & 0o700 != 0o700
         }
@@ -76,7 +76,7 @@ def _decompress(snapshot: bytes, archive: IO[bytes]) -> None:
         while piece := pieces.read(PIECE):
             archive.write(piece)
             if archive.tell() > most:
-                raise SandboxFileError(f"it becomes more than {most} bytes")
+                raise SandboxFileError(f"it unpacks to more than {most} bytes")
 
 
 def _write(tree: Tree, content: IO[bytes], tar: tarfile.TarFile, top: str) -> None:

@@ -18,7 +18,7 @@ def as_bytes(what: str, data: bytes) -> bytes:
     """
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
-    hint = "; a text goes in as text.encode()" if isinstance(data, str) else ""
+    hint = "; encode text with text.encode()" if isinstance(data, str) else ""
     raise TypeError(f"{what} must be bytes, not {type(data).__name__}{hint}")
 
 
@@ -32,9 +32,9 @@ def as_command(command: str | Sequence[str]) -> str | list[str]:
     if isinstance(command, str):
         return command
     if not isinstance(command, Sequence) or not all(isinstance(word, str) for word in command):
-        raise TypeError(f"a command must be a text or a list of texts, not {command!r:.80}")
+        raise TypeError(f"a command must be a string or a list of strings, not {command!r:.80}")
     if not command:
-        raise ValueError("a command of no words cannot be run")
+        raise ValueError("a command must not be empty")
     return list(command)
 
 
@@ -47,7 +47,7 @@ def as_words(command: Sequence[str]) -> list[str]:
     """
     words = as_command(command)
     if isinstance(words, str):
-        raise TypeError(f"a process is started by a list of words, such as ['bash', '-c', {words!r:.80}]")
+        raise TypeError(f"a process needs a list of words, such as ['bash', '-c', {words!r:.80}]")
     return words
 
 

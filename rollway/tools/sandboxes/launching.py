@@ -71,7 +71,7 @@ def spawn(
         ours.close()
         os.close(errors)
         if isinstance(error, OSError):
-            raise SandboxError(f"the sandbox cannot be started: {error}") from error
+            raise SandboxError(f"cannot start the sandbox: {error}") from error
         raise
     finally:
         theirs.close()
@@ -84,13 +84,13 @@ async def begun(begin: Callable[[], _T], undo: Callable[[_T], Awaitable[None]]) 
     """What the blocking ``begin`` gives; when the caller is cancelled meanwhile, it is undone first.
 
     Raises:
-        SandboxError: a file or a folder of ours could not be made or read.
+        SandboxError: a local file or folder could not be created or read.
     """
     beginning = asyncio.ensure_future(asyncio.to_thread(begin))
     try:
         return await asyncio.shield(beginning)
     except OSError as error:
-        raise SandboxError(f"the sandbox cannot be started: {error}") from error
+        raise SandboxError(f"cannot start the sandbox: {error}") from error
     except asyncio.CancelledError:
         await asyncio.wait([beginning])
         if beginning.exception() is None:
@@ -168,7 +168,7 @@ def hello(
     owned: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What the agent is told.
+    """The agent's options.
 
     Args:
         processes: of the user that it runs as; ``None`` where the kernel would count others among them.
@@ -198,7 +198,7 @@ def hello(
 
 
 def variables(home: str, temporary: str, python: str) -> dict[str, str]:
-    """The variables of every command; nothing of our own environment is among them."""
+    """The variables of every command; none of them comes from Rollway's environment."""
     folder = os.path.dirname(python)
     inside = folder in SYSTEM_PATH.split(":")
     return {

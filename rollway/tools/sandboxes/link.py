@@ -88,7 +88,7 @@ class Link(asyncio.Protocol):
         await asyncio.wait([answer], timeout=within)
         if not answer.done():
             answer.cancel()
-            self.lose(f"the sandbox does not answer (waited {within:.0f} s); it was closed")
+            self.lose(f"the sandbox did not answer within {within:.0f} s and was closed")
             raise SandboxError(self.fault)
         reply, body = answer.result()
         if reply.error == "file":
@@ -131,10 +131,10 @@ class Link(asyncio.Protocol):
             for text, body in self._frames.add(data):
                 self._on_reply(self._decoder.decode(text), body)
         except (ValueError, msgspec.DecodeError) as error:
-            self.lose(f"the sandbox sent what makes no sense: {error}")
+            self.lose(f"the sandbox sent an invalid message: {error}")
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.lose("the sandbox is gone: it was ended from outside, or by what ran in it")
+        self.lose("the sandbox is gone: something ended it from outside or inside")
 
     def _on_reply(self, reply: Reply, body: bytes) -> None:
         if reply.event == "crash":

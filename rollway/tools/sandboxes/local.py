@@ -1,8 +1,8 @@
-"""The `local` backend: commands as plain processes of ours, in a temporary folder.
+"""The `local` backend: commands as plain processes, in a temporary folder.
 
-It is no security boundary. A command runs as our own user and sees the host's files, processes and network.
-What it has is a clean environment, resource limits, and an end for all that it started: that holds against
-accidents, not against malice.
+It is not a security boundary. A command runs as Rollway's user and sees the host's files, processes and
+network. It has a clean environment and resource limits, and all its processes are killed at the end. This
+protects against accidents, not against malice.
 """
 
 from __future__ import annotations
@@ -88,4 +88,4 @@ def _remove(folder: Path) -> None:
     try:
         os.rmdir(folder.parent)
     except OSError:
-        pass  # other sandboxes of ours are in it
+        pass  # other sandboxes of this process are in it

@@ -56,28 +56,30 @@ def _check_fields(spec: SandboxSpec) -> None:
     backends = get_args(Backend)
     if spec.backend not in backends:
         raise UserError(
-            f"there is no sandbox.backend {spec.backend!r}{nearest(str(spec.backend), backends)}; there are: "
+            f"unknown sandbox.backend {spec.backend!r}{nearest(str(spec.backend), backends)}; available: "
             f"{', '.join(backends)}"
         )
     _check_types(spec)
     in_container = spec.backend in ("docker", "podman")
     if in_container and spec.image is None:
-        raise UserError(f"sandbox.image is required by the {spec.backend} backend: name the image to run")
+        raise UserError(f"sandbox.image is required by the {spec.backend} backend")
     if spec.image is not None and not in_container:
-        raise UserError(f"sandbox.image is for docker and podman; the {spec.backend} backend runs none")
+        raise UserError(f"sandbox.image requires docker or podman, not {spec.backend}")
     if spec.limits.memory < LEAST_MEMORY:
         raise UserError(
-            f"sandbox.limits.memory is in bytes: no shell starts with {spec.limits.memory}; give "
+            f"sandbox.limits.memory is in bytes, and {spec.limits.memory} is too few to start a shell; set "
             f"{LEAST_MEMORY} (64 MiB) or more"
         )
     for name in spec.environment:
         if not name or "=" in name or "\0" in name + spec.environment[name]:
-            raise UserError(f"sandbox.environment: {name!r} cannot be a variable of a process")
+            raise UserError(f"sandbox.environment: {name!r} is not a valid environment variable")
     unclear = next((path for path in spec.hidden if not path.startswith("/")), None)
     if unclear is not None:
-        raise UserError(f"sandbox.hidden: {unclear!r} is no absolute path")
+        raise UserError(f"sandbox.hidden: {unclear!r} is not an absolute path")
     if spec.mounts and spec.backend == "local":
-        raise UserError("sandbox.mounts need a backend that isolates files; local has none: upload instead")
+        raise UserError(
+            "sandbox.mounts require a backend that isolates files, which local does not; upload files instead"
+        )
 
 
 def _check_types(spec: SandboxSpec) -> None:

@@ -32,11 +32,9 @@ def base_folder() -> Path:
         base.mkdir(mode=0o700, exist_ok=True)
         found = base.lstat()
     except OSError as error:
-        raise SandboxError(
-            f"there is no folder for sandboxes: {error}; TMPDIR may name another place"
-        ) from error
+        raise SandboxError(f"no folder for sandboxes: {error}; set TMPDIR to another place") from error
     if found.st_uid != os.getuid() or base.is_symlink():
-        raise SandboxError(f"{base} belongs to somebody else; remove it, or set TMPDIR")
+        raise SandboxError(f"{base} belongs to another user; remove it, or set TMPDIR")
     return base
 
 

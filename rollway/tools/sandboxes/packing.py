@@ -1,4 +1,4 @@
-"""What goes into a sandbox: a file or folder of ours as a tar archive, for every kind of sandbox.
+"""What goes into a sandbox: a local file or folder as a tar archive, for every backend.
 
 It holds files, folders and symbolic links, which stay links, and says nothing of owners. A hard link becomes
 a file of its own. Devices, pipes and sockets in a folder are left out.
@@ -26,7 +26,7 @@ def source_of(source: Path) -> Path:
     except (RuntimeError, ValueError) as error:  # links in a circle, or no name for a file
         raise SandboxFileError(f"{source}: {error}") from error
     if not (real.is_file() or real.is_dir()):
-        raise SandboxFileError(f"{source}: no regular file, and no folder")
+        raise SandboxFileError(f"{source}: not a regular file or folder")
     return real
 
 

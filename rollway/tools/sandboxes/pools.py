@@ -32,7 +32,7 @@ class SandboxPools:
 
         Args:
             warm: how many of the first spec that is asked for are kept ready ahead.
-            most: that are handed out at a time, of all specs together; ``None`` is no bound.
+            most: limit on sandboxes in use, of all specs together; ``None`` is no limit.
             starts: that are made at a time, of each spec.
             open: makes one.
             prepare: called once for each backend, before its first is made.
@@ -42,7 +42,7 @@ class SandboxPools:
         """
         if warm < 0 or starts < 1 or (most is not None and most < 1):
             raise ValueError(
-                f"sandbox pools cannot hand out {most}, keep {warm} ready, make {starts} at a time"
+                f"invalid sandbox pools: at most {most}, {warm} warm, {starts} starting at a time"
             )
         self._warm, self._starts, self._open, self._prepare = warm, starts, open, prepare
         self._places = None if most is None else asyncio.Semaphore(most)

@@ -59,7 +59,7 @@ class SandboxProcess(Protocol):
 
         Args:
             children_only: spare the process itself.
-            started_after: only what was started within so many of the seconds before this call; ``None`` is
+            started_after: only processes started within this many seconds before this call; ``None`` is
                 everything.
         """
         ...
@@ -98,7 +98,7 @@ class Sandbox(Protocol):
         Args:
             timeout: seconds; past them the command and all that it started are killed.
             directory: to start in; ``None`` is the workspace.
-            environment: over the sandbox's own variables. Nothing of ours is ever inherited.
+            environment: overrides the sandbox's own variables. Rollway's environment is never inherited.
             max_output: bytes of stdout, and of stderr, that are kept.
         """
         ...
@@ -134,7 +134,7 @@ class Sandbox(Protocol):
         ...
 
     async def upload(self, source: str | Path, path: str | Path) -> None:
-        """Copy a file or a folder of ours to ``path``.
+        """Copy a local file or folder to ``path``.
 
         Raises:
             SandboxFileError: it is missing or cannot be read, or the path leads out of the workspace.

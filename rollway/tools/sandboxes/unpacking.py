@@ -32,7 +32,7 @@ def unpack(archive: IO[bytes], target: Path, top: str, bounds: Bounds | None = N
     try:
         tree = read_tree(archive, top, bounds or Bounds())
     except SandboxFileError as error:
-        raise type(error)(f"{target}: what came out of the sandbox is refused: {error}") from error
+        raise type(error)(f"{target}: rejected the archive from the sandbox: {error}") from error
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(archive, tree, target)
@@ -64,7 +64,7 @@ def _write_file(archive: IO[bytes], file: File, place: Path) -> None:
         while left:
             piece = archive.read(min(PIECE, left))
             if not piece:
-                raise OSError(errno.EIO, "the archive became shorter")
+                raise OSError(errno.EIO, "the archive was truncated")
             out.write(piece)
             left -= len(piece)
         os.fchmod(new, file.mode & 0o755 | 0o400)

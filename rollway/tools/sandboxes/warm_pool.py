@@ -1,7 +1,7 @@
 """Fresh sandboxes without the wait: some are kept ready ahead, and each is used once.
 
 A sandbox is in one place at any moment: starting, ready, in use or closing. Whatever is cancelled or fails,
-it moves on to be used or closed, and none is handed out twice.
+it moves on to be used or closed, and none is used twice.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Self
 
 import msgspec
 
-from rollway.tools.pool_records import percentile
+from rollway.statistics import percentiles
 from rollway.tools.sandboxes.opening import open_sandbox
 from rollway.tools.sandboxes.protocol import Sandbox, SandboxError
 from rollway.tools.sandboxes.reaping import reap_dead_workers
 from rollway.tools.sandboxes.spec import SandboxSpec
 
 STARTS_AT_A_TIME = 8
-STALE_SECONDS = 30.0  # a sandbox that waited longer is tried before it is handed out
+STALE_SECONDS = 30.0  # a sandbox that waited longer is tested before use
 TRIAL_SECONDS = 10.0
 WAITS_KEPT = 1000
 
@@ -70,7 +70,9 @@ class SandboxPool:
             ValueError: ``warm`` is negative or more than ``most``, or ``most`` or ``starts`` is less than 1.
         """
         if warm < 0 or starts < 1 or (most is not None and (most < 1 or warm > most)):
-            raise ValueError(f"a sandbox pool cannot keep {warm} of at most {most} ready, {starts} at a time")
+            raise ValueError(
+                f"invalid sandbox pool: {warm} warm of at most {most}, {starts} starting at a time"
+            )
         self.spec, self._warm, self._most, self._starts = spec, warm, most, starts
         self._open, self._prepare = open, prepare
         self._prepared = False
@@ -130,7 +132,7 @@ class SandboxPool:
 
     def stats(self) -> SandboxPoolStats:
         """How the pool stands now."""
-        waits = sorted(self._waits)
+        p50, p90, longest = percentiles(self._waits, [50, 90, 100]) or [0.0, 0.0, 0.0]
         return SandboxPoolStats(
             ready=len(self._ready),
             starting=len(self._starting),
@@ -141,9 +143,9 @@ class SandboxPool:
             failed=self._failed,
             died=self._died,
             close_failed=self._close_failed,
-            wait_p50=percentile(waits, 0.5),
-            wait_p90=percentile(waits, 0.9),
-            wait_max=waits[-1] if waits else 0.0,
+            wait_p50=p50,
+            wait_p90=p90,
+            wait_max=longest,
         )
 
     async def close(self) -> None:
@@ -252,7 +254,7 @@ class SandboxPool:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                failure = SandboxError(f"no sandbox could be started: {error}")
+                failure = SandboxError(f"cannot start a sandbox: {error}")
                 failure.__cause__ = error
                 waiting.set_exception(failure)
                 return

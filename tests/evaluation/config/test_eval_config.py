@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.config_files import load_config
-from rollway.evaluation.yaml_text import write_yaml
+from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 
 
 def test_a_config_survives_its_own_file(tmp_path: Path) -> None:
@@ -26,6 +27,14 @@ def test_a_resolved_config_means_the_same_from_any_folder(
     assert config.environment == f"{tmp_path}/env.py:Mine"
     assert config.out == f"{tmp_path}/here"
     assert config.split == "train"
+
+
+def test_what_yaml_has_no_words_for_is_written_as_it_is_read(tmp_path: Path) -> None:
+    config = EvalConfig(environment="x", environment_args={"sizes": (1, 2), "file": tmp_path, "by": {3: 4}})
+    assert config.as_dict()["environment_args"] == {"sizes": [1, 2], "file": str(tmp_path), "by": {3: 4}}
+    assert parse_yaml(write_yaml(config.as_dict()), "x") == config.as_dict()
+    with pytest.raises(UserError, match="must hold plain values: a type cannot be written"):
+        EvalConfig(environment="x", environment_args={"class": type(tmp_path)}).as_dict()
 
 
 def test_no_key_is_ever_part_of_a_config() -> None:

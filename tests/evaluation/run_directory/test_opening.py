@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from stored_runs import CONFIG, files_no_larger_than, line, opened
@@ -16,7 +17,10 @@ from rollway.evaluation.run_directory import default_path, open_run
 
 
 def test_a_second_driver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(UserError, match=r"another driver is at work .*process \d+ on"):
+    with (
+        opened(tmp_path),
+        pytest.raises(UserError, match=r"another rollway process \(\d+ on .*\) is running in"),
+    ):
         open_run(tmp_path, CONFIG)
 
 
@@ -25,7 +29,7 @@ def test_the_lock_of_a_killed_driver_does_not_hold(tmp_path: Path) -> None:
 import os, pathlib
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run_directory import open_run
-run = open_run(pathlib.Path({str(tmp_path)!r}), EvalConfig.model_validate({CONFIG.as_dict()!r}))
+run = open_run(pathlib.Path({str(tmp_path)!r}), EvalConfig(**{CONFIG.as_dict()!r}))
 os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
@@ -35,13 +39,13 @@ os.kill(os.getpid(), 9)
 def test_the_stored_config_is_the_config(tmp_path: Path) -> None:
     opened(tmp_path).close()
     stored = load_stored_config(tmp_path)
-    assert stored.model_copy(update={"out": None}) == CONFIG
+    assert msgspec.structs.replace(stored, out=None) == CONFIG
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["samples"] == 2
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="not empty and no run directory"):
+    with pytest.raises(UserError, match="not empty and not a run directory"):
         open_run(tmp_path, CONFIG)
 
 

@@ -60,5 +60,5 @@ def test_a_torn_line_that_others_follow_is_refused(torn: bytes, tmp_path: Path) 
     opened(tmp_path).close()
     part = tmp_path / "trajectories" / "part-00000.jsonl"
     part.write_bytes(b"\n".join([line(("a", 0)), torn, line(("b", 0)), b""]))
-    with pytest.raises(UserError, match=r"part-00000.jsonl, line 2: no trajectory"):
+    with pytest.raises(UserError, match=r"part-00000.jsonl, line 2: not a trajectory"):
         keys(tmp_path)

@@ -1,4 +1,4 @@
-"""A run is gone on with when it asks for the same; how it is done may change."""
+"""A run resumes if it requests the same rollouts; how it executes may change."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(
     tmp_path: Path, changes: dict[str, object], field: str
 ) -> None:
     opened(tmp_path).close()
-    other = EvalConfig.model_validate({"environment": "calculator", "split": "test", "samples": 2, **changes})
-    with pytest.raises(UserError, match="run of another configuration") as error:
+    other = EvalConfig(**(CONFIG.as_dict() | changes))
+    with pytest.raises(UserError, match="run with a different configuration") as error:
         open_run(tmp_path, other)
     assert field in str(error.value)
 
@@ -38,7 +38,7 @@ def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(
 def test_how_a_run_is_done_may_change(tmp_path: Path) -> None:
     opened(tmp_path).close()
     changed = {"workers": 7, "concurrency": 3, "wandb": {"enabled": True}, "out": "elsewhere"}
-    open_run(tmp_path, EvalConfig.model_validate(CONFIG.as_dict() | changed)).close()
+    open_run(tmp_path, EvalConfig(**(CONFIG.as_dict() | changed))).close()
 
 
 def test_a_field_that_came_later_has_its_default_in_an_older_run(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_field_that_came_later_has_its_default_in_an_older_run(tmp_path: Path)
         ({"model": None}, "model: should be a section of fields"),
         ({"model": 3}, "model: should be a section of fields"),
         ({"limits": []}, "limits: "),
-        ({"samples": "two"}, "samples: should be a valid integer, not 'two'"),
+        ({"samples": "two"}, "samples: should be a whole number of at least 1, not 'two'"),
         ({"no_such_field": 1}, "no_such_field: unknown field"),
         ({"environment": None}, "environment: "),
     ],

@@ -27,7 +27,7 @@ def test_what_was_appended_is_there_when_the_run_is_opened_again(tmp_path: Path)
 def test_a_key_cannot_be_written_twice(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         run.append(("a", 0), line(("a", 0)))
-        with pytest.raises(ValueError, match="on record already"):
+        with pytest.raises(ValueError, match="already on disk"):
             run.append(("a", 0), line(("a", 0)))
 
 

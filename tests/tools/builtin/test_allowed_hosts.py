@@ -78,7 +78,7 @@ def test_what_is_not_listed_is_refused(host: str, url: str) -> None:
     ["", "http://example.com", "example.com/path", "a b", "user@example.com", "*a.com", "a.*.com", "x:y"],
 )
 def test_an_entry_that_is_no_host_is_the_users_mistake(host: str) -> None:
-    with pytest.raises(UserError, match="is no host"):
+    with pytest.raises(UserError, match="is not a host"):
         read_hosts([host])
 
 

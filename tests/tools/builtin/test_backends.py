@@ -42,7 +42,7 @@ async def test_the_terminal_keeps_its_state_and_survives_what_is_done_to_it(
     assert await call(tool, command="mkdir a; cd a; x=5; sleep 300 &") == "[exit code 0]"
     assert await call(tool, command="pwd; echo $x") == f"{sandbox.workspace}/a\n5\n[exit code 0]"
     with patience():
-        assert "the shell goes on" in await call(tool, command="sleep 301", timeout=0.3)
+        assert "the shell continues" in await call(tool, command="sleep 301", timeout=0.3)
     assert await call(tool, command="echo $x; jobs | grep -c Running") == "5\n1\n[exit code 0]"
     assert "killed with its shell" in await call(tool, command="while :; do :; done", timeout=0.3)
     assert await call(tool, command="basename $PWD; echo x=$x") == "a\nx=\n[exit code 0]"
@@ -58,7 +58,7 @@ async def test_the_interpreter_keeps_its_state(call: Run, patience: Patience) ->
     with patience():
         assert "variables are kept" in await call(short, code="subprocess.run(['sleep', '300'])")
     assert await call(tool, code="x") == "5"
-    assert "The next call begins in a new interpreter" in await call(short, code="while True: pass")
+    assert "The next call starts a new interpreter" in await call(short, code="while True: pass")
 
 
 async def test_the_file_tools_and_the_terminal_see_the_same_files(call: Run) -> None:

@@ -24,7 +24,7 @@ def test_all_places_are_replaced_and_their_new_lines_told() -> None:
 
 
 def test_more_than_one_place_is_refused_with_the_lines() -> None:
-    with pytest.raises(EditRefused, match=r"stands there 3 times \(lines 1, 2, 4\).*all=true"):
+    with pytest.raises(EditRefused, match=r"occurs 3 times \(lines 1, 2, 4\).*all=true"):
         replace_text("a\na\nb\na", "a", "x")
 
 
@@ -39,24 +39,24 @@ def test_the_nearest_lines_are_shown_with_their_numbers() -> None:
     with pytest.raises(EditRefused) as refused:
         replace_text(text, "def twoo():\n    return 2", "x")
     assert str(refused.value) == (
-        "Error: old does not stand in the file; the nearest lines:\n     4\tdef two():\n     5\t    return 2"
+        "Error: old is not in the file; the nearest lines:\n     4\tdef two():\n     5\t    return 2"
     )
 
 
 def test_wrong_indentation_is_said_to_be_that() -> None:
-    with pytest.raises(EditRefused, match=r"only white space differs:\n     2\t        return 1"):
+    with pytest.raises(EditRefused, match=r"only whitespace differs:\n     2\t        return 1"):
         replace_text("def f():\n        return 1\n", "    return 1\n}".removesuffix("\n}") + "  ", "x")
 
 
 def test_text_that_is_like_nothing_is_said_to_be_so() -> None:
-    with pytest.raises(EditRefused, match="nor anything like its first line"):
+    with pytest.raises(EditRefused, match="no line resembles its first line"):
         replace_text("abc\n", "zzzzzzzz", "x")
-    with pytest.raises(EditRefused, match="white space only"):
+    with pytest.raises(EditRefused, match="only whitespace"):
         replace_text("abc\n", "\t\t", "x")
 
 
 def test_of_a_huge_file_only_so_many_lines_are_searched() -> None:
-    with pytest.raises(EditRefused, match="nor anything like"):
+    with pytest.raises(EditRefused, match="no line resembles"):
         replace_text("x\n" * CANDIDATES + "almost this\n", "almost thiz", "y")
 
 

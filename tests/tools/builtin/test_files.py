@@ -29,11 +29,13 @@ async def test_what_is_written_is_read(call: Run, workspace: Path) -> None:
 async def test_a_page_of_a_long_file_says_how_to_go_on(call: Run, workspace: Path) -> None:
     (workspace / "long").write_text("".join(f"{n}\n" for n in range(1, 5001)))
     said = await call(READ, path="long", first_line=10, lines=2)
-    assert said == "10\n11\n[lines 10 to 11 of 5000; go on with first_line=12]"
-    assert (await call(READ, path="long")).endswith("[lines 1 to 1000 of 5000; go on with first_line=1001]")
+    assert said == "10\n11\n[lines 10 to 11 of 5000; continue with first_line=12]"
+    assert (await call(READ, path="long")).endswith(
+        "[lines 1 to 1000 of 5000; continue with first_line=1001]"
+    )
     assert (await call(READ, path="long", first_line=5000)) == "5000\n[lines 5000 to 5000 of 5000]"
     assert "has 5000 lines; first_line is 5001" in await call(READ, path="long", first_line=5001)
-    assert "begin at 1" in await call(READ, path="long", first_line=0)
+    assert "must be at least 1" in await call(READ, path="long", first_line=0)
 
 
 async def test_long_lines_are_cut_and_a_page_stays_below_what_the_engine_cuts(
@@ -43,7 +45,7 @@ async def test_long_lines_are_cut_and_a_page_stays_below_what_the_engine_cuts(
     done = await execute(READ, path="wide")
     assert done.result.truncated_from is None
     assert "[... 3000 characters cut]" in done.result.content
-    assert "go on with first_line=" in done.result.content
+    assert "continue with first_line=" in done.result.content
 
 
 @pytest.mark.parametrize(
@@ -120,11 +122,11 @@ def tree(workspace: Path) -> Path:
 async def test_files_are_listed_in_order_to_a_depth(call: Run, tree: Path) -> None:
     assert await call(LIST) == "\n".join(
         [
-            ".git/ (not looked into)",
+            ".git/ (not listed)",
             "README.md (25 B)",
             "empty/",
             "link (link)",
-            "node_modules/ (not looked into)",
+            "node_modules/ (not listed)",
             "src/",
             "src/a.py (24 B)",
             "src/deep/",
@@ -134,8 +136,8 @@ async def test_files_are_listed_in_order_to_a_depth(call: Run, tree: Path) -> No
     assert await call(LIST, path="empty") == "[empty is empty]"
     assert await call(LIST, path="README.md") == "README.md (25 B)"
     assert await call(LIST, path=".git") == ".git/HEAD (25 B)"
-    assert "there is no nothing" in await call(LIST, path="nothing")
-    assert "begins at 1" in await call(LIST, depth=0)
+    assert "nothing does not exist" in await call(LIST, path="nothing")
+    assert "depth must be at least 1" in await call(LIST, depth=0)
 
 
 async def test_of_very_many_files_some_are_listed(call: Run, workspace: Path) -> None:
@@ -143,7 +145,7 @@ async def test_of_very_many_files_some_are_listed(call: Run, workspace: Path) ->
         (workspace / f"f{n:03}").touch()
     said = await call(LIST)
     assert said.startswith("f000 (0 B)\n")
-    assert said.endswith("[50 more; list a folder of it, or with a smaller depth]")
+    assert said.endswith("[50 more; list one of its folders, or use a smaller depth]")
 
 
 async def test_files_are_searched(call: Run, tree: Path) -> None:
@@ -154,14 +156,14 @@ async def test_files_are_searched(call: Run, tree: Path) -> None:
     assert await call(SEARCH, pattern="x", path="README.md") == "README.md:2: x = 1"
     assert await call(SEARCH, pattern="x = 1", glob="src/**/c.py") == "src/deep/deeper/c.py:2: x = 1"
     assert await call(SEARCH, pattern="nowhere") == "[no match]"
-    assert "there is no missing" in await call(SEARCH, pattern="x", path="missing")
+    assert "missing does not exist" in await call(SEARCH, pattern="x", path="missing")
 
 
 async def test_a_bad_pattern_is_said_to_be_one_or_matches_itself(call: Run, tree: Path) -> None:
     for pattern in ("[a", "*", "a{2"):
         said = await call(SEARCH, pattern=pattern)
-        assert "no regular expression" in said or said == "[no match]", pattern
-    assert "no regular expression: " in await call(SEARCH, pattern="(")
+        assert "not a regular expression" in said or said == "[no match]", pattern
+    assert "not a regular expression: " in await call(SEARCH, pattern="(")
 
 
 async def test_odd_files_do_not_trouble_a_search(call: Run, workspace: Path) -> None:
@@ -186,7 +188,7 @@ async def test_so_many_matches_are_shown(call: Run, workspace: Path) -> None:
     (workspace / "f").write_text("x\n" * 300)
     said = await call(SEARCH, pattern="x")
     assert said.startswith("f:1: x\nf:2: x\n")
-    assert said.endswith("[100 more; make the pattern, the path or the glob narrower]")
+    assert said.endswith("[100 more; narrow the pattern, the path or the glob]")
 
 
 def arguments(tool: Tool, path: str) -> dict[str, str]:

@@ -99,7 +99,7 @@ async def test_other_texts_come_as_they_are(get: Run) -> None:
 
 
 async def test_what_is_no_text_is_told_in_words(get: Run) -> None:
-    assert await get("/binary") == "Error: the answer is no text (image/png, 5 bytes)"
+    assert await get("/binary") == "Error: the response is not text (image/png, 5 bytes)"
 
 
 async def test_a_failure_of_the_server_is_told_with_its_body(
@@ -116,7 +116,7 @@ async def test_size_and_time_are_bounded(get: Run) -> None:
     assert await get("/large", max_bytes=10) == "xxxxxxxxxx\n[only the first 10 bytes were read]"
     assert "characters cut" in await get("/large", max_chars=100)
     assert (await get("/bomb", max_bytes=1000, max_chars=2000)).startswith("xxx")
-    assert await get("/slow", timeout=0.2) == "Error: no answer within 0.2 seconds"
+    assert await get("/slow", timeout=0.2) == "Error: no response within 0.2 seconds"
 
 
 async def test_redirects_are_followed_within_the_list_only(get: Run, site: Site) -> None:
@@ -152,7 +152,7 @@ async def test_a_private_address_listed_without_its_port_is_refused(get: Run) ->
 
 async def test_a_server_that_is_not_there_is_told(get: Run, site: Site) -> None:
     said = await get("http://127.0.0.1:9/", "127.0.0.1:9")
-    assert said.startswith("Error: 127.0.0.1 could not be fetched")
+    assert said.startswith("Error: cannot fetch 127.0.0.1")
 
 
 async def test_a_url_that_makes_no_sense_is_told(get: Run) -> None:

@@ -106,7 +106,7 @@ async def test_a_command_is_killed_in_good_time_before_the_engine_would_give_the
         )
     )
     assert "begun" in killed
-    assert "did not end within 4 s; the shell goes on" in killed
+    assert "did not finish within 4 s; the shell continues" in killed
     assert after == "5\n[exit code 0]"
     assert "begun" in code
-    assert "did not end within 4 s" in code
+    assert "did not finish within 4 s" in code

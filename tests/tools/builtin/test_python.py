@@ -98,8 +98,8 @@ async def test_a_traceback_leaves_out_frames_inside_libraries_but_the_last(py: R
 FAULTS = [
     ("1 +", "SyntaxError: invalid syntax"),
     ("  x = 1", "IndentationError: unexpected indent"),
-    ("import sys; sys.exit(3)", "SystemExit: 3 (the interpreter goes on)"),
-    ("exit()", "SystemExit: None (the interpreter goes on)"),
+    ("import sys; sys.exit(3)", "SystemExit: 3 (the interpreter continues)"),
+    ("exit()", "SystemExit: None (the interpreter continues)"),
     ("input()", "EOFError: EOF when reading a line"),
     ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
@@ -139,7 +139,7 @@ async def test_an_endless_loop_is_killed_and_a_new_interpreter_begins(
         if (workspace / "got").exists():
             break
     assert re.fullmatch(
-        r"begun\n\[killed: the code did not end within [\d.]+ s\. The next call begins in a new interpreter; "
+        r"begun\n\[killed: the code did not finish within [\d.]+ s\. The next call starts a new interpreter; "
         r"variables and imports are gone\.\]",
         done.result.content,
     )
@@ -161,7 +161,7 @@ async def test_a_program_that_hangs_is_killed_and_the_variables_stay(
 
 async def test_code_that_ends_the_interpreter_is_told_so(py: Run) -> None:
     said = await py("import os; print('last', flush=True); os._exit(4)")
-    assert said.startswith("last\n[the code ended the interpreter with exit code 4. The next call begins")
+    assert said.startswith("last\n[the code ended the interpreter with exit code 4. The next call starts")
     assert await py("1") == "1"
 
 
@@ -184,7 +184,7 @@ async def test_huge_output_is_cut_in_the_middle_and_endless_output_stopped(call:
     assert len(said) < 1100
     assert said[0] == "a"
     assert said[-1] == "b"
-    assert "wrote too much" in await call(tool, code="while True: print('x' * 10**6)")
+    assert "wrote too much output" in await call(tool, code="while True: print('x' * 10**6)")
 
 
 async def test_calls_of_one_turn_run_one_after_the_other(py: Run) -> None:

@@ -110,7 +110,7 @@ async def test_a_command_past_its_deadline_is_killed_and_the_shell_and_older_job
             if (workspace / "got").exists():
                 break
     assert done.result.content.startswith("begun\n")
-    assert re.search(r"did not end within [\d.]+ s; the shell goes on", done.result.content)
+    assert re.search(r"did not finish within [\d.]+ s; the shell continues", done.result.content)
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TOOL_REPORTED
     assert "5\nalive\n" in await sh("echo $x; kill -0 $(cat job) && echo alive")
@@ -124,7 +124,7 @@ async def test_a_shell_that_hangs_itself_is_killed_and_begun_anew(call: Run, sh:
     await sh("mkdir sub; cd sub")
     said = await call(terminal_tool(timeout=10), command=command, timeout=SHORT)
     # Time that it waited for its shell is taken off.
-    assert re.search(r"\[killed with its shell: the command did not end within 0\.\d+ s\.", said)
+    assert re.search(r"\[killed with its shell: the command did not finish within 0\.\d+ s\.", said)
     assert await sh("basename $PWD") == "sub\n[exit code 0]"
 
 
@@ -145,7 +145,7 @@ async def test_a_call_that_waited_too_long_for_others_is_told_so(call: Run) -> N
         call(tool, command="while :; do :; done"), call(tool, command="echo second")
     )
     assert "killed with its shell" in first
-    assert second.startswith("Not run: the calls before this one took all the time")
+    assert second.startswith("Not run: earlier calls used all the time")
 
 
 async def test_a_call_that_the_engine_gives_up_takes_its_command_with_it(
@@ -159,7 +159,7 @@ async def test_a_call_that_the_engine_gives_up_takes_its_command_with_it(
     assert done.error is not None
     assert done.error.kind is ToolErrorKind.TIMEOUT
     said = await sh("kill -0 $(cat shell) 2>/dev/null || echo ended")
-    assert said.startswith("ended\n[exit code 0]\n[The shell of the calls before was gone")
+    assert said.startswith("ended\n[exit code 0]\n[The previous shell was gone")
     assert await sh("true") == "[exit code 0]"
 
 
@@ -173,7 +173,7 @@ async def test_long_output_is_cut_in_the_middle(call: Run) -> None:
 
 async def test_endless_output_is_stopped_before_the_deadline(call: Run) -> None:
     told = await call(terminal_tool(max_chars=1000), command="yes")
-    assert "[killed: the command wrote too much; the shell goes on" in told
+    assert "[killed: the command wrote too much output; the shell continues" in told
 
 
 async def test_binary_output_is_told_in_words(sh: Run) -> None:

@@ -37,16 +37,13 @@ async def test_a_wrong_number_changes_nothing(
     for number in (0, 2, -1):
         done = await execute(TODO, complete=[1, number])
         assert done.error is not None
-        assert (
-            done.result.content
-            == f"Error: there is no number {number}; the numbers go from 1 to 1. Nothing was changed."
-        )
+        assert done.result.content == f"Error: no item {number}; the numbers go from 1 to 1. Nothing changed."
     assert await call(TODO) == "1. [ ] one"
 
 
 async def test_the_list_is_bounded(call: Run) -> None:
-    assert "Nothing was changed" in await call(TODO, add=["x"] * 101)
-    assert "Nothing was changed" in await call(TODO, add=["x" * 501])
+    assert "Nothing changed" in await call(TODO, add=["x"] * 101)
+    assert "Nothing changed" in await call(TODO, add=["x" * 501])
     assert await call(TODO) == "[the list is empty]"
 
 

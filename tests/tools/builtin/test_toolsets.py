@@ -23,7 +23,7 @@ def test_sets_and_single_tools_are_put_together_in_order_and_once() -> None:
 def test_the_web_is_off_unless_hosts_are_given() -> None:
     assert "http_get" not in {tool.name for tool in builtin_tools(TOOLSETS)}
     assert [tool.name for tool in builtin_tools([], http_hosts=["example.com"])] == ["http_get"]
-    with pytest.raises(UserError, match="off unless hosts are given"):
+    with pytest.raises(UserError, match="http_get requires hosts"):
         builtin_tools(["http_get"])
 
 

@@ -38,7 +38,7 @@ def test_everything_that_can_be_told_is_told_once(content: list[Any], fields: An
 
 def test_what_the_server_calls_an_error_is_one_even_without_words() -> None:
     assert told([{"type": "text", "text": "no"}], isError=True) == ToolOutput("no", ok=False)
-    assert told([], isError=True) == ToolOutput("Error: the tool failed without saying why", ok=False)
+    assert told([], isError=True) == ToolOutput("Error: the tool failed without an error message", ok=False)
 
 
 @given(st.binary(max_size=50))

@@ -50,7 +50,7 @@ async def test_a_slow_call_over_http_is_given_up_and_the_server_kept(
         async with open_mcp_servers([McpServer(name="own", url=url)]) as [source]:
             with (
                 within(source, call_timeout=0.3),
-                pytest.raises(McpServerFailed, match=r"'own' gave no answer within 0\.3 s"),
+                pytest.raises(McpServerFailed, match=r"'own' did not answer within 0\.3 s"),
             ):
                 await source.call("slow", {"seconds": 60})
             assert (await source.call("pid", {})).content == str(process.pid)
@@ -67,7 +67,7 @@ async def test_a_server_that_is_frozen_hangs_nothing_and_works_again_when_it_tha
         async with open_mcp_servers([McpServer(name="own", url=url)]) as [source]:
             process.send_signal(signal.SIGSTOP)
             with within(source, call_timeout=0.3, start_timeout=2.0):
-                with pytest.raises(McpServerFailed, match=r"'own' gave no answer within 0\.3 s"):
+                with pytest.raises(McpServerFailed, match=r"'own' did not answer within 0\.3 s"):
                     await source.call("pid", {})
                 with pytest.raises(McpServerFailed, match="'own' did not start within 2 s"):
                     await asyncio.wait_for(source.call("pid", {}), 60)

@@ -49,7 +49,7 @@ async def test_the_tools_of_a_list_are_those_of_the_server_that_gave_it() -> Non
         ]
     with pytest.raises(Exception, match="missing 'source_timezone', 'time', 'target_timezone'"):
         recorded.tools[0].bind("{}")
-    with pytest.raises(RuntimeError, match="MCP server 'time' is on record only"):
+    with pytest.raises(RuntimeError, match="MCP server 'time' was recorded but not started"):
         await recorded.tools[0](time="12:00")
     with pytest.raises(UserError, match="environment 'x' and MCP server 'time' both have a tool named"):
         with_mcp_tools(recorded.tools, [recorded], "environment 'x'")

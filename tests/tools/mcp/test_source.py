@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import time
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -52,7 +54,7 @@ async def test_only_tools_that_are_allowed_are_there_and_one_that_is_not_listed_
 
 
 async def test_a_list_of_tools_without_an_end_is_told(raw: Raw) -> None:
-    with pytest.raises(UserError, match="its list of tools does not end after 1000 pages"):
+    with pytest.raises(UserError, match="its list of tools exceeds 1000 pages"):
         await open_mcp(raw("endless"))
 
 
@@ -108,7 +110,9 @@ async def test_a_server_killed_between_calls_is_not_noticed_by_the_next_one(raw:
 
 async def test_a_server_that_ends_itself_is_told_with_its_last_words(raw: Raw) -> None:
     async with open_mcp_servers([raw()]) as [source]:
-        with pytest.raises(McpServerFailed, match="'raw' ended with exit code 3; its last words: it is over"):
+        with pytest.raises(
+            McpServerFailed, match="'raw' ended with exit code 3; its last output: it is over"
+        ):
             await source.call("die", {})
 
 
@@ -131,7 +135,7 @@ async def test_a_slow_call_is_given_up_and_the_server_that_still_answers_is_kept
         before = await pid_of(source)
         with (
             within(source, call_timeout=0.2),
-            pytest.raises(McpServerFailed, match=r"'raw' gave no answer within 0\.2 s"),
+            pytest.raises(McpServerFailed, match=r"'raw' did not answer within 0\.2 s"),
         ):
             await source.call("hang", {})
         assert await pid_of(source) == before
@@ -143,7 +147,7 @@ async def test_a_hung_server_is_replaced_for_the_next_call(
     monkeypatch.setattr("rollway.tools.mcp.source.PROBE_SECONDS", 0.2)
     async with open_mcp_servers([raw()]) as [source]:
         before = await pid_of(source)
-        with within(source, call_timeout=0.3), pytest.raises(McpServerFailed, match="no answer"):
+        with within(source, call_timeout=0.3), pytest.raises(McpServerFailed, match="did not answer"):
             await source.call("freeze", {})
         assert await pid_of(source) != before
         await ends(before)
@@ -186,11 +190,11 @@ async def test_a_server_that_cannot_be_started_again_fails_calls_at_once_after_s
             await source.call("die", {})
         for _ in range(3):
             with pytest.raises(
-                McpServerFailed, match="ended with exit code 1; its last words: gone for good"
+                McpServerFailed, match="ended with exit code 1; its last output: gone for good"
             ):
                 await source.call("pid", {})
         source._next_start = time.monotonic() + 3000
-        with pytest.raises(McpServerFailed, match=r"gone for good; it is started again in (29\d\d|3000) s"):
+        with pytest.raises(McpServerFailed, match=r"gone for good; it restarts in (29\d\d|3000) s"):
             await asyncio.wait_for(source.call("pid", {}), 60)
 
 
@@ -201,7 +205,7 @@ async def test_lines_on_stdout_that_are_no_message_are_skipped_and_logged_once(
         assert (await source.call("chatter", {"lines": 100})).content == "done"
     told = [record for record in ours(caplog) if record.levelno >= logging.WARNING]
     assert len(told) == 1
-    assert "'raw' writes to stdout what is no message: b'INFO starting" in told[0].getMessage()
+    assert "'raw' wrote to stdout something that is not a message: b'INFO starting" in told[0].getMessage()
 
 
 def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -211,7 +215,9 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 async def test_a_server_that_writes_nothing_but_garbage_is_given_up(raw: Raw) -> None:
     async with open_mcp_servers([raw()]) as [source]:
-        with pytest.raises(McpServerFailed, match="wrote more than 1000 lines to stdout that are no message"):
+        with pytest.raises(
+            McpServerFailed, match="wrote more than 1000 lines to stdout that are not messages"
+        ):
             await source.call("chatter", {"lines": 1100})
         assert await pid_of(source)
 
@@ -224,7 +230,7 @@ async def test_a_flood_on_stderr_stops_nothing_and_fills_no_log(
         for _ in range(5):
             assert (await source.call("flood", {})).content == "done"
     assert 0 < sum(len(record.getMessage()) for record in ours(caplog)) < 400_000
-    assert "what more it writes to stderr is not logged" in caplog.text
+    assert "further stderr output is not logged" in caplog.text
 
 
 async def test_nothing_of_our_environment_reaches_the_server(
@@ -317,8 +323,8 @@ async def test_a_server_that_stops_to_read_hangs_neither_calls_nor_the_end(
             await asyncio.sleep(0)
         outcomes = await asyncio.wait_for(asyncio.gather(frozen, *large, return_exceptions=True), 60)
         told = {str(outcome).removeprefix("MCP server 'raw' ") for outcome in outcomes}
-        assert "gave no answer within 0.5 s" in told
-        assert told <= {"gave no answer within 0.5 s", "does not answer any more"}
+        assert "did not answer within 0.5 s" in told
+        assert told <= {"did not answer within 0.5 s", "stopped answering"}
         assert await asyncio.wait_for(pid_of(source), 60)
 
 
@@ -333,11 +339,17 @@ async def test_a_start_that_fails_closes_the_servers_that_did_start(raw: Raw, en
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"command": "no-such-program"}, "there is no command 'no-such-program' on PATH or beside"),
-        ({"command": "/etc/passwd"}, "/etc/passwd is no program that can be run"),
-        ({"command": "python3", "directory": "/nowhere"}, "there is no folder /nowhere"),
-        ({"command": "python3", "env": {"A": "${NOT_SET_HERE}"}}, "the variable 'NOT_SET_HERE' is not set"),
-        ({"url": "http://x/", "headers": {"A": "${NOT_SET_HERE}"}}, "the variable 'NOT_SET_HERE' is not set"),
+        ({"command": "no-such-program"}, "command 'no-such-program' not found on PATH or beside"),
+        ({"command": "/etc/passwd"}, "/etc/passwd is not an executable program"),
+        ({"command": "python3", "directory": "/nowhere"}, "no folder /nowhere"),
+        (
+            {"command": "python3", "env": {"A": "${NOT_SET_HERE}"}},
+            "the environment variable 'NOT_SET_HERE' is not set",
+        ),
+        (
+            {"url": "http://x/", "headers": {"A": "${NOT_SET_HERE}"}},
+            "the environment variable 'NOT_SET_HERE' is not set",
+        ),
     ],
 )
 def test_what_cannot_be_started_is_one_line_before_anything_starts(fields: Any, told: str) -> None:
@@ -346,13 +358,33 @@ def test_what_cannot_be_started_is_one_line_before_anything_starts(fields: Any, 
 
 
 @pytest.mark.parametrize(
+    ("package", "module", "lacking"),
+    [
+        ("mcp", None, "no package 'mcp'"),
+        ("httpx2", None, "no package 'httpx2'"),
+        ("mcp", types.ModuleType("mcp"), "only a package 'mcp' older than 2.0"),
+    ],
+)
+async def test_without_the_extra_one_line_names_it_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, raw: Raw, package: str, module: Any, lacking: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, module)
+    told = re.escape(f"MCP servers need an extra, and there is {lacking}: pip install 'rollway[mcp]'")
+    with pytest.raises(UserError, match=f"^{told}$"):
+        check_mcp_servers([raw()])
+    with pytest.raises(UserError, match=f"^{told}$"):
+        await open_mcp(raw())
+    check_mcp_servers([])
+
+
+@pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({}, "give either a command"),
         ({"command": "a", "url": "http://x/"}, "give either a command"),
         ({"command": ""}, "the command is empty"),
-        ({"url": "http://x/", "args": ["a"]}, "args, env and directory are a command's"),
-        ({"command": "a", "headers": {"a": "b"}}, "headers are a url's"),
+        ({"url": "http://x/", "args": ["a"]}, "args, env and directory require a command"),
+        ({"command": "a", "headers": {"a": "b"}}, "headers require a url"),
         ({"url": "ftp://x/"}, "the url must begin with http"),
         ({"command": "a", "call_timeout": 0}, "call_timeout must be positive, got 0"),
     ],
@@ -389,6 +421,6 @@ def test_the_package_does_not_shadow_the_sdk_nor_load_it_unasked() -> None:
 
     program = (
         "import sys, rollway.tools.mcp; assert 'mcp' not in sys.modules; "
-        "import mcp; assert 'rollway' not in mcp.__file__"
+        "import mcp; assert not mcp.__file__.startswith(tuple(rollway.__path__))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -149,10 +149,10 @@ async def test_a_refused_call_says_where_the_record_was_left() -> None:
     executed = await replayer(call, turn=1, context=RolloutContext(), run=never)
     assert executed.error is not None
     assert executed.error.error == (
-        "not on record, so it was not run: the rollout left its record at turn 1, call 1, where it has "
-        'a({"x": 1}) and a({"x": 2}) came'
+        "not run, because it is not in the recording: the rollout diverged at turn 1, call 1: expected "
+        'a({"x": 1}), got a({"x": 2})'
     )
-    assert executed.result.content == "Not run: this rollout is a replay, and this call is not on record."
+    assert executed.result.content == "Not run: this is a replay, and this call was not recorded."
 
 
 TEXT = st.text(max_size=20)

@@ -83,13 +83,15 @@ def test_snapshots_of_sandboxes_are_kept_apart_and_never_mixed(tmp_path: Path) -
 
 
 def test_a_run_without_recordings_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no recordings to replay: [^\n]*; record a run first$"):
+    with pytest.raises(
+        UserError, match=r"has no recordings to replay; record a run with --record-tools [^\n]*$"
+    ):
         read_recordings(tmp_path)
 
 
 def test_a_rollout_without_a_recording_is_one_line(tmp_path: Path) -> None:
     write(tmp_path, recording("a"))
-    with pytest.raises(UserError, match=r"has no recording of task 'b', sample 3; replay the tasks"):
+    with pytest.raises(UserError, match=r"has no recording of task 'b', sample 3; replay recorded tasks"):
         read_recordings(tmp_path)["b", 3]
 
 
@@ -97,7 +99,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     write(tmp_path, recording("a"))
     part = tmp_path / "recordings" / "part-00000.jsonl"
     part.write_bytes(b'{"task_id": \n' + part.read_bytes())
-    with pytest.raises(UserError, match=r"part-00000\.jsonl, line 1: no recording: "):
+    with pytest.raises(UserError, match=r"part-00000\.jsonl, line 1: not a recording: "):
         read_recordings(tmp_path)
     part.write_bytes(b'{"task_id":"a","sample_index":0,"calls":7}\n')
     with pytest.raises(UserError, match=r"part-00000\.jsonl: the recording of task 'a', sample 0: Expected"):
@@ -168,10 +170,10 @@ def test_a_list_that_is_gone_or_changed_is_one_line(tmp_path: Path) -> None:
     recordings = read_recordings(tmp_path)
     file = tmp_path / "recordings" / "mcp" / f"{digest}.json"
     file.write_bytes(LIST + b" ")
-    with pytest.raises(UserError, match=r"\.json is not the list of tools that was kept"):
+    with pytest.raises(UserError, match=r"\.json is not the stored list of tools"):
         recordings.tool_list(digest)
     file.unlink()
     with pytest.raises(UserError, match=r"\.json cannot be read: No such file"):
         recordings.tool_list(digest)
-    with pytest.raises(UserError, match=r"\.json is gone"):
+    with pytest.raises(UserError, match=r"\.json is missing"):
         recordings.refuse_lost_tool_list(digest)

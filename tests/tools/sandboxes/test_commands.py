@@ -188,9 +188,9 @@ async def test_what_a_caller_gets_wrong_is_told_in_words_and_costs_nothing(any_s
     wrong: list[tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], dict[str, Any], str]] = [
         (any_sandbox.write, ("file", "text"), {}, r"data must be bytes, not str; .*text.encode\(\)"),
         (any_sandbox.exec, ("cat",), {"stdin": "text"}, r"stdin must be bytes, not str; .*text.encode\(\)"),
-        (any_sandbox.exec, (b"true",), {}, "a command must be a text or a list of texts, not b'true'"),
-        (any_sandbox.exec, (["echo", 1],), {}, "a command must be a text or a list of texts"),
-        (any_sandbox.exec, ([],), {}, "a command of no words"),
+        (any_sandbox.exec, (b"true",), {}, "a command must be a string or a list of strings, not b'true'"),
+        (any_sandbox.exec, (["echo", 1],), {}, "a command must be a string or a list of strings"),
+        (any_sandbox.exec, ([],), {}, "a command must not be empty"),
         (
             any_sandbox.exec,
             ("true",),
@@ -198,7 +198,7 @@ async def test_what_a_caller_gets_wrong_is_told_in_words_and_costs_nothing(any_s
             "timeout must be a number of seconds or None, not '5'",
         ),
         (any_sandbox.exec, ("true",), {"timeout": math.nan}, "timeout must be a number of seconds or None"),
-        (any_sandbox.start, ("sleep 1",), {}, "a process is started by a list of words, such as"),
+        (any_sandbox.start, ("sleep 1",), {}, "a process needs a list of words, such as"),
         (any_sandbox.restore, ("text",), {}, "snapshot must be bytes, not str"),
     ]
     for method, arguments, options, told in wrong:

@@ -70,7 +70,7 @@ def test_the_nonce_stands_in_no_list_of_processes() -> None:
 
 
 def test_an_image_is_required() -> None:
-    with pytest.raises(UserError, match=r"docker needs an image .*set sandbox\.image"):
+    with pytest.raises(UserError, match=r"docker requires an image: set sandbox\.image"):
         check_container_backend(SandboxSpec(backend="docker"))
 
 
@@ -79,11 +79,11 @@ def test_an_image_is_required() -> None:
     [
         (
             "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
-            "docker does not run",
+            "docker is not running",
         ),
         (
             "Unable to find image 'x:1' locally\nError: pull access denied for x",
-            "build or pull it first",
+            "build or pull it",
         ),
     ],
 )
@@ -121,9 +121,9 @@ async def test_an_engine_that_is_not_installed_is_told(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     spec = SandboxSpec(backend="docker", image="i")
-    with pytest.raises(UserError, match="docker is not installed here"):
+    with pytest.raises(UserError, match="docker is not installed"):
         check_container_backend(spec)
-    with pytest.raises(UserError, match="docker is not installed here"):
+    with pytest.raises(UserError, match="docker is not installed"):
         await ask_engine(["docker", "ps"])
 
 
@@ -144,7 +144,7 @@ async def test_an_engine_that_hangs_is_given_up_and_ended(
 
 def test_a_daemon_that_does_not_run_is_told_before_anything_starts(engine_that: Path) -> None:
     write_engine(engine_that, "echo 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1")
-    with pytest.raises(UserError, match=r"docker does not run here \(Cannot connect"):
+    with pytest.raises(UserError, match=r"docker is not running \(Cannot connect"):
         check_container_backend(SandboxSpec(backend="docker", image="i"))
 
 

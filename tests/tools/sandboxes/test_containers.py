@@ -373,7 +373,7 @@ async def test_only_the_containers_of_dead_workers_are_reaped(engine: None, sand
 
 async def test_mistakes_are_told_in_one_line_with_the_engines_words(engine: None, tmp_path: Path) -> None:
     check_container_backend(spec())
-    with pytest.raises(UserError, match=r"nosuch.*build or pull it first"):
+    with pytest.raises(UserError, match=r"nosuch.*build or pull it"):
         await open_container(spec("nosuch:1"))
     with pytest.raises(SandboxError, match=r"podman run failed: .*nowhere"):
         await open_container(spec(mounts=[Mount("/nowhere", "/data")]))

@@ -135,7 +135,7 @@ async def test_an_agent_that_does_not_answer_is_given_up(
     for pid, marker in marked_processes():
         if marker.name == sandbox.id:
             os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(SandboxError, match="does not answer"):
+    with pytest.raises(SandboxError, match="did not answer within"):
         await sandbox.exec("sleep 1000", timeout=0.1)
     await sandbox.close()
     assert left_on_host(owner_name()) == NOTHING
@@ -230,16 +230,16 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(
 
 def test_without_bubblewrap_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"^[^\n]*`apt-get install bubblewrap`[^\n]*backend local$"):
+    with pytest.raises(UserError, match=r"^[^\n]*`apt-get install bubblewrap`[^\n]*the local backend$"):
         check_backend(SandboxSpec())
 
 
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("No permissions to create new namespace", "namespaces are forbidden here (bwrap: No permissions"),
-        ("setting up uid map: Permission denied", "namespaces are forbidden here (bwrap: setting up uid map"),
-        ("Can't find\nsource path", "no sandbox starts here (bwrap: Can't find source path)"),
+        ("No permissions to create new namespace", "namespaces are not permitted (bwrap: No permissions"),
+        ("setting up uid map: Permission denied", "namespaces are not permitted (bwrap: setting up uid map"),
+        ("Can't find\nsource path", "no sandbox can start (bwrap: Can't find source path)"),
     ],
 )
 def test_where_bubblewrap_does_not_start_one_line_says_why(
@@ -253,7 +253,7 @@ def test_where_bubblewrap_does_not_start_one_line_says_why(
         check_backend(SandboxSpec())
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert str(raised.value).endswith("choose backend local")
+    assert str(raised.value).endswith("or use the local backend")
 
 
 def test_a_spec_that_its_backend_cannot_serve_is_refused_in_one_line() -> None:

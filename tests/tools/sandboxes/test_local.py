@@ -73,7 +73,7 @@ async def test_a_folder_for_sandboxes_that_cannot_be_made_is_told_in_one_line(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(
         SandboxError,
-        match=r"^there is no folder for sandboxes: .*File exists.*TMPDIR may name another place$",
+        match=r"^no folder for sandboxes: .*File exists.*set TMPDIR to another place$",
     ):
         await open_sandbox(SandboxSpec(backend=backend))
     if backend == "bubblewrap":
@@ -89,5 +89,5 @@ async def test_a_disk_that_takes_no_workspace_fails_the_start_in_words(
     base = tmp_path / f"rollway-sandboxes-{os.getuid()}"
     base.mkdir(mode=0o700)
     (base / owner_name()).write_text("in the way")
-    with pytest.raises(SandboxError, match="the sandbox cannot be started: "):
+    with pytest.raises(SandboxError, match="cannot start the sandbox: "):
         await open_sandbox(SandboxSpec(backend="local"))

@@ -84,7 +84,10 @@ def told() -> dict[str, tuple[str, int]]:
     if not version.startswith(f"Python {sys.version_info.major}.{sys.version_info.minor}."):
         pytest.skip("needs the system's python3 to be of our version")
     done = run_as_nobody()
-    if "namespaces are forbidden" in done.stderr or "No permissions to create new namespace" in done.stderr:
+    if (
+        "namespaces are not permitted" in done.stderr
+        or "No permissions to create new namespace" in done.stderr
+    ):
         pytest.skip("user namespaces are off here")
     if "ModuleNotFoundError" in done.stderr or "Permission denied" in done.stderr:
         pytest.skip(f"another user cannot read this installation: {done.stderr.strip().splitlines()[-1]}")

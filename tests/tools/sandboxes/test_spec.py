@@ -42,16 +42,16 @@ def test_a_limit_that_cannot_be_is_refused(limits: dict[str, int]) -> None:
     [
         (
             {"limits": SandboxLimits(memory=512)},
-            r"sandbox\.limits\.memory is in bytes: no shell starts with 512",
+            r"sandbox\.limits\.memory is in bytes, and 512 is too few to start a shell",
         ),
-        ({"environment": {"A=B": "x"}}, "sandbox.environment: 'A=B' cannot be a variable"),
-        ({"environment": {"A": "x\0"}}, "sandbox.environment: 'A' cannot be a variable"),
+        ({"environment": {"A=B": "x"}}, "sandbox.environment: 'A=B' is not a valid environment variable"),
+        ({"environment": {"A": "x\0"}}, "sandbox.environment: 'A' is not a valid environment variable"),
         ({"environment": {"A": 1}}, r"sandbox.environment\[...\]: Expected str, got int"),
         ({"network": "no"}, "sandbox.network: Expected bool, got str"),
         ({"hidden": "/usr"}, "sandbox.hidden: Expected array, got str"),
         ({"mounts": ["/data"]}, r"sandbox.mounts\[0\]: Expected object, got str"),
         ({"limits": {"memory": 1 << 30}}, r"sandbox.limits: give it as SandboxLimits\(...\), not {'memory'"),
-        ({"hidden": ["usr/share"]}, "sandbox.hidden: 'usr/share' is no absolute path"),
+        ({"hidden": ["usr/share"]}, "sandbox.hidden: 'usr/share' is not an absolute path"),
     ],
 )
 def test_a_spec_that_no_command_could_run_in_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -66,7 +66,7 @@ def test_a_limit_is_a_whole_number(memory: Any) -> None:
 
 
 def test_a_backend_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no sandbox.backend 'dcoker' \(did you mean 'docker'\?\)"):
+    with pytest.raises(UserError, match=r"unknown sandbox.backend 'dcoker' \(did you mean 'docker'\?\)"):
         check_backend(SandboxSpec(backend="dcoker", image="x"))  # type: ignore[arg-type]
 
 

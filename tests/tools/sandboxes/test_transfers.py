@@ -72,7 +72,7 @@ async def test_a_file_with_two_names_has_both_wherever_it_goes(any_sandbox: Sand
 async def test_what_is_not_there_is_told_in_one_line(any_sandbox: Sandbox, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    told = {"nowhere": "No such file", "pipe": "no regular file, and no folder", "loop": "loop"}
+    told = {"nowhere": "No such file", "pipe": "not a regular file or folder", "loop": "loop"}
     for name, words in told.items():
         with pytest.raises(SandboxFileError, match=f"{tmp_path / name}: .*{words}"):
             await any_sandbox.upload(tmp_path / name, "x")
@@ -108,10 +108,10 @@ async def test_no_more_comes_out_than_may(
     for module in ("agent_sandbox", "container_files"):
         monkeypatch.setattr(f"rollway.tools.sandboxes.{module}.Bounds", lambda: Bounds(bytes=1 << 20))
     await any_sandbox.exec("mkdir d; for i in 1 2 3 4 5; do head -c 300000 /dev/urandom > d/$i; done")
-    with pytest.raises(SandboxFileError, match=r"^d: more than 1048576 bytes would come out of the sandbox$"):
+    with pytest.raises(SandboxFileError, match=r"^d: more than 1048576 bytes to copy out of the sandbox$"):
         await any_sandbox.download("d", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
-    with pytest.raises(SandboxFileError, match=r"more than 1048576 bytes would come out"):
+    with pytest.raises(SandboxFileError, match=r"more than 1048576 bytes to copy out"):
         await any_sandbox.snapshot()
     await any_sandbox.exec("rm d/4 d/5")
     await any_sandbox.download("d", tmp_path / "copy")
@@ -179,14 +179,14 @@ async def test_what_is_no_snapshot_is_refused_and_changes_nothing(
     any_sandbox: Sandbox, snapshot: bytes
 ) -> None:
     await any_sandbox.write("file", b"x")
-    with pytest.raises(SandboxFileError, match=r"^this is no snapshot: "):
+    with pytest.raises(SandboxFileError, match=r"^this is not a snapshot: "):
         await any_sandbox.restore(snapshot)
     assert (await any_sandbox.exec("ls -A; echo on")).stdout == b"file\non\n"
 
 
 @pytest.mark.parametrize("name", ["content/../../out", "/out", "other/out"])
 async def test_no_name_in_a_snapshot_leads_out(any_sandbox: Sandbox, name: str) -> None:
-    with pytest.raises(SandboxFileError, match=f"^this is no snapshot: {name}: a name that leads out"):
+    with pytest.raises(SandboxFileError, match=f"^this is not a snapshot: {name}: the name leads out"):
         await any_sandbox.restore(snapshot_with(name))
     assert (await any_sandbox.exec("ls -A ..")).stdout.find(b"out") == -1
 

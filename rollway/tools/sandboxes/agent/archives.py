@@ -71,7 +71,7 @@ def unpack_work(workspace: Workspace, path: str, mode: str, clear: bool) -> Work
         try:
             read(tarfile)
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            what = "this is no snapshot" if clear else "this is no archive"
+            what = "this is not a snapshot" if clear else "this is not an archive"
             raise Refused(f"{what}: {error}") from error
 
     def read(tarfile: Any) -> None:
@@ -99,7 +99,7 @@ def unpack_work(workspace: Workspace, path: str, mode: str, clear: bool) -> Work
     def target(name: str) -> str:
         first, *rest = name.split("/")
         if first != CONTENT or ".." in rest:
-            raise Refused(f"{'this is no snapshot: ' if clear else ''}{name}: a name that leads out")
+            raise Refused(f"{'this is not a snapshot: ' if clear else ''}{name}: the name leads out")
         return "/".join([path, *rest]) if rest else path
 
     def unpack_file(member: Any, content: Any) -> None:

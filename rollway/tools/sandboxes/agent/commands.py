@@ -35,7 +35,7 @@ class Ended(Exception):
 
 
 class Commands:
-    """All commands of a sandbox. What comes of them is told through ``send``."""
+    """All commands of a sandbox. Their results go out through ``send``."""
 
     def __init__(self, loop: Loop, send: Callable[..., None]) -> None:
         self.loop = loop
@@ -104,7 +104,7 @@ class Commands:
         self.on_input(command)
 
     def let_go_on(self, number: int, size: int) -> None:
-        """The reader has taken so many bytes."""
+        """The reader has consumed this many bytes."""
         if command := self.running.get(number):
             command.window += size
             if command.paused and command.window > 0:

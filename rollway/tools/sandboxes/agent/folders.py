@@ -27,7 +27,7 @@ def clear_folder(folder: int) -> None:
                 os.close(here)
                 here = above
                 if os.fstat(here).st_ino != way[-1][1]:
-                    raise OSError(errno.EBUSY, "a folder was moved while it was removed")
+                    raise OSError(errno.EBUSY, "a folder was moved during its removal")
                 os.rmdir(name, dir_fd=here)
     finally:
         os.close(here)

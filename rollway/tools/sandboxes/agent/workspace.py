@@ -221,5 +221,5 @@ def _regular(path: str, found: os.stat_result) -> os.stat_result:
     if stat.S_ISDIR(found.st_mode):
         raise Refused(f"{path}: is a folder")
     if not stat.S_ISREG(found.st_mode):
-        raise Refused(f"{path}: no regular file")
+        raise Refused(f"{path}: not a regular file")
     return found
