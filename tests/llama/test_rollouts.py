@@ -24,7 +24,7 @@ from rollway.verification import Bounds, verify_trajectories
 
 pytestmark = pytest.mark.llama
 
-ROLLOUTS = 16
+ROLLOUTS = 8
 MODES = ["chat", "token"]
 ROUNDING = Bounds(mean=0.05, p99=0.5)
 """Weights of four bits are multiplied in other pieces when a token is computed by itself than in a prompt."""
@@ -97,11 +97,12 @@ async def test_every_sampled_token_stands_in_one_sequence_with_its_id_and_logpro
 async def test_a_run_is_verified_token_by_token(mode: str, llama_url: str, folder: Path) -> None:
     async with open_client(mode, llama_url, folder) as client:
         trajectories = await roll_out(client, 2)
-    async with PromptScorer(llama_url) as scorer:
+    async with PromptScorer(llama_url, top=20) as scorer:
         report = await verify_trajectories(trajectories, scorer, bounds=ROUNDING)
     assert report.failures == []
     assert (report.mismatches, report.suspect_turns, report.unchecked) == ({}, 0, {})
     assert report.differences.tokens == report.sequence_tokens > 30
+    assert (report.drawn.tokens, report.drawn.likeliest) == (report.sequence_tokens, 20)
 
 
 @pytest.mark.parametrize("mode", MODES)
