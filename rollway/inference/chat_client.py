@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from rollway.errors import UserError
 from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_reply import read_chat_reply
@@ -26,14 +28,16 @@ from rollway.inference.chat_request import (
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
 from rollway.inference.learned import Learned
+from rollway.inference.llama_prompts import ServedPrompts
 from rollway.inference.model_folder import folder_stops
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
-from rollway.inference.sampling_fields import Spelling, with_mend
+from rollway.inference.sampling_fields import LLAMA_CPP, Spelling, with_mend
 from rollway.inference.served_models import (
     ServedModel,
     choose_model,
     read_models,
+    served_by_llama_cpp,
     served_context,
     served_folder,
 )
@@ -115,6 +119,7 @@ class ChatClient:
             timeouts=timeouts,
             max_connections=max_connections,
         )
+        self._prompts = ServedPrompts(self._transport)
 
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows.
@@ -161,6 +166,8 @@ class ChatClient:
     async def check(self) -> None:
         """Ask once whether the server is there and serves the model; adopt its only model when none is given.
 
+        A llama.cpp server is known by its list, and told in its own words from then on how to draw.
+
         Raises:
             ServerUnreachable: nothing answers.
             ModelNotFound: it does not serve ``model``, or none is given and it serves several.
@@ -172,6 +179,8 @@ class ChatClient:
             self.model = choose_model(self.model, [model.id for model in served], server=self.server)
             self.folder = self.folder or served_folder(self.model, served)
             self.context = served_context(self.model, served)
+            if served_by_llama_cpp(served):
+                self._form = msgspec.structs.replace(self._form, spelling=LLAMA_CPP)
 
     async def shows_tools(self) -> bool | None:
         """Whether the model is shown the tools of a request; None where nobody says. Sends no chat request.
@@ -206,6 +215,8 @@ class ChatClient:
                 max_tokens=max_tokens,
             )
         completion = read_chat_reply(reply.body, server=self.server, model=self.model, max_tokens=max_tokens)
+        if completion.ids_in_logprobs and self._form.return_token_ids:
+            await self._prompts.complete(completion, encoded)
         self._guard.check(completion)
         if not completion.finish_reason and completion.token_ids and self.folder is not None:
             completion.at_stop = completion.token_ids[-1] in await self._stops(self.folder)

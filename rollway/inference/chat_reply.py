@@ -19,7 +19,7 @@ from rollway.inference.protocol import Completion
 from rollway.inference.retry import TryFailed
 from rollway.inference.server_fields import read_server_fields
 from rollway.inference.token_data import Logprob, TokenId, all_there
-from rollway.trajectory import ToolCall, Usage
+from rollway.trajectory import ToolCall, Untrainable, Usage
 
 
 class _Function(msgspec.Struct):
@@ -62,6 +62,7 @@ class _Message(msgspec.Struct):
 
 class _Logprob(msgspec.Struct, gc=False):
     logprob: Logprob
+    id: TokenId | None = None  # llama.cpp
 
 
 class _Logprobs(msgspec.Struct):
@@ -117,7 +118,13 @@ _CALL = "tool_use"
 """The type of a part that is a call."""
 
 
-def read_chat_reply(body: bytes, *, server: str, model: str, max_tokens: int | None = None) -> Completion:
+class ChatReply(Completion, kw_only=True):
+    """A completion as a chat endpoint gave it."""
+
+    ids_in_logprobs: bool = False  # the sampled ids stand there only, and those of the prompt nowhere
+
+
+def read_chat_reply(body: bytes, *, server: str, model: str, max_tokens: int | None = None) -> ChatReply:
     """Decode one reply. ``max_tokens`` were asked for.
 
     Raises:
@@ -150,7 +157,7 @@ def _read_again(body: bytes, error: Exception, server: str, model: str, max_toke
 
 def _completion(
     reply: _Reply, odd: bool, body: bytes, server: str, model: str, max_tokens: int | None
-) -> Completion:
+) -> ChatReply:
     if not reply.choices:
         refusal = refusal_of(body)
         if refusal is not None:
@@ -166,6 +173,11 @@ def _completion(
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
     entries = choice.logprobs.content if choice.logprobs else None
+    untrainable: Untrainable | None = None
+    ids_in_logprobs = False
+    if sampled is None and entries and entries[0].id is not None:
+        ids_in_logprobs = True
+        sampled, untrainable = _named_ids(entries, reply.usage)
     content, reasoning, calls = _content(message), _reasoning(message), _tool_calls(message)
     fault = None
     if choice.error or reply.error or isinstance(choice.finish_reason, Finish):
@@ -184,10 +196,11 @@ def _completion(
         raise _invalid(
             f"{server} read a prompt of {usage.prompt_tokens} tokens, not the {len(prompt)} ids that it gives"
         )
-    logprobs, untrainable = None if entries is None else [entry.logprob for entry in entries], None
+    logprobs = None if entries is None else [entry.logprob for entry in entries]
     if odd and logprobs is not None:
-        logprobs, untrainable = all_there(logprobs)
-    return Completion(
+        logprobs, unusable = all_there(logprobs)
+        untrainable = untrainable or unusable
+    return ChatReply(
         content=content,
         reasoning=reasoning,
         tool_calls=calls,
@@ -196,6 +209,7 @@ def _completion(
         server_fields=read_server_fields(choice.message, reasoning),
         prompt_token_ids=prompt,
         token_ids=sampled,
+        ids_in_logprobs=ids_in_logprobs,
         logprobs=logprobs,
         untrainable=untrainable,
         usage=usage,
@@ -203,6 +217,18 @@ def _completion(
         server=server,
         weight_version=_weight_version(reply),
     )
+
+
+def _named_ids(entries: list[_Logprob], usage: _Usage | None) -> tuple[list[int] | None, Untrainable | None]:
+    """The sampled ids from the logprobs' entries, where each has its own and there are as many as counted.
+
+    llama.cpp has no entry for a token that ends within a character, nor for those that spell a stop string.
+    """
+    named = [entry.id for entry in entries if entry.id is not None]
+    counted = usage.completion_tokens if usage else None
+    if len(named) != len(entries) or counted not in (None, len(named)):
+        return None, Untrainable.MISSING_TOKEN_IDS
+    return named, None
 
 
 def _content(message: _Message) -> str | None:

@@ -1,43 +1,31 @@
 """The logprobs that a server's model gives to tokens that are handed to it: nothing is sampled that counts.
 
-Two ways to ask, found out by asking: ``/v1/completions`` with ``prompt_logprobs`` (vLLM and the embedded
-server) and ``/generate`` with ``logprob_start_len`` (SGLang). A reply that does not hold the very tokens that
-were sent is a fault, never a number; so is one with other than the likeliest tokens that were asked for.
+Three ways to ask, found out by asking: ``/v1/completions`` with ``prompt_logprobs`` (vLLM and the embedded
+server), ``/generate`` with ``logprob_start_len`` (SGLang), and one request for each token (llama.cpp). A
+reply that does not hold the very tokens that were sent is a fault, never a number; so is one with other than
+the likeliest tokens that were asked for.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError, InvalidReply
 from rollway.inference.faults import failed_try
+from rollway.inference.llama_completion import PATH as LLAMA_PATH
+from rollway.inference.llama_logprobs import ForcedScores
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.scored import Asked, Candidate, Scored
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 
 
 class NoPromptLogprobs(InferenceError):
     """The server answers, but gives no logprobs of a prompt's tokens."""
-
-
-class Candidate(NamedTuple):
-    """A token that could stand in a place."""
-
-    token_id: int
-    logprob: float
-
-
-class Scored(NamedTuple):
-    """How likely a token was where it stands."""
-
-    logprob: float
-    likeliest: list[
-        Candidate
-    ]  # as many as were asked for, most likely first; the token itself may not be one
 
 
 class _Scores(Completion, kw_only=True):
@@ -46,19 +34,9 @@ class _Scores(Completion, kw_only=True):
     scores: list[Scored]
 
 
-class _Asked(NamedTuple):
-    """What a server is asked."""
-
-    model: str
-    token_ids: Sequence[int]
-    start: int
-    top: int
-
-
 class _Dialect(msgspec.Struct, frozen=True):
     path: str
-    body: Callable[[_Asked], dict[str, Any]]
-    read: Callable[[bytes, _Asked], list[Scored]]
+    ask: Callable[[Asked], Awaitable[list[Scored]]]  # raises `TryFailed`
 
 
 class PromptScorer:
@@ -101,8 +79,9 @@ class PromptScorer:
         self._retry = retry
         self._rng = random.Random()
         self._dialects = [
-            _Dialect(f"{api}/completions", _completions_body, _read_completions),
-            _Dialect("/generate", _generate_body, _read_generate),
+            self._at_once(f"{api}/completions", _completions_body, _read_completions),
+            self._at_once("/generate", _generate_body, _read_generate),
+            _Dialect(LLAMA_PATH, ForcedScores(self._transport).score),
         ]
         self._dialect: _Dialect | None = None
 
@@ -117,7 +96,7 @@ class PromptScorer:
         for dialect in self._dialects:
             for top in dict.fromkeys((self.top, 0)):
                 try:
-                    await self._ask(dialect, _Asked(self.model, token_ids, 1, top))
+                    await self._ask(dialect, Asked(self.model, token_ids, 1, top))
                 except (BadRequest, InvalidReply) as error:
                     refusal = f"{dialect.path}: {error}"
                 else:
@@ -125,8 +104,8 @@ class PromptScorer:
                     return
             refusals.append(refusal)
         raise NoPromptLogprobs(
-            f"{self.server} does not return prompt logprobs ({'; '.join(refusals)}); vLLM, SGLang and "
-            "'rollway serve' do"
+            f"{self.server} does not return prompt logprobs ({'; '.join(refusals)}); vLLM, SGLang, "
+            "llama.cpp and 'rollway serve' do"
         )
 
     async def score(self, token_ids: Sequence[int], start: int) -> list[float]:
@@ -150,7 +129,7 @@ class PromptScorer:
         if self._dialect is None:
             await self.check(token_ids[:2])
         assert self._dialect is not None
-        return await self._ask(self._dialect, _Asked(self.model, token_ids, start, self.top))
+        return await self._ask(self._dialect, Asked(self.model, token_ids, start, self.top))
 
     async def close(self) -> None:
         """Close every connection. Closing twice is fine."""
@@ -162,21 +141,32 @@ class PromptScorer:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _ask(self, dialect: _Dialect, asked: _Asked) -> list[Scored]:
-        body = msgspec.json.encode(dialect.body(asked))
-
+    async def _ask(self, dialect: _Dialect, asked: Asked) -> list[Scored]:
         async def attempt(number: int) -> _Scores:
-            reply = await self._transport.post(dialect.path, body, {})
+            return _Scores(scores=await dialect.ask(asked))
+
+        return (await with_retries(attempt, self._retry, server=self.server, rng=self._rng)).scores
+
+    def _at_once(
+        self,
+        path: str,
+        write: Callable[[Asked], dict[str, Any]],
+        read: Callable[[bytes, Asked], list[Scored]],
+    ) -> _Dialect:
+        """The way of a server that takes one request for all tokens."""
+
+        async def ask(asked: Asked) -> list[Scored]:
+            reply = await self._transport.post(path, msgspec.json.encode(write(asked)), {})
             if not 200 <= reply.status < 300:
                 raise failed_try(
                     reply.status, reply.body, reply.headers, server=self.server, model=self.model
                 )
             try:
-                return _Scores(scores=dialect.read(reply.body, asked))
+                return read(reply.body, asked)
             except InvalidReply as error:
                 raise TryFailed(InvalidReply(f"{self.server} answered {error}"), retry=False) from None
 
-        return (await with_retries(attempt, self._retry, server=self.server, rng=self._rng)).scores
+        return _Dialect(path, ask)
 
 
 # --- vLLM and the embedded server
@@ -197,7 +187,7 @@ class _CompletionReply(msgspec.Struct):
 _COMPLETION_DECODER = msgspec.json.Decoder(_CompletionReply)
 
 
-def _completions_body(asked: _Asked) -> dict[str, Any]:
+def _completions_body(asked: Asked) -> dict[str, Any]:
     # One token is the least that vLLM samples; it is not looked at.
     return {
         "model": asked.model,
@@ -208,7 +198,7 @@ def _completions_body(asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _read_completions(body: bytes, asked: _Asked) -> list[Scored]:
+def _read_completions(body: bytes, asked: Asked) -> list[Scored]:
     token_ids = asked.token_ids
     try:
         choices = _COMPLETION_DECODER.decode(body).choices
@@ -261,7 +251,7 @@ class _GenerateReply(msgspec.Struct):
 _GENERATE_DECODER = msgspec.json.Decoder(_GenerateReply)
 
 
-def _generate_body(asked: _Asked) -> dict[str, Any]:
+def _generate_body(asked: Asked) -> dict[str, Any]:
     body = {
         "input_ids": asked.token_ids,
         "sampling_params": {"max_new_tokens": 0, "temperature": 1.0},
@@ -271,7 +261,7 @@ def _generate_body(asked: _Asked) -> dict[str, Any]:
     return body | {"top_logprobs_num": asked.top} if asked.top else body
 
 
-def _read_generate(body: bytes, asked: _Asked) -> list[Scored]:
+def _read_generate(body: bytes, asked: Asked) -> list[Scored]:
     try:
         meta = _GENERATE_DECODER.decode(body).meta_info
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -67,6 +67,7 @@ LLAMA_CPP = Spelling(
         "xtc_probability": 0.0,
         "dry_multiplier": 0.0,
         "mirostat": 0,
+        "adaptive_target": -1.0,
     },
     names={"repetition_penalty": "repeat_penalty", "max_tokens": "n_predict"},
 )
@@ -87,6 +88,7 @@ _NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "xtc_probability": (0,),
     "dry_multiplier": (0,),
     "mirostat": (0,),
+    "adaptive_target": (-1,),
     "logit_bias": ({}, []),
     "allowed_token_ids": (),
     "bad_words": ([],),

@@ -18,6 +18,7 @@ class ServedModel(msgspec.Struct):
     id: str
     root: Any = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
     max_model_len: Any = None  # tokens of prompt and completion together
+    owned_by: Any = None  # which server it is: "vllm", "sglang", "llamacpp"
 
 
 class _ModelList(msgspec.Struct):
@@ -68,6 +69,11 @@ def served_context(model: str, served: Sequence[ServedModel]) -> int | None:
     """Tokens of prompt and completion together, where the server lists them."""
     context = next((entry.max_model_len for entry in served if entry.id == model), None)
     return context if type(context) is int and context > 0 else None
+
+
+def served_by_llama_cpp(served: Sequence[ServedModel]) -> bool:
+    """Whether the list is one of llama.cpp's server."""
+    return any(entry.owned_by == "llamacpp" for entry in served)
 
 
 def _is_served(model: str, served: Sequence[str]) -> bool:

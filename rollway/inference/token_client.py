@@ -1,4 +1,4 @@
-"""Token ids in, token ids out, on vLLM, SGLang and the embedded server: nothing sampled is tokenised again.
+"""Token ids in, token ids out, on vLLM, SGLang, llama.cpp, the embedded server: nothing is tokenised again.
 
 The prompt is made here, from the model's own folder; the next one begins with the very ids of the last one
 and of what was sampled. One `generate` is one reply or one typed error, and cancelling it closes the
@@ -26,17 +26,18 @@ from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
 from rollway.inference.generation import Generation
 from rollway.inference.learned import Learned
+from rollway.inference.llama_logprobs import force_token
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
 from rollway.inference.template_probe import TemplateReport
-from rollway.inference.token_data import TokenDataGuard
+from rollway.inference.token_data import TokenDataGuard, all_there
 from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model, refuse_closed
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
-Endpoint = Literal["auto", "generate", "completions", "sglang"]
+Endpoint = Literal["auto", "generate", "completions", "sglang", "llama"]
 
 TEMPLATE = "template"
 """The renderer that is no renderer of the `renderers` package: the model's own chat template."""
@@ -68,8 +69,8 @@ class TokenClient:
             server names, where that is on this machine.
         api_key: sent as a bearer token.
         endpoint: "generate" is vLLM's and the embedded server's ``/inference/v1/generate``, "sglang" SGLang's
-            ``/generate``, "completions" ``/v1/completions`` with prompts of ids; "auto" takes the first of
-            these that the server opens.
+            ``/generate``, "llama" llama.cpp's ``/completion``, "completions" ``/v1/completions`` with prompts
+            of ids; "auto" takes the first of these that the server opens.
         on_mismatch: where the template would write earlier messages otherwise once more follow, "keep" the
             model's own tokens all the same, or "rerender" the conversation and begin a new sequence.
         renderer: "template" renders the folder's chat template; any other name is a renderer of the
@@ -121,6 +122,7 @@ class TokenClient:
         self._gate = UpdateGate(None if weight_version is None else str(weight_version))
         self.context: int | None = None  # tokens of prompt and reply together, where the server lists them
         self._ready: _Ready | None = None
+        self._ended_by: frozenset[int] = frozenset()  # tokens at which the server said that it ended replies
         self._finding_out = asyncio.Lock()
         self._transport = Transport(
             self.server,
@@ -275,7 +277,7 @@ class TokenClient:
 
     def _write(self, writer: Writer, request: CompletionRequest) -> Prompt:
         try:
-            return writer.write(request, _stops(writer, request))
+            return writer.write(request, self._stops(writer, request))
         except TemplateFailure as error:
             refused = BadRequest(f"the chat template of {writer.folder} refuses the conversation: {error}")
             raise TryFailed(refused, retry=False) from error
@@ -295,19 +297,38 @@ class TokenClient:
                 sent=len(call.token_ids),
             )
         read = read_reply(endpoint, reply.body, call, server=self.server)
+        await self._ask_for_left_out(read, call)
         self._guard.check(read)
         return read
+
+    async def _ask_for_left_out(self, reply: TokenReply, call: TokenCall) -> None:
+        """Ask for the logprobs that llama.cpp did not give with the reply."""
+        ids, logprobs = reply.token_ids or [], reply.logprobs or []
+        for place in reply.left_out:
+            before = call.token_ids + ids[:place]
+            scored = await force_token(self._transport, before, ids[place], model=self.model)
+            logprobs[place] = scored.logprob
+        if reply.left_out:
+            _, unusable = all_there(logprobs)
+            reply.untrainable = reply.untrainable or unusable
+
+    def _stops(self, writer: Writer, request: CompletionRequest) -> frozenset[int]:
+        """The ids that end a reply to this request."""
+        more = request.sampling.extra.get("stop_token_ids")
+        return writer.tokenizer.stop_ids | self._ended_by | frozenset(more or ())
 
     def _completion(
         self, generation: Generation, request: CompletionRequest, waited: float, total: float
     ) -> Completion:
         assert self._ready is not None
         assert generation.prompt is not None
-        writer, stops = self._ready.writer, _stops(self._ready.writer, request)
+        writer, stop = self._ready.writer, generation.stop_reason
+        if isinstance(stop, int) and stop not in self._stops(writer, request):
+            self._ended_by |= {stop}
+        stops = self._stops(writer, request)
         text = generation.server_text
         if text is None:
             text = writer.tokenizer.reply_text(generation.token_ids, generation.prompt.token_ids[-1:], stops)
-            stop = generation.stop_reason
             if isinstance(stop, str) and stop in text and not generation.keeps_stop_string:
                 text = text[: text.rindex(stop)]
         return generation.completion(
@@ -358,12 +379,6 @@ class TokenClient:
         return RendererWriter(
             folder, self._renderer, on_mismatch=self._on_mismatch, variables=self._variables
         )
-
-
-def _stops(writer: Writer, request: CompletionRequest) -> frozenset[int]:
-    """The ids that end a reply to this request."""
-    more = request.sampling.extra.get("stop_token_ids")
-    return writer.tokenizer.stop_ids | frozenset(more or ())
 
 
 def _request_id(request_id: str, resumes: int, number: int) -> str:

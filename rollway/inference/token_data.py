@@ -97,6 +97,13 @@ class TokenDataGuard:
         """What is wrong, in words and by its name in the record."""
         ids, logprobs, prompt = completion.token_ids, completion.logprobs, completion.prompt_token_ids
         usage = completion.usage
+        if self._token_ids and ids is None and completion.untrainable is Untrainable.MISSING_TOKEN_IDS:
+            some = (
+                f"with the ids of {len(logprobs or ())} of the {usage.completion_tokens} sampled tokens, as "
+                "llama.cpp does if a character is several tokens or a stop string ends a reply (token mode "
+                "gets them all)"
+            )
+            return some, completion.untrainable
         if self._token_ids and ids is None:
             return "without token_ids, although return_token_ids was set", Untrainable.NO_TOKEN_IDS
         if self._token_ids and prompt is None:

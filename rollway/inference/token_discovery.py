@@ -14,6 +14,7 @@ import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError
 from rollway.inference.faults import failed_try
+from rollway.inference.llama_prompts import rendered_ids
 from rollway.inference.prompt_writer import Writer
 from rollway.inference.protocol import CompletionRequest
 from rollway.inference.retry import TryFailed
@@ -144,6 +145,10 @@ async def compare_prompt(
     try:
         theirs = msgspec.json.decode(reply.body, type=_Tokenized).tokens
     except msgspec.DecodeError:
+        return None
+    if not theirs:  # llama.cpp reads texts there, and has an endpoint of its own for messages
+        theirs = await rendered_ids(transport, msgspec.json.encode(body)) or []
+    if not theirs:
         return None
     ours = writer.write(CompletionRequest(messages=[_HELLO]), frozenset()).token_ids
     if ours != theirs:

@@ -7,6 +7,7 @@ invalid reply.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +17,14 @@ import msgspec
 from rollway.inference.bodies import NOT_JSON, decode_leniently, is_cut, unreadable
 from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.faults import refusal_of, refused_try
+from rollway.inference.llama_completion import DECODER as LLAMA_DECODER
+from rollway.inference.llama_completion import PATH as LLAMA_PATH
+from rollway.inference.llama_completion import (
+    LlamaCompletion,
+    check_context,
+    completion_body,
+    place_logprobs,
+)
 from rollway.inference.protocol import Completion
 from rollway.inference.sampling_fields import SGLANG as SGLANG_WORDS
 from rollway.inference.sampling_fields import VLLM, spell
@@ -44,6 +53,8 @@ class TokenReply(Completion, kw_only=True):
     """A completion whose text is made of its ids; ``content`` is the server's own, where it gives one."""
 
     stop_reason: str | int | None = None  # the stop string or token id that ended it, where the server says
+    left_out: list[int] = msgspec.field(default_factory=list)
+    """Places in ``token_ids`` whose logprobs the server gives only when it is asked once more."""
 
 
 @dataclass(frozen=True)
@@ -274,13 +285,56 @@ def _read_sglang(body: bytes, call: TokenCall) -> TokenReply:
     )
 
 
+# llama.cpp: /completion
+
+_LLAMA_FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+def _read_llama(body: bytes, call: TokenCall) -> TokenReply:
+    reply, odd = _decoded(body, LLAMA_DECODER, LlamaCompletion)
+    _check_prompt(call, _NOTHING, reply.tokens_evaluated)
+    check_context(reply, len(call.token_ids))
+    ids, entries = reply.tokens, reply.completion_probabilities or []
+    sampled = max(reply.tokens_predicted or 0, len(ids or ()))
+    logprobs, untrainable = _judged([entry.logprob for entry in entries], odd)
+    left_out: list[int] = []
+    if not ids or len(ids) < sampled:
+        logprobs = None  # nobody knows of which tokens they are
+    elif logprobs is not None:
+        placed = place_logprobs(ids, entries)
+        left_out = [place for place, logprob in enumerate(placed) if logprob is None]
+        logprobs = [math.nan if logprob is None else logprob for logprob in placed]
+    return TokenReply(
+        content=reply.content,
+        token_ids=ids,
+        logprobs=logprobs,
+        left_out=left_out,
+        untrainable=untrainable,
+        finish_reason=_LLAMA_FINISH.get(reply.stop_type, reply.stop_type),
+        stop_reason=ids[-1] if ids and reply.stop_type == "eos" else reply.stopping_word or None,
+        fault=_fault(call, reply.stop_type, (reply.error,), ids or reply.content),
+        prompt_token_ids=call.token_ids,
+        usage=Usage(
+            prompt_tokens=len(call.token_ids),
+            completion_tokens=sampled,
+            cached_tokens=reply.timings.cache_n if reply.timings else None,
+        ),
+        model=reply.model or "",
+    )
+
+
+def _llama_body(call: TokenCall) -> dict[str, Any]:
+    return completion_body(call.token_ids, call.fields, neutral=call.neutral)
+
+
 GENERATE = TokenEndpoint("generate", "/inference/v1/generate", _generate_body, _read_generate)
 COMPLETIONS = TokenEndpoint(
     "completions", "{api}/completions", _completion_body, _read_completion, needs_budget=True
 )
 SGLANG = TokenEndpoint("sglang", "/generate", _sglang_body, _read_sglang)
+LLAMA = TokenEndpoint("llama", LLAMA_PATH, _llama_body, _read_llama)
 
-ENDPOINTS = {endpoint.name: endpoint for endpoint in (GENERATE, SGLANG, COMPLETIONS)}
+ENDPOINTS = {endpoint.name: endpoint for endpoint in (GENERATE, SGLANG, LLAMA, COMPLETIONS)}
 """By name, in the order in which they are looked for."""
 
 

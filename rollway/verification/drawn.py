@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rollway.inference.prompt_scores import Candidate
+from rollway.inference.scored import Candidate
 from rollway.verification.laws import Draw, Law, law_of, reason_untested
 from rollway.verification.records import CutCount, Drawn
 

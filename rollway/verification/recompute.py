@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rollway.inference.errors import ContextOverflow
-from rollway.inference.prompt_scores import PromptScorer, Scored
+from rollway.inference.prompt_scores import PromptScorer
+from rollway.inference.scored import Scored
 from rollway.trajectory import TokenSequence, Trajectory
 from rollway.verification.drawn import DrawTally, draw_of
 from rollway.verification.laws import Draw

@@ -417,7 +417,8 @@ async def test_a_retry_waits_for_the_end_of_an_update(chatml: Path) -> None:
     [
         ((), GENERATE),
         ((GENERATE,), "/generate"),
-        ((GENERATE, "/generate"), "/v1/completions"),
+        ((GENERATE, "/generate"), "/completion"),
+        ((GENERATE, "/generate", "/completion"), "/v1/completions"),
     ],
 )
 @pytest.mark.parametrize("status", [403, 404])
@@ -428,14 +429,14 @@ async def test_the_first_open_endpoint_is_used(
         both = await asyncio.gather(it.ask(), it.ask())
     assert [completion.content for completion in both] == ["5", "5"]
     assert [request.path for request in it.server.requests if request.body != {}] == [path, path]
-    assert sum(request.body == {} for request in it.server.requests) == min(len(closed) + 1, 2)
+    assert sum(request.body == {} for request in it.server.requests) == min(len(closed) + 1, 3)
     for completion in both:
         assert completion.prompt_token_ids == it.script.prompts[0]
         assert len(completion.logprobs) == len(completion.token_ids) == 2
 
 
 async def test_a_server_with_no_such_endpoint_is_told_apart(chatml: Path) -> None:
-    closed = (GENERATE, "/generate", "/v1/completions")
+    closed = (GENERATE, "/generate", "/completion", "/v1/completions")
     async with bench(chatml, [], closed=closed, endpoint="auto") as it:
         with pytest.raises(BadRequest, match="no such endpoint"):
             await it.ask()
@@ -510,7 +511,7 @@ async def test_a_folder_without_a_template_is_told_in_one_line(tmp_path: Path) -
 
 
 def test_an_unknown_endpoint_is_refused() -> None:
-    with pytest.raises(ValueError, match="endpoint must be auto, generate, sglang, completions"):
+    with pytest.raises(ValueError, match="endpoint must be auto, generate, sglang, llama, completions"):
         TokenClient("http://127.0.0.1:1", endpoint="vllm")  # type: ignore[arg-type]
 
 
