@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from http_mcp_server import kept_free
+from real_servers import wait_until_healthy
 
 ROOT = Path(__file__).parent.parent.parent
 PYTHON = ROOT / ".venv-llama" / "bin" / "python"
@@ -28,7 +27,7 @@ def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with four slots of 2,048 tokens."""
     log = tmp_path_factory.mktemp("llama") / "server.log"
     with starting(log, n_ctx=2048 * SLOTS, n_parallel=SLOTS, endpoint_metrics=True) as (url, process):
-        wait_until_healthy(url, process, log)
+        wait_until_healthy(url, process, log, seconds=START_DEADLINE)
         yield url
 
 
@@ -53,17 +52,3 @@ def starting(log: Path, **params: Any) -> Iterator[tuple[str, subprocess.Popen[b
         finally:
             process.kill()
             process.wait()
-
-
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_DEADLINE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"llama.cpp ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=2)
-        except OSError:
-            time.sleep(0.05)  # nothing to wait on but the server's own answer
-        else:
-            return
-    pytest.fail(f"llama.cpp was not healthy within {START_DEADLINE} s:\n{log.read_text()[-4000:]}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from http_mcp_server import kept_free
+from real_servers import wait_until_healthy
 
 ROOT = Path(__file__).parent.parent.parent
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
@@ -54,7 +53,7 @@ def _serving(log: Path, dtype: str, port: int) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
-        wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
+        wait_until_healthy(f"http://127.0.0.1:{port}", process, log, seconds=START_DEADLINE)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -63,17 +62,3 @@ def _serving(log: Path, dtype: str, port: int) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_DEADLINE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"vLLM ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=2)
-        except OSError:
-            time.sleep(0.5)  # nothing to wait on but the server's own answer
-        else:
-            return
-    pytest.fail(f"vLLM was not healthy within {START_DEADLINE} s:\n{log.read_text()[-4000:]}")
