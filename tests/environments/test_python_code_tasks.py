@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from rollway.environments.python_code.cases import Suite, parse_tests
 from rollway.environments.python_code.checking import check_cases
 from rollway.environments.python_code.task_files import SHIPPED, list_splits, read_task, read_tasks
 from rollway.errors import UserError
-from rollway.tools.sandboxes import SandboxSpec, open_sandbox
+from rollway.tools.sandboxes import Sandbox, SandboxSpec, open_sandbox
 
 TASKS = [task for split in ("test", "train") for task in read_tasks(SHIPPED, split)]
 
@@ -61,24 +63,40 @@ def _normal(code: str) -> str:
         return code
 
 
+async def on_every_task(check: Callable[[Sandbox, dict[str, str]], Awaitable[None]]) -> None:
+    """Several at a time, each in a sandbox that it has to itself for as long."""
+    waiting = iter(TASKS)
+
+    async def work() -> None:
+        sandbox = await open_sandbox(SandboxSpec(backend="local"))
+        try:
+            for task in waiting:
+                await check(sandbox, task)
+        finally:
+            await sandbox.close()
+
+    await asyncio.gather(*(work() for _ in range(4)))
+
+
 @pytest.mark.timeout(300)
 async def test_the_reference_solution_of_every_task_passes_its_tests_and_the_examples_of_its_prompt():
     wrong = []
-    sandbox = await open_sandbox(SandboxSpec(backend="local"))
-    for task in TASKS:
+
+    async def check(sandbox: Sandbox, task: dict[str, str]) -> None:
         suite = parse_tests(task["tests"] + as_tests(task["prompt"]))
         verdict = await check_cases(sandbox, task["solution"], suite, timeout=60)
         if not verdict.all_passed:
             wrong.append((task["task_id"], verdict.reason))
-    await sandbox.close()
+
+    await on_every_task(check)
     assert wrong == []
 
 
 @pytest.mark.timeout(300)
 async def test_a_solution_that_knows_the_examples_of_the_prompt_alone_fails_every_task():
     passed, off = [], []
-    sandbox = await open_sandbox(SandboxSpec(backend="local"))
-    for task in TASKS:
+
+    async def check(sandbox: Sandbox, task: dict[str, str]) -> None:
         code = example_only(task["prompt"], task["solution"])
         hidden, shown = parse_tests(task["tests"]), parse_tests(as_tests(task["prompt"]))
         suite = Suite(hidden.preamble, (*shown.cases, *hidden.cases))
@@ -87,7 +105,8 @@ async def test_a_solution_that_knows_the_examples_of_the_prompt_alone_fails_ever
             passed.append(task["task_id"])
         if verdict.passed == 0 and "class " not in code and "lambda" not in task["prompt"]:
             off.append((task["task_id"], verdict.reason))
-    await sandbox.close()
+
+    await on_every_task(check)
     assert passed == []
     assert off == []  # the solution does know the examples
 
