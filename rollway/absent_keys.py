@@ -18,6 +18,12 @@ def present_message(message: dict[str, Any]) -> dict[str, Any]:
 
     A content that is ``None`` says that there is no text, and stays. So does what arguments hold.
     """
+    if (
+        None not in message.values()
+        and isinstance(message.get("content"), str)
+        and "tool_calls" not in message
+    ):
+        return message  # as nearly all are
     changed = {name: _present_items(message[name]) for name in ("content", "tool_calls") if name in message}
     same = all(value is message[name] for name, value in changed.items())
     if same and not any(value is None and name != "content" for name, value in message.items()):

@@ -108,6 +108,21 @@ class _Reply(msgspec.Struct):
     error: Any = None  # gateways answer 200 with an error inside
 
 
+class _Plain(msgspec.Struct, forbid_unknown_fields=True):
+    """A message that is text and nothing else, as most are: what else servers name in it is empty."""
+
+    role: str | None = None
+    content: str | None = None
+    refusal: None = None
+    annotations: list[None] | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: list[None] | None = None
+    reasoning: None = None
+    reasoning_content: None = None
+
+
+_PLAIN = msgspec.json.Decoder(_Plain)
 _MESSAGE = msgspec.json.Decoder(_Message)
 _DECODER = msgspec.json.Decoder(_Reply)
 _WHAT = "chat completion"
@@ -168,7 +183,7 @@ def _completion(
             f"{server} sent {len(reply.choices)} choices instead of one; remove 'n' from sampling.extra"
         )
     choice = reply.choices[0]
-    message, strange = _message(choice.message)
+    message, plain, strange = _message(choice.message)
     odd = odd or strange
     sampled = choice.token_ids if choice.token_ids is not None else choice.response_token_ids
     prompt = reply.prompt_token_ids if reply.prompt_token_ids is not None else choice.prompt_token_ids
@@ -178,7 +193,8 @@ def _completion(
     if sampled is None and entries and entries[0].id is not None:
         ids_in_logprobs = True
         sampled, untrainable = _named_ids(entries, reply.usage)
-    content, reasoning, calls = _content(message), _reasoning(message), _tool_calls(message)
+    content = _content(message)
+    reasoning, calls = (None, []) if plain else (_reasoning(message), _tool_calls(message))
     fault = None
     if choice.error or reply.error or isinstance(choice.finish_reason, Finish):
         fault = fault_in_reply(
@@ -206,7 +222,7 @@ def _completion(
         tool_calls=calls,
         finish_reason=word_of(choice.finish_reason),
         fault=fault,
-        server_fields=read_server_fields(choice.message, reasoning),
+        server_fields=None if plain else read_server_fields(choice.message, reasoning),
         prompt_token_ids=prompt,
         token_ids=sampled,
         ids_in_logprobs=ids_in_logprobs,
@@ -249,14 +265,18 @@ def _is_thought(part: _Part) -> bool:
     return part.thinking is not None or part.type in _THOUGHTS
 
 
-def _message(raw: msgspec.Raw) -> tuple[_Message, bool]:
-    """The message, and whether something in it is not as it should be."""
+def _message(raw: msgspec.Raw) -> tuple[_Message, bool, bool]:
+    """The message, whether it is text and nothing else, and whether it is not as it should be."""
     if bytes(raw) == b"null":
-        return _Message(), False
+        return _Message(), True, False
     try:
-        return _MESSAGE.decode(raw), False
+        return _Message(content=_PLAIN.decode(raw).content), True, False
     except NOT_JSON:
-        return decode_leniently(bytes(raw), _Message), True
+        pass  # there is more to it
+    try:
+        return _MESSAGE.decode(raw), False, False
+    except NOT_JSON:
+        return decode_leniently(bytes(raw), _Message), False, True
 
 
 def _reasoning(message: _Message) -> str | None:
