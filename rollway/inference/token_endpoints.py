@@ -262,9 +262,11 @@ def _read_sglang(body: bytes, call: TokenCall) -> TokenReply:
         ids = [token for _, token, _ in entries] if ids is None else ids
         _check_same([token for _, token, _ in entries], ids)
     fault = _fault(call, meta.finish_reason, (reply.error,), ids or reply.text)
-    if fault is None:  # an aborted request may not have been counted
-        _check_prompt(call, _NOTHING, meta.prompt_tokens)
     logprobs, untrainable = _judged(None if entries is None else [entry[0] for entry in entries], odd)
+    if fault is None:
+        _check_prompt(call, _NOTHING, meta.prompt_tokens)
+    elif meta.prompt_tokens and meta.prompt_tokens != len(call.token_ids):
+        untrainable = Untrainable.PROMPT_MISMATCH  # the server's own fault is told before that
     matched = meta.finish_reason.matched if isinstance(meta.finish_reason, Finish) else None
     return TokenReply(
         content=reply.text,

@@ -9,10 +9,21 @@ from reply_mutations import SHAPES, judge, search
 
 from rollway.inference.errors import InvalidReply
 from rollway.inference.retry import TryFailed
+from rollway.trajectory import Untrainable
 
 
 def test_a_changed_reply_is_a_typed_error_or_read_for_what_is_left_of_it() -> None:
     assert search(1_500) is None
+
+
+def test_a_reply_that_broke_off_behind_another_prompt_than_was_sent_is_not_trained_on() -> None:
+    broken_off = json.loads(json.dumps(SHAPES["sglang"].body))
+    broken_off["meta_info"]["prompt_tokens"] = 7
+    body = json.dumps(broken_off | {"error": "the worker died"}).encode()
+    completion = SHAPES["sglang"].read(body)
+    assert completion.fault is not None
+    assert completion.untrainable is Untrainable.PROMPT_MISMATCH
+    assert judge("sglang", body) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
