@@ -64,11 +64,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError(f"sampling.max_tokens must be at least 1 or null, got {self.max_tokens}")
         if self.extra.get("n") not in (None, 1):
             raise ValueError(
-                "sampling.extra has 'n', but each request is for one reply: leave it out, and ask for more "
-                "samples of a task with samples"
+                "extra: each request is for one reply: remove 'n' from sampling.extra, and set samples for "
+                "more rollouts per task"
             )
         if self.extra.get("stream"):
-            raise ValueError("sampling.extra has 'stream', but replies are read whole: leave it out")
+            raise ValueError("extra: replies are read whole: remove 'stream' from sampling.extra")
 
 
 class PromptPrefix(msgspec.Struct, frozen=True):

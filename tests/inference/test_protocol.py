@@ -22,7 +22,7 @@ def test_asking_for_no_tokens_is_refused_before_a_server_calls_it_a_full_context
 def test_what_replies_cannot_be_read_of_is_refused_before_it_is_sent(
     extra: dict[str, Any], word: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"sampling\.extra has {word}.*leave it out"):
+    with pytest.raises(ValueError, match=rf"extra: .*remove {word} from sampling\.extra"):
         Sampling(extra=extra)
 
 

@@ -39,7 +39,7 @@ class WandbConfig(Section, frozen=True, kw_only=True):
 
 
 class EvalConfig(Section, frozen=True, kw_only=True):
-    """One run: what is asked (it must stay the same for a run to be gone on with), and how it is done.
+    """One run: what is asked (it must not change when the run is resumed), and how it is done.
 
     Which field is which, `rollway.evaluation.run_directory.same_run` says.
     """
@@ -50,7 +50,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
         None  # tasks from data in place of the environment's; a text is its source
     )
     split: str | None = None  # null: "train" with groups, else "test"
-    tasks: Positive | None = None  # the first so many of the split; null: all
+    tasks: Positive | None = None  # only the first N of the split; null: all
     task_ids: list[str | int] | None = None  # these only, in this order; not together with `tasks`
     samples: Positive = 1  # rollouts of each task
     groups: bool = False  # a task's samples are a group: group_id is set, advantages are filled in
