@@ -251,6 +251,27 @@ class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: list[Attempt] = []  # every try of the model call that failed for good
 
 
+class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a clock of the limits cut in."""
+
+    where: str  # what was cut: "model", "tools", or the hook's name
+    seconds: float  # that it had taken by then
+    clock: str  # "timeout" (wall seconds) or "working_timeout"
+    tokens: int | None = None  # that the reply had by then; None: not known, since it was not streamed
+
+
+class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model call that became no turn."""
+
+    turn: int  # the turn that it was for, from 0
+    outcome: str  # "overflow", "deadline", "cancelled", "error" or "rejected"
+    purpose: str = "turn"
+    attempts: list[Attempt] = []  # every try that failed
+    seconds: float = 0.0
+    request_id: str = ""
+    server: str = ""
+
+
 class TrajectoryTiming(msgspec.Struct, frozen=True, omit_defaults=True):
     """``started`` in Unix seconds, the others in seconds."""
 
@@ -283,6 +304,13 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     error: ErrorRecord | None = None
     parent: Parent | None = None
     timing: TrajectoryTiming = TrajectoryTiming()
+    waits: dict[
+        str, float
+    ] = {}  # seconds by `rollway.clock.WaitKind`; they overlap, so their sum says nothing
+    cut: Cut | None = None  # None: no clock cut in
+    calls: list[ModelCall] = []  # those that became no turn
+    worker: str = ""  # the worker that ran it, as in the run's log
+    node: str = ""  # the machine's name
     metadata: dict[str, Any] = {}
     sampling: dict[str, Any] | None = None
     """What its tokens were drawn with: ``defaults``, and each field that shapes the distribution with the
