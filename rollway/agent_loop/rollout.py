@@ -257,6 +257,10 @@ class Rollout:
         if reply.errors:
             self.calls.ask_again(reply.errors, turn, under_results=self.placement.under_results)
         _set_tool_time(turn, time.monotonic() - started)
+        broken = self.calls.machine_fault
+        if broken is not None:
+            self.trajectory.error = ErrorRecord(kind=broken.kind, message=broken.message, where=broken.where)
+            return StopReason.ENVIRONMENT_ERROR
         if stopped:
             return StopReason.TOOL_STOPPED
         return None if self.done is None else self._asked(self.done)
