@@ -42,6 +42,28 @@ def absolute_spec(spec: str) -> str:
     return f"{absolute}:{name}" if name else absolute
 
 
+def spec_of(target: Environment | type[Environment]) -> str:
+    """What names a class or an object in a config: ``file.py:Class``, ``package.module:Class``, or
+    ``__main__:Class`` in a notebook.
+
+    Raises:
+        UserError: nothing names it: it is not in a variable of the module that its class is from.
+    """
+    of_class = target if isinstance(target, type) else type(target)
+    module = sys.modules.get(of_class.__module__)
+    named = {name for name, value in vars(module).items() if value is target} if module else set()
+    if not named:
+        what = f"class {of_class.__name__}" if target is of_class else f"an object of {of_class.__name__}"
+        raise UserError(
+            f"{what} is in no variable of its module {of_class.__module__!r}, so a run cannot find it: "
+            "put it in one, or give the class"
+        )
+    name = of_class.__name__ if of_class.__name__ in named else min(named)
+    file, package = getattr(module, "__file__", None), getattr(module, "__package__", None)
+    stands_alone = file is not None and file.endswith(".py") and not package
+    return f"{file if stands_alone else of_class.__module__}:{name}"
+
+
 def environment_source(spec: str) -> str | None:
     """The text of the file that ``spec`` names, for machines that lack it; ``None`` when it names no file.
 

@@ -100,6 +100,11 @@ def prepare(config: EvalConfig) -> Plan:
     config = config.resolved()
     check_formats(config)
     config = _found_policy(config)
+    if config.workers and config.environment.startswith("__main__:"):
+        raise UserError(
+            f"environment {config.environment!r} is known to this process only: set workers to 0, or put it "
+            "into a file"
+        )
     environment = load_environment(config.environment, config.environment_args)
     check_environment(environment)
     try:

@@ -42,12 +42,26 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
     ``console`` shows progress and the summary; without it nothing is printed.
 
     Raises:
-        UserError: the run cannot start; one line says why and how to fix it.
+        UserError: the run cannot start; one line says why and how to fix it. So does a call where an event
+            loop runs already, as in a notebook.
         RunFailed: it stopped early, or no rollout was scored.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
+    if _in_event_loop():
+        raise UserError(
+            "an event loop is running here, as in a notebook: write 'await evaluate_async(config)', not "
+            "'evaluate(config)'"
+        )
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(evaluate_async(config, console=console))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:

@@ -247,3 +247,8 @@ async def test_a_record_that_is_no_json_ends_its_own_rollout(
     summary = await evaluate_async(config(policy))
     assert summary.failures == {"environment_error: TypeError": 1}
     assert len(stored(tmp_path / "run")) == 6
+
+
+async def test_a_call_in_a_notebook_says_what_to_write(policy, config: Config) -> None:
+    with pytest.raises(UserError, match="write 'await evaluate_async"):
+        evaluate(config(policy))
