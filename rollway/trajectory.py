@@ -139,12 +139,13 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One failed try of a model call."""
+    """One failed try of a model call; of a call with many, several in a row that failed alike."""
 
     error: str  # the error's type, such as "ServerOverloaded"
     message: str
     status: int | None = None  # HTTP status; None when there was no reply
-    duration: float = 0.0  # seconds
+    duration: float = 0.0  # seconds, of all ``times`` together
+    times: int = 1
 
 
 class VersionSpan(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -160,7 +160,7 @@ class SummaryBuilder:
         for call in turn.tool_calls:
             self._tool_calls[capped(call.name, self._tool_calls)] += 1
         for attempt in turn.attempts:
-            self._retries[attempt.error] += 1
+            self._retries[attempt.error] += attempt.times
         if turn.weight_version is not None:
             self._weight_versions[turn.weight_version] += 1
         self._turn_seconds.add(turn.timing.total)
