@@ -317,6 +317,51 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     value that was sent. With ``defaults`` at "server", an absent field was the server's own choice. None:
     not on record."""
 
+    @property
+    def answer(self) -> str | None:
+        """What the model answered; ``None`` where it did not get that far.
+
+        Of a completed rollout it is the text of the closing message; of one that `submit` ended, what was
+        submitted. A rollout that anything else ended (a limit, a fault, the environment, another tool) has
+        none, whatever its last message says.
+        """
+        if self.stop_reason is StopReason.COMPLETED:
+            said = next((one for one in reversed(self.messages) if one.get("role") == "assistant"), None)
+            return None if said is None else _text(said.get("content"))
+        if self.stop_reason is StopReason.TOOL_STOPPED and self.turns:
+            return submission(self.turns[-1])
+        return None
+
+
+SUBMIT = "submit"
+"""The name of the tool by which a model hands in its answer."""
+
+
+def submission(turn: Turn) -> str | None:
+    """What a turn handed in by an accepted call of `submit`: its ``answer``, or else its only argument."""
+    accepted = {result.call_id: result for result in turn.tool_results if result.ok and result.name == SUBMIT}
+    for call in reversed(turn.tool_calls):
+        if call.id not in accepted:
+            continue
+        try:
+            given = msgspec.json.decode(accepted[call.id].edited_arguments or call.arguments)
+        except msgspec.DecodeError:
+            continue
+        only = next(iter(given.values())) if isinstance(given, dict) and len(given) == 1 else None
+        answer = given.get("answer", only) if isinstance(given, dict) else None
+        if answer is not None:
+            return answer if isinstance(answer, str) else msgspec.json.encode(answer).decode()
+    return None
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message's content, its parts joined; ``None`` where it has none."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        said = [text for text in texts if isinstance(text, str)]
+        return "".join(said) if said else None
+    return content if isinstance(content, str) else None
+
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Trajectory)
