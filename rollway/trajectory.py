@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from rollway.plain_values import plain
+
 SCHEMA_VERSION = 1
 
 Message = dict[str, Any]
@@ -363,7 +365,17 @@ def _text(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-_ENCODER = msgspec.json.Encoder()
+def _as_plain(value: Any) -> Any:
+    """A value that the encoder does not know, by the rules of `rollway.plain_values`."""
+    if isinstance(value, list | tuple | set | frozenset):  # known as values, so this is a key
+        raise TypeError(f"a {type(value).__name__} cannot be a key")
+    made, lost = plain(value)
+    if lost:
+        raise TypeError(lost[0])
+    return made
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_as_plain)
 _DECODER = msgspec.json.Decoder(Trajectory)
 
 
@@ -373,7 +385,7 @@ def encode_trajectory(trajectory: Trajectory) -> bytes:
     ``schema_version`` is always written.
 
     Raises:
-        TypeError: `metadata` or a message holds something that JSON cannot say.
+        TypeError: `metadata` or a message holds something that `rollway.plain_values` makes nothing of.
     """
     return b'{"schema_version":%d,' % trajectory.schema_version + _without_version(trajectory)
 
