@@ -234,7 +234,7 @@ def test_evaluate_is_for_programs_without_a_loop(config: Config) -> None:
         evaluate(config("http://127.0.0.1:9"))
 
 
-async def test_a_record_that_is_no_json_ends_its_own_rollout(
+async def test_metadata_that_is_no_json_costs_no_score(
     policy, config: Config, edit_environment, stored, tmp_path: Path
 ) -> None:
     edit_environment(
@@ -245,8 +245,9 @@ async def test_a_record_that_is_no_json_ends_its_own_rollout(
         "    def prompt(self, task):",
     )
     summary = await evaluate_async(config(policy))
-    assert summary.failures == {"environment_error: TypeError": 1}
-    assert len(stored(tmp_path / "run")) == 6
+    assert (summary.scored, summary.failures) == (6, {})
+    told = [record.metadata for record in stored(tmp_path / "run") if record.metadata]
+    assert [list(metadata) for metadata in told] == [["values_error"]]
 
 
 async def test_a_call_in_a_notebook_says_what_to_write(policy, config: Config) -> None:
