@@ -53,7 +53,7 @@ def conclude(
     """
     problems = [] if ending.problem is None else [ending.problem]
     with _written(run.path, problems):
-        run.sync()
+        run.settle()
         if plan.config.groups:
             fill_advantages(run, samples=plan.config.samples)
     summary, samples = _summed_up(plan, ending.seconds)

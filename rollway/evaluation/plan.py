@@ -34,7 +34,8 @@ from rollway.evaluation.run_directory import (
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tapes import Recorded
-from rollway.evaluation.tasks import Key, TaskSet, load_tasks
+from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.keys import Key
 from rollway.scoring import needs_sandbox
 from rollway.tools.mcp import check_mcp_servers, refuse_same_names
 from rollway.tools.replay import Recordings, read_recordings

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import msgspec
 from rich.console import Console
 
+from rollway.environments.base import named_rewards
 from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
@@ -25,7 +26,7 @@ from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.run_approval import approval_source
-from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
+from rollway.evaluation.run_directory import RunDirectory, Wanted, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.summary import RunSummary
@@ -88,7 +89,11 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
         # The same data has the same ids, and a million of them are not worth holding for that.
         ids = plan.tasks.given_ids() if plan.config.data is None else None
         run.take_stock(
-            lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
+            Wanted(
+                lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples,
+                ids or (),
+                scores=bool(named_rewards(plan.environment)),
+            )
         )
         _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
         yield run

@@ -20,8 +20,7 @@ from rollway.environments.base import Environment, Task, environment_name
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.tapes import Recorded
-
-Key = tuple[str, int]
+from rollway.keys import Key
 
 MOST_COMPARED = 10_000
 """Ids of data that one which is not there is compared with."""

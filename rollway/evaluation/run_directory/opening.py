@@ -14,10 +14,10 @@ from typing import IO, Any
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, validate
-from rollway.evaluation.run_directory.parts import part_files
 from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
+from rollway.stored.lines import part_files
 from rollway.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
