@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 from rich.console import Console
@@ -25,6 +25,7 @@ from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
+from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_approval import approval_source
 from rollway.evaluation.run_directory import RunDirectory, Wanted, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
@@ -63,7 +64,8 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices, warnings):
+            reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan)
+            async with reaching as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
@@ -117,15 +119,35 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
         config, choices = choose_formats(config, policy)
         dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
-        spec = WorkerSpec(
-            config.as_dict(),
-            plan.api_key,
-            environment_source(config.environment),
-            approval_source(config),
-            None if plan.lists is None else plan.lists.shared,
-        )
-        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
-        yield config, backend, choices, [dropped] if dropped else []
+        yield config, _backend(plan, config), choices, [dropped] if dropped else []
+
+
+def _only_scores(plan: Plan, run: RunDirectory | None) -> bool:
+    """Is nothing missing but scores, which nobody has to be sampled for?"""
+    if run is None or looks_into_sandbox(plan.environment):  # a sandbox that is gone has to be made again
+        return False
+    return len(run.done) + run.unscored_count == plan.asked
+
+
+@asynccontextmanager
+async def _not_reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+    """As `_reached`, without a server: for workers that only score."""
+    config = plan.config
+    with ExitStack() as stack:
+        if config.workers:
+            stack.enter_context(connected(config))
+        yield config, _backend(plan, config), [], []
+
+
+def _backend(plan: Plan, config: EvalConfig) -> Backend:
+    spec = WorkerSpec(
+        config.as_dict(),
+        plan.api_key,
+        environment_source(config.environment),
+        approval_source(config),
+        None if plan.lists is None else plan.lists.shared,
+    )
+    return RayBackend(spec, config) if config.workers else LocalBackend(spec)
 
 
 @contextmanager

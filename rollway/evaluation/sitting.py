@@ -22,6 +22,7 @@ from rollway.evaluation.interrupts import interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
+from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
 from rollway.evaluation.tasks import Job
@@ -82,6 +83,7 @@ async def drive(
             config,
             run.done,
             plan.recorded,
+            unscored=Rescoring(run, plan.environment),
             lost=lambda job, why: keep(job, _given_up(plan, job, why, where="environment")),
         ),
         backend,

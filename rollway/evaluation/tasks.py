@@ -20,10 +20,18 @@ from rollway.environments.base import Environment, Task, environment_name
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.tapes import Recorded
-from rollway.keys import Key
+from rollway.keys import Key as Key  # of a rollout, (task_id, sample_index)
+from rollway.scoring.left_sandboxes import LeftSandbox
 
 MOST_COMPARED = 10_000
 """Ids of data that one which is not there is compared with."""
+
+
+class Unscored(msgspec.Struct, frozen=True):
+    """A stored rollout that lacks only a score."""
+
+    line: bytes  # an encoded Trajectory
+    left: LeftSandbox | None = None  # the sandbox that it left, where a reward looks into it
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -34,6 +42,7 @@ class Job(msgspec.Struct, frozen=True):
     sample_index: int
     seed: int | None
     replay: Recorded | None = None  # the record that its tool calls are answered from
+    unscored: Unscored | None = None  # its stored rollout, which lacks only a score: it is not sampled
 
     @property
     def key(self) -> Key:
@@ -117,11 +126,13 @@ class TaskSet:
         done: Container[Key],
         record: Callable[[Key], Recorded | None] | None = None,
         *,
+        unscored: Callable[[Key, Task], Unscored | None] = lambda key, task: None,
         lost: Callable[[Job, Exception], None] | None = None,
     ) -> Iterator[Job]:
         """What is not ``done``, the samples of a task one after the other.
 
-        ``record`` gives what a rollout's calls are answered from. A job whose task or record cannot be read
+        ``record`` gives what a rollout's calls are answered from, ``unscored`` the stored rollout that lacks
+        only a score. A job whose task or record cannot be read
         goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost`` what
         was raised ends them.
 
@@ -135,8 +146,10 @@ class TaskSet:
                     continue
                 seed = rollout_seed(config.seed, task_id, sample)
                 try:
-                    replay = record((task_id, sample)) if record is not None else None
-                    job = Job(read(), task_id, sample, seed, replay)
+                    task = read()
+                    stored = unscored((task_id, sample), task)
+                    replay = record((task_id, sample)) if record is not None and stored is None else None
+                    job = Job(task, task_id, sample, seed, replay, stored)
                 except Exception as error:
                     if lost is None:
                         raise

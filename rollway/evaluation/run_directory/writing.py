@@ -72,6 +72,11 @@ class RunDirectory:
         """The keys that are on record for good, and those that have been done since."""
         return self._stock.done
 
+    @property
+    def unscored_count(self) -> int:
+        """How many rollouts lacked only a score when stock was taken."""
+        return sum(one.standing is Standing.UNSCORED for one in self._stock.pending.values())
+
     def unscored(self, key: Key) -> bytes | None:
         """The stored record of a rollout that lacks only a score; ``None``: it is to be sampled.
 
