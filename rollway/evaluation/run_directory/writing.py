@@ -21,6 +21,7 @@ from rollway.evaluation.run_directory.parts import next_part, rewrite_part, writ
 from rollway.evaluation.run_directory.stock import Stock, Wanted, take_stock
 from rollway.keys import Key, KeySet
 from rollway.stored.lines import Standing, decode_ending, part_files, standing
+from rollway.whole_files import write_whole
 
 PART_BYTES = 256 * 2**20
 """A part that has grown beyond this is closed and the next begun."""
@@ -35,8 +36,9 @@ class RunDirectory:
     and after the last `append`, `settle` sets aside what was done again.
     """
 
-    def __init__(self, path: Path, lock: IO[str]) -> None:
+    def __init__(self, path: Path, lock: IO[str], *, config: bytes) -> None:
         self.path = path
+        self._config: bytes | None = config  # None: it is written
         self._lock = lock
         self._part: IO[bytes] | None = None
         self._syncer = ThreadPoolExecutor(1, "rollway-sync")  # its thread begins with the first full part
@@ -184,21 +186,31 @@ class RunDirectory:
         """
         self._wanted, self._stock = wanted, take_stock(self.path, wanted)
 
+    def write_config(self) -> None:
+        """Write what is asked for now, if it is not there yet.
+
+        Raises:
+            OSError: it cannot be written. The old one is as it was.
+        """
+        if self._config is not None:
+            write_whole(self.path / "config.yaml", self._config)
+            self._config = None
+
     def clear_away(self) -> None:
-        """Set aside what `take_stock` found not to count.
+        """Set aside what `take_stock` found not to count; from here on, the run is what is asked for now.
 
         Raises:
             UserError: it cannot be written. Nothing is lost.
         """
-        if not self._stock.aside:
-            return
         try:
+            self.write_config()
             for part, reasons in self._stock.aside.items():
                 self._clear_part(part, reasons)
         except OSError as error:
             told = error.strerror or error
             raise UserError(f"cannot write to the run directory {self.path}: {told}") from None
-        self.take_stock(self._wanted)  # lines have moved
+        if self._stock.aside:  # lines have moved
+            self.take_stock(self._wanted)
 
     def settle(self) -> None:
         """Set aside the lines of rollouts that have been done again.
