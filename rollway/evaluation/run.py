@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
@@ -22,6 +22,7 @@ from rollway.evaluation.clients import check_server, dropped_tools
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
+from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
@@ -38,10 +39,14 @@ from rollway.event_loop import new_event_loop
 _log = logging.getLogger(__name__)
 
 
-def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+def evaluate(
+    config: EvalConfig, *, console: Console | None = None, allow: Collection[str] = ()
+) -> RunSummary:
     """Start a run, or resume the one in ``config.out``, and return its summary.
 
-    ``console`` shows progress and the summary; without it nothing is printed.
+    ``console`` shows progress and the summary; without it nothing is printed. ``allow`` names what may differ
+    from what a resumed run began with: "changed-tasks", "changed-environment", "other-weights". The summary
+    says so.
 
     Raises:
         UserError: the run cannot start; one line says why and how to fix it.
@@ -49,10 +54,12 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(evaluate_async(config, console=console))
+        return runner.run(evaluate_async(config, console=console, allow=allow))
 
 
-async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+async def evaluate_async(
+    config: EvalConfig, *, console: Console | None = None, allow: Collection[str] = ()
+) -> RunSummary:
     """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
     plan = prepare(config)
@@ -61,27 +68,42 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
         is_new = run is None
-        if run is not None and len(run.done) == plan.asked:
+        identity = None if run is None else _identity(held, plan, run, allow)
+        if run is not None and identity is not None and len(run.done) == plan.asked:
             run.clear_away()
+            identity.note_allowed()
         else:
+            if identity is not None:
+                identity.check()
             reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan)
             async with reaching as (config, backend, choices, warnings):
-                if run is None:
+                if run is None or identity is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
+                    identity = _identity(held, plan, run, allow)
+                if not _only_scores(plan, run):
+                    await identity.check_served(config)
                 for line in choices:
                     _log.info(line)
-                for line in warnings:
+                for line in [*warnings, *identity.warnings]:
                     console.print(line, highlight=False, markup=False, soft_wrap=True)
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(plan, run, backend, console, tracker, ending.seconds)
+                    ending = await drive(plan, run, identity, backend, console, tracker, ending.seconds)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)
                     raise
         return conclude(plan, run, ending, console, tracker)
+
+
+def _identity(held: AsyncExitStack, plan: Plan, run: RunDirectory, allow: Collection[str]) -> RunIdentity:
+    """What the run is of; nothing on record has been lost."""
+    identity = RunIdentity(plan, run, allow)
+    held.callback(identity.close)
+    identity.check_lost()
+    return identity
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class TaskSet:
         """The ids; None: of data without any, they are made while its rows are read."""
         return self._rows.given_ids()
 
+    def entries(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Callable[[], Task]]]:
+        """The ids that are wanted, in order, and what reads the task of each."""
+        return self._rows.entries(is_wanted)
+
     def first(self) -> Task:
         """The first task.
 
@@ -127,20 +131,22 @@ class TaskSet:
         record: Callable[[Key], Recorded | None] | None = None,
         *,
         unscored: Callable[[Key, Task], Unscored | None] = lambda key, task: None,
+        saw: Callable[[str, Task], None] = lambda task_id, task: None,
         lost: Callable[[Job, Exception], None] | None = None,
     ) -> Iterator[Job]:
         """What is not ``done``, the samples of a task one after the other.
 
         ``record`` gives what a rollout's calls are answered from, ``unscored`` the stored rollout that lacks
-        only a score. A job whose task or record cannot be read
-        goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost`` what
-        was raised ends them.
+        only a score; ``saw`` is told of each task before its first job. A job whose task or record cannot be
+        read goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost``
+        what was raised ends them.
 
         Raises:
             UserError: data can be read no further.
         """
         samples = range(config.samples)
-        for task_id, read in self._rows.entries(lambda one: any((one, n) not in done for n in samples)):
+        for task_id, read in self.entries(lambda one: any((one, n) not in done for n in samples)):
+            is_seen = False
             for sample in samples:
                 if (task_id, sample) in done:
                     continue
@@ -155,6 +161,9 @@ class TaskSet:
                         raise
                     lost(Job({"task_id": task_id}, task_id, sample, seed), error)
                     continue
+                if not is_seen:
+                    is_seen = True
+                    saw(task_id, job.task)
                 yield job
 
 

@@ -6,6 +6,7 @@ rollout that is retried leaves only when its replacement is there: after a crash
 counts the one that says more (`rollway.stored.lines`). One driver at a time: the second is refused.
 
     config.yaml               the resolved config
+    identity.json, tasks.jsonl  what it is of: digests of the source, the weights and the tasks
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
     set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
     log.txt, summary.json, report.html, lock

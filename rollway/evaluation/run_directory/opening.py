@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, validate
-from rollway.evaluation.run_directory.same_run import difference, grows
+from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 from rollway.stored.lines import part_files
@@ -34,8 +34,8 @@ def default_path(name: str, now: str) -> Path:
 
 
 def open_run(path: Path, config: EvalConfig) -> RunDirectory:
-    """Create the run directory, or open it to go on with the same run. The config of a run that grows is
-    written when it is appended to, not before.
+    """Create the run directory, or open it to go on with the same run. What is asked for now is
+    written when the run goes on, not before.
 
     Raises:
         UserError: its run has a different configuration, another driver is at work in it, it is not a
@@ -50,9 +50,8 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
     try:
         refuse_other_run(path, config)  # whoever held the lock until now may have written it
         _write_head(path, lock)
-        later = holds_run(path) and grows(stored_config(path), config)
         run = RunDirectory(path, lock, config=write_yaml(config.as_dict()).encode())
-        if not later:
+        if not holds_run(path):
             _write_config(run)
     except BaseException:
         lock.close()
@@ -64,7 +63,7 @@ def discard_empty(path: Path) -> None:
     """Take away the directory of a run in which nothing was recorded. Its lock must be ours."""
     if part_files(path) or (path / "set_aside.jsonl").exists():
         return
-    for name in ("config.yaml", "log.txt", "lock"):
+    for name in ("config.yaml", "identity.json", "tasks.jsonl", "log.txt", "lock"):
         (path / name).unlink(missing_ok=True)
     for folder in (path / "trajectories", path):
         try:

@@ -49,12 +49,6 @@ def difference(stored: EvalConfig, config: EvalConfig) -> str | None:
     return f"{told} (a run can grow by tasks and samples, not shrink)" if shrunk else told
 
 
-def grows(stored: EvalConfig, config: EvalConfig) -> bool:
-    """Does ``config``, which is of the same run, ask for more?"""
-    old, new = stored.as_dict(), config.as_dict()
-    return any(old[name] != new[name] for name in MAY_GROW)
-
-
 def shrunk_field(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """Which of `MAY_GROW` asks for less than before, or for what nobody can tell to be more."""
     if new["samples"] < old["samples"]:

@@ -47,6 +47,7 @@ class Stock(msgspec.Struct):
     done: KeySet  # on record for good
     pending: dict[Key, Pending] = {}
     aside: dict[Path, dict[int, str]] = {}  # the lines to be set aside, and why
+    unasked: Key | None = None  # the first of those that say something and are not asked for
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -111,6 +112,8 @@ def _reason_to_set_aside(
     if place[1] in superseded:
         return f"rollout {key} has another line that counts; this one is set aside"
     if not wanted.is_asked(key):
+        if stock.unasked is None and standing(ending) >= Standing.UNSCORED:
+            stock.unasked = key
         return f"rollout {key} is not part of the run any more; the environment's tasks may have changed"
     if key in stock.done or key in stock.pending:
         raise _SeveralLines

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +73,18 @@ class RunDirectory:
     def done(self) -> KeySet:
         """The keys that are on record for good, and those that have been done since."""
         return self._stock.done
+
+    @property
+    def unasked(self) -> Key | None:
+        """The first rollout on record that is no part of the run any more; ``None``: all are."""
+        return self._stock.unasked
+
+    def counted(self) -> Iterator[Key]:
+        """The keys whose rollouts count, also those that lack only a score."""
+        yield from self._stock.done
+        for key, pending in self._stock.pending.items():
+            if pending.standing is Standing.UNSCORED:
+                yield key
 
     @property
     def unscored_count(self) -> int:
