@@ -25,7 +25,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"replies"},
     {"inference", "tools", "tool_parsers", "limits"},
     {"sequences", "statistics", "branching"},
-    {"data"},
+    {"data", "stored"},
     {"trajectory", "errors", "event_loop"},
     {
         "rounds",
@@ -37,6 +37,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
         "json_keys",
         "absent_keys",
         "clock",
+        "keys",
     },
 ]
 

@@ -71,6 +71,9 @@ class RunSummary(msgspec.Struct, kw_only=True):
     tokens_per_second: float | None  # sampled tokens per wall second
     weight_versions: dict[str, int]  # version -> turns that named it
     sampling: list[dict[str, Any]] = []  # the ways on record in which tokens were drawn
+    allowed: list[str] = []
+    """What was mixed in although it is not what the run began with: "changed-tasks", "changed-environment",
+    "other-weights"."""
 
 
 def failure_kind(trajectory: Trajectory) -> str | None:
@@ -175,12 +178,20 @@ class SummaryBuilder:
         if turn.timing.first_token is not None:
             self._first_token_seconds.add(turn.timing.first_token)
 
-    def build(self, *, asked: int, samples: int, wall_seconds: float | None = None) -> RunSummary:
+    def build(
+        self,
+        *,
+        asked: int,
+        samples: int,
+        wall_seconds: float | None = None,
+        allowed: Iterable[str] = (),
+    ) -> RunSummary:
         """The summary of everything added, against what was asked for.
 
         Args:
             asked: rollouts asked for, ``samples`` for each task.
             wall_seconds: what these rollouts took, all sessions of a continued run together.
+            allowed: what was mixed in, as `RunSummary.allowed` names it.
 
         Raises:
             ValueError: ``asked`` is no multiple of ``samples``, or more is on record than was asked for.
@@ -225,6 +236,7 @@ class SummaryBuilder:
             tokens_per_second=self.completion_tokens / wall_seconds if wall_seconds else None,
             weight_versions=dict(self._weight_versions),
             sampling=list(self._sampling),
+            allowed=list(dict.fromkeys(allowed)),
         )
 
     def _check_accounts(self, asked: int, samples: int) -> None:

@@ -16,9 +16,17 @@ from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tallies import Spread
 from rollway.inference.sampling_fields import shaped_by
 from rollway.statistics import Estimate, PassRate
+from rollway.stored.identity import CHANGED_ENVIRONMENT, CHANGED_TASKS, OTHER_WEIGHTS
 
 Block = tuple[str, list[str]]
 """A label, and the lines that stand beside it."""
+
+MIXED = {
+    CHANGED_TASKS: "rollouts of tasks that changed (--allow-changed-tasks)",
+    CHANGED_ENVIRONMENT: "rollouts of an environment that changed (--allow-changed-environment)",
+    OTHER_WEIGHTS: "samples of other weights (--allow-other-weights)",
+}
+"""What `RunSummary.allowed` means for the numbers."""
 
 MOST_ROWS = 8
 """Kinds of a list that are shown one by one; the others are only counted."""
@@ -45,6 +53,7 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
     return [
         ("run", [" · ".join([*summary.environments, *summary.models]) or "no rollouts"]),
         ("rollouts", _rollouts(summary)),
+        ("mixed", mixed(summary)),
         ("score", _score(summary)),
         ("rewards", _rewards(summary)),
         ("pass", _passes(summary)),
@@ -56,6 +65,11 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
         ("seconds", _seconds(summary)),
         ("weights", count_lines(summary.weight_versions, "turns of ")),
     ]
+
+
+def mixed(summary: RunSummary) -> list[str]:
+    """What was mixed in although it is not what the run began with."""
+    return [MIXED.get(what, what) for what in summary.allowed]
 
 
 def _rollouts(summary: RunSummary) -> list[str]:

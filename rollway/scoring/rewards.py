@@ -15,12 +15,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from rollway.environments.base import Environment, Reward, RewardFunction, Task, named_rewards
+from rollway.stored.lines import REWARD_ERROR
 from rollway.sums import exact_sum
 from rollway.tools.sandboxes import Sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
-
-REWARD_ERROR = "reward:"
-"""How ``error.where`` begins when a reward function failed; the function's name follows."""
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""

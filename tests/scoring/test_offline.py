@@ -284,3 +284,11 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_score_and_its_numbers(store
         score(stored_run, "judged", name="mine", overwrite=True)
     assert stored_run.rows("mine") == rows
     assert read_score_summary(stored_run.path, "mine") == first
+
+
+def test_a_failed_rollout_that_was_done_again_is_scored_once(stored_run):
+    done_again = make_trajectory("t1", 1, reward=1.0)
+    stored_run.part(7, [done_again])
+    summary = score(stored_run, "turns")
+    assert (summary.on_record, summary.scored) == (6, 6)
+    assert [row["trajectory_id"] for row in stored_run.rows("turns")].count(done_again.id) == 1
