@@ -28,6 +28,7 @@ from rollway.evaluation.run_approval import approval_source
 from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
+from rollway.evaluation.slow_steps import told_if_slow
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
 from rollway.evaluation.worker import WorkerSpec
@@ -53,7 +54,8 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
 async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
     """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
-    plan = prepare(config)
+    with told_if_slow(console, f"reading {config.environment} and its tasks"):
+        plan = prepare(config)
     async with AsyncExitStack() as held:
         run = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
         ending = Ending(seconds=seconds_before(plan.path))
@@ -62,7 +64,7 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices, warnings):
+            async with _reached(plan, console) as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
@@ -95,12 +97,17 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _reached(
+    plan: Plan, console: Console
+) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
     it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
-        config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+        with told_if_slow(console, f"asking {config.model.base_url} what it serves"):
+            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+    if slow := _slow_starts(config):
+        console.print(f"starting {slow}", highlight=False, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
         starting = await stack.enter_async_context(starting_server(config.model)) if policy else None
@@ -121,6 +128,16 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
         )
         backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
         yield config, backend, choices, [dropped] if dropped else []
+
+
+def _slow_starts(config: EvalConfig) -> str:
+    """What takes seconds before the first rollout."""
+    policy, workers, address = config.model.policy, config.workers, config.ray.address
+    slow = [] if policy is None else [f"the embedded policy {policy!r}"]
+    if workers:
+        where = "Ray" if address is None else f"Ray at {address}"
+        slow.append(f"{workers} worker{'s' * (workers > 1)} on {where}")
+    return " and ".join(slow)
 
 
 @contextmanager
