@@ -29,6 +29,7 @@ from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.slow_steps import told_if_slow
+from rollway.evaluation.start_and_end import Result, start_and_end_logged
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
 from rollway.evaluation.worker import WorkerSpec
@@ -57,17 +58,17 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
     with told_if_slow(console, f"reading {config.environment} and its tasks"):
         plan = prepare(config)
     async with AsyncExitStack() as held:
-        run = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
+        opened = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
-        is_new = run is None
-        if run is not None and len(run.done) == plan.asked:
-            run.clear_away()
+        is_new = opened is None
+        if opened is not None and len(opened[0].done) == plan.asked:
+            opened[0].clear_away()
         else:
             async with _reached(plan, console) as (config, backend, choices, warnings):
-                if run is None:
+                if opened is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
-                    run = held.enter_context(_opened(plan))
+                    opened = held.enter_context(_opened(plan))
                 for line in choices:
                     _log.info(line)
                 for line in warnings:
@@ -75,25 +76,31 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(plan, run, backend, console, tracker, ending.seconds)
+                    ending = await drive(plan, opened[0], backend, console, tracker, ending.seconds)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)
                     raise
-        return conclude(plan, run, ending, console, tracker)
+        run, result = opened
+        result.summary = conclude(plan, run, ending, console, tracker)
+        return result.summary
 
 
 @contextmanager
-def _opened(plan: Plan) -> Iterator[RunDirectory]:
-    """The run directory, its log attached and its records counted."""
-    with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
+def _opened(plan: Plan) -> Iterator[tuple[RunDirectory, Result]]:
+    """The run directory, its log attached and its records counted, and what its log is told at the end."""
+    with (
+        open_run(plan.path, plan.config) as run,
+        logging_to(plan.path / "log.txt"),
+        start_and_end_logged(plan.config) as result,
+    ):
         # The same data has the same ids, and a million of them are not worth holding for that.
         ids = plan.tasks.given_ids() if plan.config.data is None else None
         run.take_stock(
             lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
         )
         _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
-        yield run
+        yield run, result
 
 
 @asynccontextmanager
