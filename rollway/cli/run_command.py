@@ -145,7 +145,8 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         workers: Annotated[
             int | None,
             typer.Option(
-                metavar="N", help="Number of Ray worker processes; 0 runs without Ray. [default: 1]"
+                metavar="N",
+                help="Number of Ray worker processes; 0 runs without Ray. [default: 0]",
             ),
         ] = None,
         concurrency: Annotated[

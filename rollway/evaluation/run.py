@@ -31,6 +31,8 @@ from rollway.evaluation.run_approval import approval_source
 from rollway.evaluation.run_directory import RunDirectory, Wanted, discard_empty, holds_run, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
+from rollway.evaluation.slow_steps import told_if_slow
+from rollway.evaluation.start_and_end import Result, start_and_end_logged
 from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tracking import Tracker, start_tracking
 from rollway.evaluation.worker import WorkerSpec
@@ -76,11 +78,13 @@ async def evaluate_async(
 ) -> RunSummary:
     """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
-    plan = prepare(config)
+    with told_if_slow(console, f"reading {config.environment} and its tasks"):
+        plan = prepare(config)
     async with AsyncExitStack() as held:
-        run = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
+        opened = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
         ending = Ending(seconds=seconds_before(plan.path))
         tracker: Tracker | None = None
+        run, result = opened or (None, None)
         is_new = run is None
         identity = None if run is None else _identity(held, plan, run, allow)
         if run is not None and identity is not None and len(run.done) == plan.asked:
@@ -89,11 +93,11 @@ async def evaluate_async(
         else:
             if identity is not None:
                 identity.check()
-            reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan)
+            reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan, console)
             async with reaching as (config, backend, choices, warnings):
                 if run is None or identity is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
-                    run = held.enter_context(_opened(plan))
+                    run, result = held.enter_context(_opened(plan))
                     identity = _identity(held, plan, run, allow)
                 if not _only_scores(plan, run):
                     await identity.check_served(config)
@@ -109,7 +113,10 @@ async def evaluate_async(
                     if is_new:
                         discard_empty(plan.path)
                     raise
-        return conclude(plan, run, ending, console, tracker)
+        summary = conclude(plan, run, ending, console, tracker)
+        if result is not None:
+            result.summary = summary
+        return summary
 
 
 def _identity(held: AsyncExitStack, plan: Plan, run: RunDirectory, allow: Collection[str]) -> RunIdentity:
@@ -121,9 +128,13 @@ def _identity(held: AsyncExitStack, plan: Plan, run: RunDirectory, allow: Collec
 
 
 @contextmanager
-def _opened(plan: Plan) -> Iterator[RunDirectory]:
-    """The run directory, its log attached and its records counted."""
-    with open_run(plan.path, plan.config) as run, logging_to(plan.path / "log.txt"):
+def _opened(plan: Plan) -> Iterator[tuple[RunDirectory, Result]]:
+    """The run directory, its log attached and its records counted, and what its log is told at the end."""
+    with (
+        open_run(plan.path, plan.config) as run,
+        logging_to(plan.path / "log.txt"),
+        start_and_end_logged(plan.config) as result,
+    ):
         # The same data has the same ids, and a million of them are not worth holding for that.
         ids = plan.tasks.given_ids() if plan.config.data is None else None
         run.take_stock(
@@ -134,16 +145,21 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
             )
         )
         _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
-        yield run
+        yield run, result
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _reached(
+    plan: Plan, console: Console
+) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
     it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
-        config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+        with told_if_slow(console, f"asking {config.model.base_url} what it serves"):
+            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+    if slow := _slow_starts(config):
+        console.print(f"starting {slow}", highlight=False, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
         starting = await stack.enter_async_context(starting_server(config.model)) if policy else None
@@ -184,6 +200,16 @@ def _backend(plan: Plan, config: EvalConfig) -> Backend:
         None if plan.lists is None else plan.lists.shared,
     )
     return RayBackend(spec, config) if config.workers else LocalBackend(spec)
+
+
+def _slow_starts(config: EvalConfig) -> str:
+    """What takes seconds before the first rollout."""
+    policy, workers, address = config.model.policy, config.workers, config.ray.address
+    slow = [] if policy is None else [f"the embedded policy {policy!r}"]
+    if workers:
+        where = "Ray" if address is None else f"Ray at {address}"
+        slow.append(f"{workers} worker{'s' * (workers > 1)} on {where}")
+    return " and ".join(slow)
 
 
 @contextmanager

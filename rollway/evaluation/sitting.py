@@ -20,7 +20,7 @@ from rollway.evaluation.backends import Backend
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.identity import RunIdentity
-from rollway.evaluation.interrupts import interrupts_call
+from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
@@ -104,7 +104,7 @@ async def drive(
     with (
         collecting_rarely(),
         display,
-        interrupts_call(lambda: _interrupt(driver, console), display.close),
+        interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display)),
     ):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
         try:
@@ -195,6 +195,12 @@ def _interrupt(driver: Driver, console: Console) -> None:
     )
     _log.warning("interrupted; %d rollouts in flight are cancelled", driver.in_flight)
     driver.interrupt()
+
+
+def _leave(display: ProgressDisplay) -> None:
+    """The process ends now."""
+    display.close()
+    _log.warning("ended: a second interrupt, exit %d at once; what had ended is on disk", INTERRUPTED)
 
 
 async def _tick(display: ProgressDisplay, counts: Counts, tracker: Tracker | None) -> None:

@@ -12,9 +12,9 @@ import msgspec
 
 from rollway.data.fingerprint import fingerprint
 from rollway.inference.errors import InferenceError
-from rollway.inference.retry import TryFailed
 from rollway.inference.served_models import ServedModel, read_models, served_context, served_folder
 from rollway.inference.transport import Timeouts, Transport, json_headers, split_base_url
+from rollway.inference.tries import TryFailed
 from rollway.stored.identity import Served
 
 INFO_PATHS = ("/model_info", "/get_model_info")

@@ -7,12 +7,14 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from rollway.cli import main
+from rollway.errors import UserError
 from rollway.evaluation import read_trajectories
 from rollway.evaluation.summary import read_summary
 
@@ -190,3 +192,19 @@ def test_mistakes_about_the_run_directory(
     assert "--resume DIR takes no environment and no --out" in complaint(
         "eval", environment_file, "--resume", "run"
     )
+
+
+def test_what_takes_seconds_is_told_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`rollway eval calculator` with nothing else: the first line does not wait for the server."""
+    told_first: list[str] = []
+
+    def launch(policy: str, **options: object) -> AbstractAsyncContextManager[str]:
+        told_first.append(capsys.readouterr().out)
+        raise UserError("the server would start now")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rollway.evaluation.model_server.launch_embedded", launch)
+    assert main(["eval", "calculator"]) == 2
+    assert told_first == ["starting the embedded policy 'calculator'\n"]
