@@ -5,9 +5,10 @@ The invariant: a run is sound when nothing at all was found, and every finding n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from rollway.agent_loop.rollout import turn_seed
 from rollway.chaos.checks import (
     ENDINGS,
     FINISHED,
@@ -25,6 +26,7 @@ from rollway.chaos.checks import (
 from rollway.chaos.faults import FAULTS, GROUPS, TIMES, Plan
 from rollway.chaos.reading import RunFolder
 from rollway.chaos.runs import Outcome
+from rollway.chaos.server import ANSWERS
 
 
 class Row(NamedTuple):
@@ -84,38 +86,52 @@ def _from_outside(outcome: Outcome) -> Iterator[Violation]:
 
 
 def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violation], plan: Plan) -> list[Row]:
-    """A row for every fault that was to strike."""
+    """A row for every fault that was to strike.
+
+    Of a rollout with a broken promise, each fault that struck it bears the blame; where none did, those
+    that strike whole processes.
+    """
     broken = {found.key for found in violations if found.key is not None}
-    keys = _struck_keys(outcome, expected)
+    keys = struck_keys(outcome, expected)
+    unexplained = broken.difference(*keys.values())
     rows = []
     for group in GROUPS:
         for kind in plan.kinds_of(group):
             name = f"{group}.{kind}"
             whom = keys.get(name, set())
-            lost = len(broken if group in TIMES else whom & broken)
-            count = outcome.struck[name] if name not in keys else len(whom)
-            if group == "replies":
-                count = sum(line.kind == kind for line in outcome.log)
-            rows.append(Row(name, count, FAULTS[name].effect, lost, lost == 0))
+            lost = len(unexplained if group in TIMES else whom & broken)
+            times = sum(line.kind == kind for line in outcome.log) if group == "replies" else len(whom)
+            rows.append(
+                Row(
+                    name,
+                    outcome.struck[name] if group in TIMES else times,
+                    FAULTS[name].effect,
+                    lost,
+                    lost == 0,
+                )
+            )
     return rows
 
 
-def _struck_keys(outcome: Outcome, expected: Expected) -> Mapping[str, set[Key]]:
+def struck_keys(outcome: Outcome, expected: Expected) -> dict[str, set[Key]]:
     """The rollouts that each fault struck, for those that strike single ones."""
+    found = {"tools.failing": set[Key]()}
     by_task: dict[str, set[Key]] = {}
     by_call: dict[str, Key] = {}
-    failing: set[Key] = set()
+    by_request: dict[tuple[str, int], Key] = {}
     for key, turns in expected.turns.items():
         by_task.setdefault(key[0], set()).add(key)
-        for call in (call for turn in turns for call in turn.calls):
-            by_call[call.key] = key
-            if call.answer is None:
-                failing.add(key)
-    found: dict[str, set[Key]] = {"tools.failing": failing}
+        for number, turn in enumerate(turns):
+            by_request[key[0], turn_seed(expected.seeds[key], number)] = key
+            for call in turn.calls:
+                by_call[call.key] = key
+                if call.answer is None:
+                    found["tools.failing"].add(key)
     for name, struck in outcome.keys.items():
-        found[name] = set()
-        for one in struck:
-            found[name] |= {by_call[one]} if one in by_call else by_task.get(one, set())
+        found[name] = set[Key]().union(
+            *({by_call[one]} if one in by_call else by_task.get(one, set()) for one in struck)
+        )
     for line in outcome.log:
-        found.setdefault(f"replies.{line.kind}", set()).update(by_task.get(line.task, set()))
+        if line.kind not in ANSWERS and (line.task, line.seed) in by_request:
+            found.setdefault(f"replies.{line.kind}", set()).add(by_request[line.task, line.seed])
     return found

@@ -14,8 +14,11 @@ from rich.console import Console
 from rollway.chaos.chaos import Verdict, judged
 from rollway.chaos.faults import Plan
 from rollway.chaos.happenings import Happening
-from rollway.chaos.runs import Outcome, Setup, do_run
+from rollway.chaos.judging import violations_of
+from rollway.chaos.runs import Outcome, Setup, do_run, expected_of
 from rollway.chaos.table import print_seen, print_violations
+
+STILL = Happening(0.4, "servers.still", 20.0)
 
 
 class Mark(NamedTuple):
@@ -72,7 +75,7 @@ def _still(seed: int, path: Path, console: Console) -> Iterator[Mark]:
         400,
         2,
         {"workers": 0, "limits": {"timeout": 10.0}},
-        [Happening(0.4, "servers.still", 20.0)],
+        [STILL],
     )
     yield _lost(judged(setup, path), console)
 
@@ -140,30 +143,37 @@ def _replaced(plan: Plan, happenings: Sequence[Happening], path: Path, console: 
     yield Mark(f"replaced within {REPLACED_SECONDS:.0f} s", told, held)
 
 
-SETTINGS = (
-    {"pool_size": 1},
-    {"pool_size": 4},
-    {"pool_size": 64},
-    {"concurrency": 1},
-    {"concurrency": 8},
-    {"concurrency": 64},
-    {"workers": 2},
-)
+SETTINGS: dict[str, Setup] = {
+    f"{field} {value}": Setup(Plan(), 200, 2, {"workers": 0, field: value})
+    for field, value in (
+        ("pool_size", 1),
+        ("pool_size", 4),
+        ("pool_size", 64),
+        ("concurrency", 1),
+        ("concurrency", 8),
+        ("concurrency", 64),
+        ("workers", 2),
+    )
+} | {
+    "a busy machine": Setup(Plan(), 200, 2, {"workers": 0}, busy=8),
+    "a server that stands still for 20 s, under limits.timeout=10": Setup(
+        Plan(), 200, 2, {"workers": 0, "limits": {"timeout": 10.0}}, [STILL]
+    ),
+}
+"""Ways to do the same run."""
 
 
 def _one_score(seed: int, path: Path, console: Console) -> Iterator[Mark]:
-    plan, scores = Plan(seed=seed, rates={"tools": 0.02}, kinds={"tools": ["failing"]}), {}
-    for settings in SETTINGS:
-        name = ", ".join(f"{field} {value}" for field, value in settings.items())
-        outcome = do_run(Setup(plan, 200, 2, {"workers": 0, **settings}), path / name.replace(" ", "-"))
-        scores[name] = outcome.folder.summary.get("mean_reward")
-        yield Mark(
-            f"{name}: the score of the others", str(scores[name]), scores[name] == scores[_first(scores)]
-        )
-
-
-def _first(scores: dict[str, object]) -> str:
-    return next(iter(scores))
+    plan = Plan(seed=seed, rates={"tools": 0.02}, kinds={"tools": ["failing"]}, delay=0.05)
+    first = None
+    for number, (name, setup) in enumerate(SETTINGS.items()):
+        setup = setup._replace(plan=plan)
+        outcome = do_run(setup, path / str(number))
+        found = violations_of(outcome, expected_of(setup), first, plan)
+        print_violations(found, console)
+        first = first or outcome.folder
+        score = (outcome.folder.summary.get("mean_reward") or {}).get("mean")
+        yield Mark(f"{name}: every reward and the score as the others", f"{score!r}", not found)
 
 
 SCENARIOS: dict[str, Scenario] = {
