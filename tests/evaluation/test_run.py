@@ -277,7 +277,7 @@ async def test_metadata_that_is_no_json_costs_no_score(
     )
     summary = await evaluate_async(config(policy))
     assert (summary.scored, summary.failures) == (6, {})
-    told = [record.metadata for record in stored(tmp_path / "run") if record.metadata]
+    told = [record.metadata for record in stored(tmp_path / "run").values() if record.metadata]
     assert [list(metadata) for metadata in told] == [["values_error"]]
 
 
