@@ -129,6 +129,7 @@ class OpenAIClient:
                 gate=self._gate,
                 clock=request.clock,
                 request_id=request.request_id,
+                tried=request.tried,
             )
         except BadRequest as error:
             raise with_mend(error, request.sampling, self._form.spelling) from None

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from rollway.clock import RolloutClock
+from rollway.inference.attempts import AttemptLog
 from rollway.trajectory import (
     Attempt,
     ErrorRecord,
@@ -91,6 +92,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
+    tried: AttemptLog | None = None  # the client enters every failed try, also of a call that is cancelled
     clock: RolloutClock | None = None  # of the rollout: the client enters on it what it only waits for
 
 
