@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import msgspec
@@ -62,7 +62,7 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices, warnings):
+            async with _reached(plan, console) as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
@@ -95,12 +95,15 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _reached(
+    plan: Plan, console: Console
+) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
     it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
-        config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+        model = await check_server(config, plan.api_key, tell=_teller(console), hint=_HINT)
+        config = msgspec.structs.replace(config, model=model)
     async with AsyncExitStack() as stack:
         # Our own server gets ready while Ray starts: both take seconds.
         starting = await stack.enter_async_context(starting_server(config.model)) if policy else None
@@ -121,6 +124,19 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
         )
         backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
         yield config, backend, choices, [dropped] if dropped else []
+
+
+_HINT = "; to wait for a server that is still starting, add --wait-for-server"
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    """What shows a line of the start, and keeps it in the log."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _log.info(line)
+
+    return tell
 
 
 @contextmanager
