@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     import typer
 
-    from rollway.cli.app import build_app
+    from rollway.cli.app import build_app, with_values
 
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    words = with_values(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # typer bundles click or uses the installed one; this finds its error classes in either.
     usage_error: type[Any] = typer.BadParameter.__mro__[1]
     click_error: type[Any] = typer.BadParameter.__mro__[2]

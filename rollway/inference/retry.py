@@ -213,7 +213,9 @@ class _Call:
             self._tried.add(failure.error, now - sent.at)
         if failure.retry:
             self._clock.waited(failure.fault.wait, sent.at, now)
-        delay = self._budget.delay(failure, now, held=self._gate.holds(), served=self._gate.serves(now))
+        delay = self._budget.delay(
+            failure, now, held=self._gate.paces(failure.fault), served=self._gate.serves(now)
+        )
         if delay is None or (self._deadline is not None and now + delay >= self._deadline):
             raise self._given_up(failure) from failure
         if delay > 0:
@@ -265,7 +267,7 @@ class _Budget:
     def delay(self, failure: TryFailed, now: float, *, held: bool, served: bool) -> float | None:
         """Seconds to wait before the next try; None when there must be none.
 
-        ``held``: the gate lets nobody through at present, so the next try waits there. ``served``: other
+        ``held``: the next try has to wait at the gate in any case. ``served``: other
         calls do get replies, so this one had bad luck and need not hold back for long.
         """
         if failure.fault is TryFault.FINAL:
