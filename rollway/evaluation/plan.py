@@ -66,14 +66,6 @@ class Plan(msgspec.Struct, frozen=True):
         return bool(self.environment.tools) or bool(added) or own
 
     @property
-    def warnings(self) -> list[str]:
-        """What is likely to be a mistake, in words."""
-        if self.environment.rewards:
-            return []
-        name = environment_name(self.environment)
-        return [f"environment {name!r} has no rewards: its rollouts are not scored (define rewards = [...])"]
-
-    @property
     def told(self) -> str:
         """What there is to do, in words."""
         config = self.config

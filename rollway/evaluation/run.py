@@ -120,7 +120,7 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             None if plan.lists is None else plan.lists.shared,
         )
         backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
-        yield config, backend, choices, [*plan.warnings, *([dropped] if dropped else [])]
+        yield config, backend, choices, [dropped] if dropped else []
 
 
 @contextmanager
