@@ -128,3 +128,14 @@ def test_unknown_commands_and_options_are_one_line(complaint) -> None:
     assert complaint("evil") == "No such command 'evil'. Did you mean 'eval'?; see rollway --help"
     assert complaint("eval", "--bogus").endswith("see rollway eval --help")
     assert complaint("eval", "calculator", "--tasks", "x").startswith("Invalid value for '--tasks'")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["eval", "--help"], ["parse", "--list"], ["no-such-command"]])
+def test_a_reader_that_has_left_is_no_traceback(words: list[str]) -> None:
+    ours, its = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "rollway.cli", *words]
+    done = subprocess.run(command, stdout=its, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(its)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (2 if "no-such-command" in words else 0)
