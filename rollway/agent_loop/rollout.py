@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
@@ -46,8 +46,8 @@ MOST_TRACEBACK = 8_000
 class Rollout:
     """One run of the loop: the record, and what is needed to go on with it.
 
-    ``covered`` is how many of the record's messages stand in its turns already; ``done`` as for
-    `AgentLoop.run`.
+    ``covered`` is how many of the record's messages stand in its turns already; ``timeout`` the seconds left
+    of the wall clock; ``done`` as for `AgentLoop.run`.
     """
 
     def __init__(
@@ -57,15 +57,17 @@ class Rollout:
         done: Done | None,
         covered: int,
         context: RolloutContext,
+        *,
+        timeout: float | None,
     ) -> None:
         self.loop = loop
         self.limits = loop.limits
         self.trajectory = trajectory
         self.done = done
         self.definitions = [tool.shared_definition() for tool in loop.tools]
-        self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
+        self.deadline = None if timeout is None else time.monotonic() + timeout
         turns = trajectory.turns
-        self.completion_tokens = sum(_sampled(turn) for turn in turns)
+        self.completion_tokens = sampled_tokens(turns)
         self.placement = Placement(loop, trajectory)
         self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
@@ -284,6 +286,11 @@ def _may_hold_thought(turn: Turn) -> bool:
     """Whether a chat template may find a thought in a turn, and take it out of the next prompt."""
     content = (turn.content or "").lower()
     return bool(turn.reasoning) or any(mark in content for mark in ("think", "thought", "<|", "reason"))
+
+
+def sampled_tokens(turns: Iterable[Turn]) -> int:
+    """What turns take of the budget."""
+    return sum(_sampled(turn) for turn in turns)
 
 
 def _sampled(turn: Turn) -> int:
