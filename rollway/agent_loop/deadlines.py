@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -97,9 +97,18 @@ _WORDS = {
 }
 
 
-def noted_waits(clock: RolloutClock) -> dict[str, float]:
-    """The seconds of a record's waits. What is shorter than `LEAST_NOTED` says nothing."""
-    return {kind: round(seconds, 3) for kind, seconds in clock.seconds().items() if seconds >= LEAST_NOTED}
+def noted_waits(clock: RolloutClock, before: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of a record's waits, those ``before`` included. Less than `LEAST_NOTED` says nothing."""
+    noted = {kind: seconds for kind, seconds in clock.seconds().items() if seconds >= LEAST_NOTED}
+    both = sorted({*noted, *before})
+    return {kind: round(noted.get(kind, 0.0) + before.get(kind, 0.0), 3) for kind in both}
+
+
+class TimeLeft(NamedTuple):
+    """Seconds that a rollout has left of each clock; ``None``: it is not limited."""
+
+    wall: float | None
+    working: float | None
 
 
 class Deadlines:
@@ -110,10 +119,10 @@ class Deadlines:
         cut: which clock cut in, and what ``look`` saw then; None: none did.
     """
 
-    def __init__(self, limits: Limits, clock: RolloutClock, look: Callable[[ClockKind], Moment]) -> None:
-        self.wall = None if limits.timeout is None else time.monotonic() + limits.timeout
+    def __init__(self, left: TimeLeft, clock: RolloutClock, look: Callable[[ClockKind], Moment]) -> None:
+        self.wall = None if left.wall is None else time.monotonic() + left.wall
         self.cut: Moment | None = None
-        self._working = limits.working_timeout
+        self._working = left.working
         self._clock = clock
         self._worked_before = clock.working()
         self._look = look

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
-from rollway.agent_loop.deadlines import ClockKind, Deadlines, Judgement, Moment, judged, told
+from rollway.agent_loop.deadlines import ClockKind, Deadlines, Judgement, Moment, TimeLeft, judged, told
 from rollway.agent_loop.placement import Placement
 from rollway.agent_loop.stopping import promises_call, reached_limit, reason_to_stop, server_gave_up
 from rollway.clock import RolloutClock, WaitKind
@@ -65,8 +65,8 @@ MOST_TRACEBACK = 8_000
 class Rollout:
     """One run of the loop: the record, and what is needed to go on with it.
 
-    ``covered`` is how many of the record's messages stand in its turns already; ``done`` as for
-    `AgentLoop.run`.
+    ``covered`` is how many of the record's messages stand in its turns already; ``timeout`` the seconds left
+    of the wall clock; ``done`` as for `AgentLoop.run`.
     """
 
     def __init__(
@@ -77,10 +77,12 @@ class Rollout:
         covered: int,
         context: RolloutContext,
         clock: RolloutClock,
+        *,
+        left: TimeLeft,
     ) -> None:
         self.loop = loop
         self.clock = clock
-        self.deadlines = Deadlines(loop.limits, clock, self._moment)
+        self.deadlines = Deadlines(left, clock, self._moment)
         self.asking_since = 0.0  # when the model call in progress began
 
         self.limits = loop.limits
@@ -88,7 +90,7 @@ class Rollout:
         self.done = done
         self.definitions = [tool.shared_definition() for tool in loop.tools]
         turns = trajectory.turns
-        self.completion_tokens = sum(_sampled(turn) for turn in turns)
+        self.completion_tokens = sampled_tokens(turns)
         self.placement = Placement(loop, trajectory)
         self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
@@ -398,6 +400,11 @@ def _may_hold_thought(turn: Turn) -> bool:
     """Whether a chat template may find a thought in a turn, and take it out of the next prompt."""
     content = (turn.content or "").lower()
     return bool(turn.reasoning) or any(mark in content for mark in ("think", "thought", "<|", "reason"))
+
+
+def sampled_tokens(turns: Iterable[Turn]) -> int:
+    """What turns take of the budget."""
+    return sum(_sampled(turn) for turn in turns)
 
 
 def _sampled(turn: Turn) -> int:

@@ -143,7 +143,7 @@ async def run_rollout(
             )
         if record.stop_reason is not None:
             record.timing = TrajectoryTiming(started=started, total=time.monotonic() - began)
-            record.waits = noted_waits(times)
+            record.waits = noted_waits(times, {})
             return record
         loop = AgentLoop(
             client,

@@ -19,7 +19,7 @@ from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server, dropped_tools
-from rollway.evaluation.conclusion import conclude, seconds_before
+from rollway.evaluation.conclusion import conclude
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.identity import RunIdentity
@@ -82,12 +82,13 @@ async def evaluate_async(
         plan = prepare(config)
     async with AsyncExitStack() as held:
         opened = held.enter_context(_opened(plan)) if plan.resumes else None
-        ending = Ending(seconds=0.0 if opened is None else seconds_before(plan.path))
+        ending = Ending(seconds=0.0)
         tracker: Tracker | None = None
         run, result = opened or (None, None)
         is_new = run is None
         identity = None if run is None else _identity(held, plan, run, allow)
         if run is not None and identity is not None and len(run.done) == plan.asked:
+            ending = Ending(seconds=identity.seconds)
             run.clear_away()
             identity.note_allowed()
         else:
@@ -108,7 +109,7 @@ async def evaluate_async(
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(plan, run, identity, backend, console, tracker, ending.seconds)
+                    ending = await drive(plan, run, identity, backend, console, tracker)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)

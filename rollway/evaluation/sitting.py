@@ -66,7 +66,6 @@ async def drive(
     backend: Backend,
     console: Console,
     tracker: Tracker | None,
-    seconds_before: float | None,
 ) -> Ending:
     """Do what is missing.
 
@@ -119,8 +118,9 @@ async def drive(
             problem = str(error)
         finally:
             ticker.cancel()
-            unsaved = _close(shelf, plan.path)
-    seconds = None if seconds_before is None else seconds_before + driver.seconds
+            took = driver.seconds
+            unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
+    seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
 
 
@@ -169,6 +169,15 @@ def _saw_task(identity: RunIdentity, path: Path, task_id: str, task: Task) -> No
         identity.saw_task(task_id, task)
     except OSError as error:
         raise DriverStopped(_cannot_write(path, error)) from error
+
+
+def _end(identity: RunIdentity, seconds: float, path: Path) -> str | None:
+    """What is wrong with the end of the sitting."""
+    try:
+        identity.end(seconds)
+    except OSError as error:
+        return _cannot_write(path, error)
+    return None
 
 
 def _close(shelf: RecordingWriter | None, path: Path) -> str | None:
