@@ -221,7 +221,7 @@ class Rollout:
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
         turn.untrainable = completion.untrainable or untrainable_reason(turn)
         self.completion_tokens += _sampled(turn)
-        unread = sum(attempt.error == UNREADABLE_CALL for attempt in turn.attempts)
+        unread = sum(each.times for each in turn.attempts if each.error == UNREADABLE_CALL)
         if unread:
             metrics = self.trajectory.metrics
             metrics["calls_unread_by_server"] = metrics.get("calls_unread_by_server", 0.0) + unread

@@ -157,11 +157,12 @@ def _rollouts(summary: ScoreSummary) -> list[str]:
 
 
 def _reward(summary: ScoreSummary) -> list[str]:
-    from rollway.evaluation.table import estimate_text
+    from rollway.evaluation.table import doubts, estimate_text
 
     if summary.mean_reward is None:
         return ["none: no rollout was scored"]
-    lines = [f"{estimate_text(summary.mean_reward)}  mean reward, 95% interval"]
+    told = "mean reward" if summary.mean_reward.low is None else "mean reward, 95% interval"
+    lines = [f"{estimate_text(summary.mean_reward)}  {told}", *doubts(summary.mean_reward)]
     absent = summary.failed + (summary.missing or 0)
     if summary.mean_reward_of_asked is not None and absent:
         lines.append(

@@ -19,6 +19,7 @@ from rollway.evaluation.sitting import Ending
 from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary, write_summary
 from rollway.evaluation.table import print_table
 from rollway.evaluation.tracking import Tracker
+from rollway.stored.identity import read_identity
 
 MOST_TOLD = 1_000
 """Characters of what one rollout failed with, where a run ends; log.txt and the trajectory have the whole."""
@@ -53,7 +54,7 @@ def conclude(
     """
     problems = [] if ending.problem is None else [ending.problem]
     with _written(run.path, problems):
-        run.sync()
+        run.settle()
         if plan.config.groups:
             fill_advantages(run, samples=plan.config.samples)
     summary, samples = _summed_up(plan, ending.seconds)
@@ -84,7 +85,13 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
     for trajectory in read_trajectories(plan.path):
         builder.add(trajectory)
         chooser.add(trajectory)
-    summary = builder.build(asked=plan.asked, samples=plan.config.samples, wall_seconds=seconds)
+    identity = read_identity(plan.path)
+    summary = builder.build(
+        asked=plan.asked,
+        samples=plan.config.samples,
+        wall_seconds=seconds,
+        allowed=[one.what for one in identity.allowed] if identity is not None else (),
+    )
     return summary, chooser.chosen()
 
 

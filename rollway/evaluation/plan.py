@@ -23,6 +23,7 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.data import refuse_lacking_columns, settle_data
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
+from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_directory import (
     default_path,
     holds_run,
@@ -34,8 +35,8 @@ from rollway.evaluation.run_directory import (
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tapes import Recorded
-from rollway.evaluation.tasks import Key, TaskSet, load_tasks
-from rollway.scoring import needs_sandbox
+from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.keys import Key
 from rollway.tools.mcp import check_mcp_servers, refuse_same_names
 from rollway.tools.replay import Recordings, read_recordings
 from rollway.tools.sandboxes import SandboxSpec, check_backend
@@ -100,6 +101,11 @@ def prepare(config: EvalConfig) -> Plan:
     config = config.resolved()
     check_formats(config)
     config = _found_policy(config)
+    if config.workers and config.environment.startswith("__main__:"):
+        raise UserError(
+            f"environment {config.environment!r} is known to this process only: set workers to 0, or put it "
+            "into a file"
+        )
     environment = load_environment(config.environment, config.environment_args)
     check_environment(environment)
     try:
@@ -117,7 +123,7 @@ def prepare(config: EvalConfig) -> Plan:
     listed = None if lists is None else lists.sources(config.tools.mcp)
     check_tools(config, environment, sandbox=spec is not None, listed=listed)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
-        if spec is not None and (config.tools.replay is None or _looked_into(environment)):
+        if spec is not None and (config.tools.replay is None or looks_into_sandbox(environment)):
             check_backend(spec)
         if lists is None:
             check_mcp_servers(config.tools.mcp)
@@ -145,11 +151,6 @@ def _check_first_prompt(environment: Environment, first: Task) -> None:
     except UserError as error:
         name = environment_name(environment)
         raise UserError(f"environment {name!r}, task {first['task_id']!r}: {error}") from None
-
-
-def _looked_into(environment: Environment) -> bool:
-    """Does a reward look into the sandbox?"""
-    return any(needs_sandbox(reward.function) for reward in named_rewards(environment))
 
 
 def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) -> Recordings | None:

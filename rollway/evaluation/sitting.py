@@ -14,14 +14,17 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from rollway.environments.base import Task
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
-from rollway.evaluation.interrupts import interrupts_call
+from rollway.evaluation.identity import RunIdentity
+from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
+from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
 from rollway.evaluation.tasks import Job
@@ -57,6 +60,7 @@ class Ending(msgspec.Struct, frozen=True):
 async def drive(
     plan: Plan,
     run: RunDirectory,
+    identity: RunIdentity,
     backend: Backend,
     console: Console,
     tracker: Tracker | None,
@@ -69,6 +73,7 @@ async def drive(
             cannot be set aside.
     """
     run.clear_away()
+    identity.begin()
     (plan.path / "summary.json").unlink(missing_ok=True)  # it is out of date
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
@@ -82,6 +87,8 @@ async def drive(
             config,
             run.done,
             plan.recorded,
+            unscored=Rescoring(run, plan.environment),
+            saw=functools.partial(_saw_task, identity, plan.path),
             lost=lambda job, why: keep(job, _given_up(plan, job, why, where="environment")),
         ),
         backend,
@@ -97,7 +104,7 @@ async def drive(
     with (
         collecting_rarely(),
         display,
-        interrupts_call(lambda: _interrupt(driver, console), display.close),
+        interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display)),
     ):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
         try:
@@ -153,6 +160,13 @@ def _keep(
         _log.warning("rollout %s failed (%s): %s", job.key, outcome.stop_reason, outcome.error)
 
 
+def _saw_task(identity: RunIdentity, path: Path, task_id: str, task: Task) -> None:
+    try:
+        identity.saw_task(task_id, task)
+    except OSError as error:
+        raise DriverStopped(_cannot_write(path, error)) from error
+
+
 def _close(shelf: RecordingWriter | None, path: Path) -> str | None:
     """What is wrong with the end of the recordings."""
     try:
@@ -181,6 +195,12 @@ def _interrupt(driver: Driver, console: Console) -> None:
     )
     _log.warning("interrupted; %d rollouts in flight are cancelled", driver.in_flight)
     driver.interrupt()
+
+
+def _leave(display: ProgressDisplay) -> None:
+    """The process ends now."""
+    display.close()
+    _log.warning("ended: a second interrupt, exit %d at once; what had ended is on disk", INTERRUPTED)
 
 
 async def _tick(display: ProgressDisplay, counts: Counts, tracker: Tracker | None) -> None:

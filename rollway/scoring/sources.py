@@ -106,7 +106,7 @@ def _from_file(source: FunctionSource) -> Reward:
     function = reward.function
     if _takes_one(function):
         function = _without_task(function)
-    return Reward(function, reward.weight, reward.name or source.function)
+    return Reward(function, reward.weight, reward.name or source.function, reward.weights)
 
 
 def _without_task(function: Callable[..., Any]) -> Callable[[Trajectory, Mapping[str, Any]], Any]:

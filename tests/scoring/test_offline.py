@@ -11,7 +11,7 @@ from rollway.errors import UserError
 from rollway.scoring import score_run
 from rollway.scoring.offline import CHUNK_BYTES, CHUNK_LINES
 from rollway.scoring.score_files import list_scores, read_score_summary
-from rollway.statistics import clustered_mean
+from rollway.statistics import clustered_mean, clustered_mean_of_sums
 
 
 def score(run, function=None, **options):
@@ -89,7 +89,7 @@ def test_the_score_is_compared_with_an_earlier_one(stored_run):
     score(stored_run, "fussy")
     _, comparison = score(stored_run, "twice", compare="fussy").comparisons
     assert comparison.against == "fussy"
-    assert comparison.difference == clustered_mean([[1, 1], [1, 1]])
+    assert comparison.difference == clustered_mean_of_sums([(2, 2), (2, 2)])  # it could have been below 0
     assert (comparison.only_old, comparison.only_new) == (0, 1)
 
 
@@ -284,3 +284,11 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_score_and_its_numbers(store
         score(stored_run, "judged", name="mine", overwrite=True)
     assert stored_run.rows("mine") == rows
     assert read_score_summary(stored_run.path, "mine") == first
+
+
+def test_a_failed_rollout_that_was_done_again_is_scored_once(stored_run):
+    done_again = make_trajectory("t1", 1, reward=1.0)
+    stored_run.part(7, [done_again])
+    summary = score(stored_run, "turns")
+    assert (summary.on_record, summary.scored) == (6, 6)
+    assert [row["trajectory_id"] for row in stored_run.rows("turns")].count(done_again.id) == 1

@@ -67,7 +67,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     tools: ToolsConfig = ToolsConfig()
     sandbox: SandboxConfig = SandboxConfig()
 
-    workers: Natural = 1  # processes under Ray; 0: in this process, without Ray
+    workers: Natural = 0  # processes under Ray; 0: in this process, without Ray
     concurrency: Positive = 32  # rollouts in flight per worker
     pool_size: Positive = 32  # threads for sync tools per worker
     stop_after_failures: Positive | None = 32  # failed in a row: stop handing out; null: never
@@ -91,6 +91,11 @@ class EvalConfig(Section, frozen=True, kw_only=True):
             raise ValueError(
                 "sampling.defaults: server leaves to the server how tokens are drawn, but training needs the "
                 "policy's own distribution: remove it, and set the fields of sampling that should differ"
+            )
+        if self.ray.address is not None and not self.workers:
+            raise ValueError(
+                "ray.address: with workers 0 nothing runs on the cluster: set workers to 1 or more, or "
+                "remove ray.address"
             )
         lost = next((name for name in CHAT_ONLY if name in self.sampling.extra), None)
         if self.model.backend == "token" and lost is not None:

@@ -8,6 +8,7 @@ import pytest
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.config.eval_config import RayConfig
 from rollway.evaluation.config_files import load_config
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
 
@@ -43,3 +44,9 @@ def test_no_key_is_ever_part_of_a_config() -> None:
         for name in EvalConfig(environment="x").as_dict()["model"]
         if "key" in name.replace("_key_env", "")
     ]
+
+
+def test_a_cluster_that_nothing_would_run_on_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ray.address: with workers 0 nothing runs on the cluster"):
+        EvalConfig(environment="calculator", ray=RayConfig(address="auto"))
+    assert EvalConfig(environment="calculator", workers=1, ray=RayConfig(address="auto")).workers == 1

@@ -13,7 +13,7 @@ from stored_runs import CONFIG, files_no_larger_than, line, opened
 
 from rollway.errors import UserError
 from rollway.evaluation.config_files import load_stored_config
-from rollway.evaluation.run_directory import default_path, open_run
+from rollway.evaluation.run_directory import Wanted, default_path, open_run
 
 
 def test_a_second_driver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
@@ -67,8 +67,10 @@ def test_a_full_disk_leaves_an_older_run_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         run.append(("a", 0), line(("a", 0)))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    with files_no_larger_than(200), pytest.raises(UserError, match="cannot write to the run directory"):
-        open_run(tmp_path, CONFIG)
+    with open_run(tmp_path, CONFIG) as run, files_no_larger_than(200):
+        run.take_stock(Wanted(lambda key: True))
+        with pytest.raises(UserError, match="cannot write to the run directory"):
+            run.clear_away()
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
     with opened(tmp_path) as run:
         assert run.done == {("a", 0)}
