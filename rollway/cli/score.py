@@ -55,6 +55,9 @@ def score(
         str | None,
         typer.Option(metavar="ADDRESS", help="Ray cluster to use. [default: start Ray on this machine]"),
     ] = None,
+    allow_changed_tasks: Annotated[
+        bool, typer.Option("--allow-changed-tasks", help="Score although tasks have changed since the run.")
+    ] = False,
 ) -> int:
     """Score a stored run again, without the model, and compare with the recorded rewards.
 
@@ -84,6 +87,7 @@ def score(
             environment=environment,
             compare=compare,
             ray_address=ray_address,
+            allow_changed_tasks=allow_changed_tasks,
             on_progress=progress,
         )
     _print(summary, Console())
@@ -134,7 +138,7 @@ def _print(summary: ScoreSummary, console: Console) -> None:
     means = [f"{name:<{width}}  {estimate_text(mean)}" for name, mean in summary.rewards.items()]
     print_blocks(
         [
-            ("score", [f"{summary.name}, from {summary.rewards_from}"]),
+            ("score", [f"{summary.name}, from {summary.rewards_from}", *_changes(summary)]),
             ("rollouts", [*_rollouts(summary), *count_lines(summary.failures, "failed: ")]),
             ("reward", _reward(summary)),
             ("functions", means if len(means) > 1 else []),
@@ -145,6 +149,16 @@ def _print(summary: ScoreSummary, console: Console) -> None:
         ],
         console,
     )
+
+
+def _changes(summary: ScoreSummary) -> list[str]:
+    """What is not as it was when the run was made."""
+    lines = ["tasks have changed since the run (--allow-changed-tasks)"] if summary.allowed else []
+    if summary.changed_source:
+        from rollway.stored.identity import some_of
+
+        lines.append(f"the environment has changed since the run: {some_of(summary.changed_source)}")
+    return lines
 
 
 def _rollouts(summary: ScoreSummary) -> list[str]:

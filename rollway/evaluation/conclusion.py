@@ -13,7 +13,7 @@ from rich.console import Console
 from rollway.evaluation.groups import fill_advantages
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.report import write_report
-from rollway.evaluation.run_directory import RunDirectory, part_files, read_trajectories
+from rollway.evaluation.run_directory import RunDirectory, holds_run, part_files, read_trajectories
 from rollway.evaluation.samples import Sample, SampleChooser
 from rollway.evaluation.sitting import Ending
 from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary, write_summary
@@ -99,6 +99,8 @@ def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path)
     """Raise unless the run did what it was asked."""
     done = f"{summary.finished} of {summary.asked} rollouts are on disk"
     go_on = f"{done}; resume with: rollway eval --resume {path}"
+    if not holds_run(path):
+        go_on = f"bring {path} back and resume with: rollway eval --resume {path}; or start the run again"
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
     if problems:

@@ -21,6 +21,7 @@ from rollway.evaluation.run_directory import RunDirectory
 from rollway.inference.served_identity import ask_served, folder_digest
 from rollway.stored.identity import (
     ALLOWANCES,
+    APPROVAL,
     CHANGED_ENVIRONMENT,
     CHANGED_TASKS,
     OTHER_WEIGHTS,
@@ -29,6 +30,7 @@ from rollway.stored.identity import (
     Served,
     changed_files,
     read_identity,
+    some_of,
     write_identity,
 )
 from rollway.stored.task_digests import Fields, TaskDigests, task_fields
@@ -88,7 +90,7 @@ class RunIdentity:
             return
         files = changed_files(self._before.source, self._source)
         if self._before.source and files:
-            told = f"the environment's source is not what it was when the run began ({_some(files)})"
+            told = f"the environment's source is not what it was when the run began ({some_of(files)})"
             self._refuse(CHANGED_ENVIRONMENT, told, "new rollouts would be of another environment")
         self._check_tasks()
 
@@ -105,10 +107,7 @@ class RunIdentity:
             if not self._digests.matches(task_id, fields):
                 self._changed[task_id] = fields
         if self._changed:
-            first, fields = next(iter(self._changed.items()))
-            how = _some(self._digests.changes(first, fields)) or "a value of it changed"
-            more = f", and {len(self._changed) - 1} more" if len(self._changed) > 1 else ""
-            told = f"task {first!r} is not what it was when the run began ({how}){more}"
+            told = self._digests.told(self._changed)
             self._refuse(CHANGED_TASKS, told, "rollouts of different tasks would be mixed")
 
     async def check_served(self, config: EvalConfig) -> None:
@@ -123,7 +122,7 @@ class RunIdentity:
             return
         changed = _changed_model(before, self._served)
         if changed:
-            told = f"the model is not what it was when the run began ({_some(changed)})"
+            told = f"the model is not what it was when the run began ({some_of(changed)})"
             self._refuse(OTHER_WEIGHTS, told, "samples of different weights would be mixed")
 
     def begin(self) -> None:
@@ -192,7 +191,7 @@ def _source(config: EvalConfig) -> dict[str, str]:
         approval = config.tools.approval
         if approval is not None and approval.ask is not None:
             file = Path(approval.ask.rpartition(":")[0]).expanduser()
-            source |= {f"approval: {name}": digest for name, digest in file_digests(file).items()}
+            source |= {APPROVAL + name: digest for name, digest in file_digests(file).items()}
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
     return source
@@ -225,12 +224,6 @@ def _changed_model(before: Served, now: Served) -> list[str]:
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write to {path}: {error.strerror or error}")
-
-
-def _some(told: list[str]) -> str:
-    """The first few, in one line."""
-    more = f", and {len(told) - 3} more" if len(told) > 3 else ""
-    return ", ".join(told[:3]) + more
 
 
 def _version() -> str:

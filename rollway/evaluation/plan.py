@@ -49,10 +49,15 @@ class Plan(msgspec.Struct, frozen=True):
     environment: Environment
     tasks: TaskSet
     api_key: str | None
-    path: Path
+    path: Path  # where no folder was asked for: the name of a new one, which may have to get a number
     sandbox: SandboxSpec | None = None  # of the first task; None: the rollouts have none
     recordings: Recordings | None = None  # what tool calls are answered from, in a replay
     lists: ReplayedLists | None = None  # what MCP servers listed, in a replay that starts none
+
+    @property
+    def resumes(self) -> bool:
+        """Is there a run to go on with?"""
+        return self.config.out is not None and holds_run(self.path)
 
     @property
     def asked(self) -> int:
@@ -129,9 +134,10 @@ def prepare(config: EvalConfig) -> Plan:
             check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
-    refuse_other_run(path, config)
-    if holds_run(path) and config.model.name is None:
-        config = named_model(config, stored_config(path).model.name)
+    if config.out:
+        refuse_other_run(path, config)
+        if holds_run(path) and config.model.name is None:
+            config = named_model(config, stored_config(path).model.name)
     return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
 
 

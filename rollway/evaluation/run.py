@@ -28,7 +28,7 @@ from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
 from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_approval import approval_source
-from rollway.evaluation.run_directory import RunDirectory, Wanted, discard_empty, holds_run, open_run
+from rollway.evaluation.run_directory import RunDirectory, Wanted, claim_path, discard_empty, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.slow_steps import told_if_slow
@@ -81,8 +81,8 @@ async def evaluate_async(
     with told_if_slow(console, f"reading {config.environment} and its tasks"):
         plan = prepare(config)
     async with AsyncExitStack() as held:
-        opened = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
-        ending = Ending(seconds=seconds_before(plan.path))
+        opened = held.enter_context(_opened(plan)) if plan.resumes else None
+        ending = Ending(seconds=0.0 if opened is None else seconds_before(plan.path))
         tracker: Tracker | None = None
         run, result = opened or (None, None)
         is_new = run is None
@@ -96,7 +96,7 @@ async def evaluate_async(
             reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan, console)
             async with reaching as (config, backend, choices, warnings):
                 if run is None or identity is None:
-                    plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
+                    plan = _claimed(plan, config)
                     run, result = held.enter_context(_opened(plan))
                     identity = _identity(held, plan, run, allow)
                 if not _only_scores(plan, run):
@@ -117,6 +117,12 @@ async def evaluate_async(
         if result is not None:
             result.summary = summary
         return summary
+
+
+def _claimed(plan: Plan, config: EvalConfig) -> Plan:
+    """The plan of a new run, with the model's name and a folder of its own."""
+    path = plan.path if plan.config.out is not None else claim_path(plan.path)
+    return msgspec.structs.replace(plan, path=path, config=named_model(plan.config, config.model.name))
 
 
 def _identity(held: AsyncExitStack, plan: Plan, run: RunDirectory, allow: Collection[str]) -> RunIdentity:

@@ -145,6 +145,7 @@ def _keep(
     interrupted: bool,
 ) -> None:
     try:
+        run.refuse_gone()
         if shelf is not None and outcome.recorded is not None:  # of a cancelled one too: no other brings them
             shelf.keep_tool_lists(outcome.recorded.tool_lists)
         if interrupted and outcome.stop_reason is StopReason.CANCELLED:

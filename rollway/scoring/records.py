@@ -51,6 +51,9 @@ class ScoreSummary(msgspec.Struct, kw_only=True):
     mean_reward_of_asked: Estimate | None  # failed and missing as 0; None when not known what was asked
     rewards: dict[str, Estimate]  # by function, before weights
     comparisons: list[Comparison]
+    allowed: list[str] = []  # "changed-tasks": tasks were not what they were when the run was made
+    source: dict[str, str] = {}  # the files of the functions, with their digests
+    changed_source: list[str] = []  # of the environment's rewards: what has changed since the run was made
 
 
 class Means:

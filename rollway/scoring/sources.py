@@ -15,6 +15,7 @@ import msgspec
 
 from rollway.environments.base import Environment, Reward, environment_name, named_rewards
 from rollway.environments.loading import import_file, load_environment
+from rollway.environments.sources import file_digests, source_digests
 from rollway.errors import UserError, nearest
 from rollway.trajectory import Trajectory
 
@@ -92,6 +93,20 @@ def describe(source: RewardSource) -> str:
     if isinstance(source, FunctionSource):
         return f"{source.file}:{source.function}"
     return f"environment {source.spec}"
+
+
+def source_of(source: RewardSource) -> dict[str, str]:
+    """The files that the functions stand in, with their digests.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    try:
+        if isinstance(source, FunctionSource):
+            return file_digests(Path(source.file))
+        return source_digests(source.spec)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
 
 
 def needs_tasks(source: FunctionSource) -> bool:

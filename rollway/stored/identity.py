@@ -6,6 +6,7 @@ The invariant: it says what the rollouts on record were made with. What has been
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,10 @@ CHANGED_ENVIRONMENT = "changed-environment"
 OTHER_WEIGHTS = "other-weights"
 ALLOWANCES = (CHANGED_TASKS, CHANGED_ENVIRONMENT, OTHER_WEIGHTS)
 """What may be mixed into a run where somebody says so (``--allow-changed-tasks``, ...)."""
+
+
+APPROVAL = "approval: "
+"""How the names of the files of ``tools.approval.ask`` begin in `Identity.source`."""
 
 
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,3 +86,9 @@ def changed_files(before: dict[str, str], now: dict[str, str]) -> list[str]:
     changed = [f"{name} changed" for name in before if name in now and before[name] != now[name]]
     gone = [f"{name} is gone" for name in before if name not in now]
     return changed + gone + [f"{name} is new" for name in now if name not in before]
+
+
+def some_of(told: Sequence[str]) -> str:
+    """The first few, in one line."""
+    more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+    return ", ".join(told[:3]) + more

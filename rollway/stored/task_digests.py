@@ -14,6 +14,7 @@ from typing import IO, Any
 import msgspec
 
 from rollway.errors import UserError
+from rollway.stored.identity import some_of
 
 Fields = dict[str, str]
 """Name to digest of a task's fields; "" for a value that has none, which is never compared."""
@@ -81,10 +82,13 @@ class TaskDigests:
         known = self._known.get(task_id)
         return known is None or known == _short(fields)
 
-    def changes(self, task_id: str, fields: Fields) -> list[str]:
-        """What became of the fields of a task that does not match."""
-        before = [line.fields for line in self._lines() if line.task_id == task_id]
-        return changed_fields(before[-1], fields) if before else []
+    def told(self, changed: Mapping[str, Fields]) -> str:
+        """In one line, which tasks are not what they were, and how the first of them changed."""
+        first, now = next(iter(changed.items()))
+        before = [line.fields for line in self._lines() if line.task_id == first]
+        how = some_of(changed_fields(before[-1], now)) or "a value of it changed"
+        more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"task {first!r} is not what it was when the run began ({how}){more}"
 
     def add(self, task_id: str, fields: Fields) -> None:
         """Put a task on record. One that is there as it is now is not written again.
@@ -137,6 +141,23 @@ class TaskDigests:
                 if line.endswith(b"\n"):
                     content_end += len(line)
             file.truncate(content_end)
+
+
+def changed_task(run: Path, tasks: Mapping[str, Mapping[Any, Any]]) -> str | None:
+    """In one line, which of these tasks are not what they were when the run began; ``None``: all are, as far
+    as the run says.
+
+    Raises:
+        UserError: what it says cannot be read.
+    """
+    digests = TaskDigests(run)
+    changed = {}
+    for task_id, task in tasks.items():
+        if task_id in digests:
+            fields = task_fields(task)
+            if not digests.matches(task_id, fields):
+                changed[task_id] = fields
+    return digests.told(changed) if changed else None
 
 
 def _short(fields: Fields) -> bytes:

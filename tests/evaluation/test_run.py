@@ -17,7 +17,16 @@ from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
 
 from rollway.errors import UserError
-from rollway.evaluation import RunFailed, RunInterrupted, driver, evaluate, evaluate_async, progress, worker
+from rollway.evaluation import (
+    RunFailed,
+    RunInterrupted,
+    driver,
+    evaluate,
+    evaluate_async,
+    plan,
+    progress,
+    worker,
+)
 from rollway.evaluation.config_files import load_stored_config
 from rollway.evaluation.summary import read_summary
 from rollway.trajectory import StopReason
@@ -284,3 +293,14 @@ async def test_metadata_that_is_no_json_costs_no_score(
 async def test_a_call_in_a_notebook_says_what_to_write(policy, config: Config) -> None:
     with pytest.raises(UserError, match="write 'await evaluate_async"):
         evaluate(config(policy))
+
+
+async def test_runs_begun_at_the_same_moment_have_folders_of_their_own(
+    policy, config: Config, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan.time, "strftime", lambda form: "20260101-120000")
+    await asyncio.gather(*(evaluate_async(config(policy, out=None, tasks=2)) for _ in range(3)))
+    folders = sorted(path for path in (tmp_path / "runs").iterdir())
+    assert [path.name for path in folders] == [f"Sums-20260101-120000{end}" for end in ("", "-2", "-3")]
+    assert all(len(stored(path)) == 2 for path in folders)

@@ -13,6 +13,7 @@ counts the one that says more (`rollway.stored.lines`). One driver at a time: th
 """
 
 from rollway.evaluation.run_directory.opening import (
+    claim_path,
     default_path,
     discard_empty,
     holds_run,
@@ -30,6 +31,7 @@ __all__ = [
     "TORN",
     "RunDirectory",
     "Wanted",
+    "claim_path",
     "decode_ending",
     "default_path",
     "discard_empty",

@@ -25,12 +25,28 @@ _log = logging.getLogger(__name__)
 
 
 def default_path(name: str, now: str) -> Path:
-    """``runs/<name>-<now>`` under the current folder, with a number behind it where that is taken."""
-    first = Path("runs") / f"{name}-{now}"
+    """``runs/<name>-<now>`` under the current folder, for a run that was given no folder."""
+    return Path("runs") / f"{name}-{now}"
+
+
+def claim_path(first: Path) -> Path:
+    """Make a folder that is this run's alone: ``first``, or with a number behind it where that is taken. Runs
+    that begin at the same moment each get their own.
+
+    Raises:
+        UserError: no folder can be made there.
+    """
     path, number = first, 2
-    while path.exists():
-        path, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return path
+    try:
+        first.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    except OSError as error:
+        raise _cannot_write(path, error) from None
 
 
 def open_run(path: Path, config: EvalConfig) -> RunDirectory:

@@ -7,6 +7,7 @@ leaves when its replacement has landed, and none is replaced by one that says le
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -29,6 +30,13 @@ PART_BYTES = 256 * 2**20
 _log = logging.getLogger(__name__)
 
 
+class FolderGone(OSError):
+    """The run's folder, or the part being written, is not where it was: what is written would be lost."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOENT, "the folder is gone: it was deleted or moved while the run went on")
+
+
 class RunDirectory:
     """An open run, locked. Close it, or use it as a context manager.
 
@@ -38,6 +46,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, lock: IO[str], *, config: bytes) -> None:
         self.path = path
+        self._is_at = _identity(os.stat(path))
         self._config: bytes | None = config  # None: it is written
         self._lock = lock
         self._part: IO[bytes] | None = None
@@ -107,7 +116,7 @@ class RunDirectory:
         Raises:
             ValueError: this key is already on disk.
             OSError: it could not be written, and what was written of it has been cut off again; or the part
-                before could not be brought to the disk.
+                before could not be brought to the disk; or the folder is gone (`FolderGone`).
         """
         if key in self.done:
             raise ValueError(f"rollout {key} is already on disk")
@@ -122,6 +131,7 @@ class RunDirectory:
         self.done.add(key)
 
     def _write(self, line: bytes) -> None:
+        self.refuse_gone()
         if self._part is not None and self._part.tell() >= PART_BYTES:
             self._leave_part()
         if self._part is None:
@@ -133,8 +143,24 @@ class RunDirectory:
             self._cut_off(began)
             raise
 
+    def refuse_gone(self) -> None:
+        """See that what is written will be found.
+
+        Raises:
+            FolderGone: it would not be.
+        """
+        part = self._part
+        try:
+            if _identity(os.stat(self.path)) != self._is_at:
+                raise FolderGone
+            if part is not None and _identity(os.stat(part.name)) != _identity(os.fstat(part.fileno())):
+                raise FolderGone
+        except FileNotFoundError:
+            raise FolderGone from None
+
     def set_aside(self, line: bytes) -> None:
         """Keep a line that does not count."""
+        self.refuse_gone()
         if self._aside is None:
             self._aside = (self.path / "set_aside.jsonl").open("ab", buffering=0)
         began = self._aside.seek(0, os.SEEK_END)
@@ -251,6 +277,11 @@ class RunDirectory:
             return None
 
         rewrite_part(part, keep)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from any other."""
+    return status.st_dev, status.st_ino
 
 
 def _sync(part: IO[bytes]) -> None:
