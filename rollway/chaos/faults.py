@@ -51,6 +51,7 @@ REPLIES = tuple(
             "garbage",
             "empty_body",
             "slow",
+            "over_limit",
         ),
     )
 )
@@ -108,6 +109,9 @@ RATES: dict[str, float] = {
 TIMES = frozenset({"servers", "workers", "driver"})
 """Groups whose rate counts times in the run; that of the others is a share."""
 
+OVER_LIMIT = "over_limit"
+"""The kind of replies that no lot decides: the server has as many requests as it admits."""
+
 MOST_TIMES = 3
 """A reply is struck so often at most, and then comes whole."""
 
@@ -144,7 +148,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def kind_for(self, group: str, *key: object) -> str | None:
         """Which kind of a group strikes a key; None: none does."""
-        kinds = self.kinds_of(group)
+        kinds = [kind for kind in self.kinds_of(group) if kind != OVER_LIMIT]
         if not kinds or lot(self.seed, group, *key) >= self.rates[group]:
             return None
         return chosen(kinds, self.seed, group, "kind", *key)

@@ -51,7 +51,8 @@ def violations_of(
     )
     if reference is not None:
         found += same_rewards(folder.records, reference.records)
-    found += unexpected_failures(folder.failures, allowed_failures(plan, outcome.struck))
+    allowed = allowed_failures(plan, outcome.struck)
+    found += unexpected_failures([*folder.failures, *folder.set_aside], allowed)
     return [*found, *_from_outside(outcome)]
 
 

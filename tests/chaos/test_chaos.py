@@ -10,7 +10,7 @@ from rich.console import Console
 from rollway.chaos.chaos import Chaos, run_chaos
 from rollway.chaos.options import planned_faults
 
-QUICK = {"model": {"retry": {"first_delay": 0.02}}}
+QUICK = {"pool_size": 2, "model": {"retry": {"first_delay": 0.02}}}
 
 
 def test_500_rollouts_with_every_fault_keep_every_promise(tmp_path: Path) -> None:
