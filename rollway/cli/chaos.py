@@ -70,7 +70,7 @@ def chaos(
       hooks      0.1 of the tasks: hooks and rewards that raise or block
       sandboxes  0.3 of the tasks with a sandbox: not started, killed
       workers    2 times: killed, stopped
-      driver     2 times: killed, interrupted
+      driver     3 times: killed, interrupted, terminated
 
     \b
     Scenarios:
