@@ -206,6 +206,7 @@ class Turn(msgspec.Struct, omit_defaults=True):
     tool_calls: list[ToolCall] = []
     parsed_by: str = "server"  # "server" or the name of the parser that read the calls
     finish_reason: str = ""  # the server's word
+    reply_id: str = ""  # the server's own id of the reply; "" where it gives none
     server_fields: ServerFields | None = None  # goes back to `server` with the turn's message
     usage: Usage = Usage()
     server: str = ""  # base URL that answered

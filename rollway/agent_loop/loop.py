@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Sequence
 from typing import get_args
 
+from rollway.agent_loop.deadlines import noted_waits
 from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.rollout import Done, Rollout
 from rollway.agent_loop.shown import InsertAs
 from rollway.branching import covered_messages
+from rollway.clock import RolloutClock
 from rollway.errors import UserError
 from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
@@ -99,6 +101,7 @@ class AgentLoop:
         trajectory: Trajectory | None = None,
         done: Done | None = None,
         context: RolloutContext | None = None,
+        clock: RolloutClock | None = None,
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
@@ -107,7 +110,9 @@ class AgentLoop:
         ``messages`` must begin with its own, and its calls and tokens count towards the limits. The loop
         calls ``done`` after each turn's tool results; if it raises, the rollout ends with an environment
         error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
-        seeded by the trajectory's seed.
+        seeded by the trajectory's seed. The loop enters on ``clock`` what the rollout does and waits for;
+        ``None`` creates one. `Trajectory.cut` tells which limit's clock ended the rollout, if one
+        did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`).
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
@@ -127,20 +132,21 @@ class AgentLoop:
         trajectory.messages = readied_prompt(messages)
         trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
         trajectory.sampling = self.drawn_with
-        rollout = Rollout(self, trajectory, done, covered, context)
-        clock = asyncio.timeout(self.limits.timeout)
+        clock = clock or RolloutClock(trajectory.id)
+        rollout = Rollout(self, trajectory, done, covered, context, clock)
         started, wall = time.time(), time.monotonic()
         try:
-            async with clock:
+            async with rollout.deadlines:
                 trajectory.stop_reason = await rollout.run()
         except TimeoutError:
-            if not clock.expired():
+            if rollout.deadlines.cut is None:
                 raise  # somebody else's
-            trajectory.stop_reason = StopReason.TIMEOUT
+            trajectory.stop_reason = rollout.cut_off(rollout.deadlines.cut)
         except asyncio.CancelledError:
             trajectory.stop_reason = StopReason.CANCELLED
             raise
         finally:
+            trajectory.waits = noted_waits(clock)
             trajectory.sequences = build_sequences(trajectory.turns)
             trajectory.metrics |= count_fits(trajectory.turns)
             trajectory.timing = TrajectoryTiming(

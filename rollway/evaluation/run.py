@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
@@ -163,7 +163,8 @@ async def _reached(
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
         with told_if_slow(console, f"asking {config.model.base_url} what it serves"):
-            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+            model = await check_server(config, plan.api_key, tell=_teller(console), hint=_HINT)
+        config = msgspec.structs.replace(config, model=model)
     if slow := _slow_starts(config):
         console.print(f"starting {slow}", highlight=False, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
@@ -216,6 +217,19 @@ def _slow_starts(config: EvalConfig) -> str:
         where = "Ray" if address is None else f"Ray at {address}"
         slow.append(f"{workers} worker{'s' * (workers > 1)} on {where}")
     return " and ".join(slow)
+
+
+_HINT = "; to wait for a server that is still starting, add --wait-for-server"
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    """What shows a line of the start, and keeps it in the log."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _log.info(line)
+
+    return tell
 
 
 @contextmanager

@@ -40,6 +40,8 @@ TRACK_SECONDS = 10.0
 
 NO_BOUNDARY = "the local sandbox is not a security boundary: commands of the model have all your permissions"
 
+NO_REWARDS = "the environment has no rewards: its rollouts are not scored (define rewards = [...])"
+
 STARTS_SERVERS = (
     "the recorded run did not store its MCP servers' tools: the servers are started to list tools, but no "
     "tool is called"
@@ -133,7 +135,8 @@ def _announce(plan: Plan, on_record: int, console: Console) -> None:
 
 def _warnings(plan: Plan) -> list[str]:
     local = plan.sandbox is not None and plan.sandbox.backend == "local"
-    return [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
+    unscored = not plan.environment.rewards
+    return [NO_REWARDS] * unscored + [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
 
 
 def _keep(
