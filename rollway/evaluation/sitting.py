@@ -15,7 +15,8 @@ import msgspec
 from rich.console import Console
 
 from rollway.errors import UserError
-from rollway.evaluation.backends import Backend
+from rollway.evaluation.backends import Backend, LocalWorker
+from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
@@ -97,6 +98,7 @@ async def drive(
     with (
         collecting_rarely(),
         display,
+        captured(_to_log(), shown=True),
         interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display)),
     ):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
@@ -113,6 +115,12 @@ async def drive(
             unsaved = _close(shelf, plan.path)
     seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
+
+
+def _to_log() -> Keep:
+    """What is printed in this process, for the log."""
+    name = LocalWorker.name
+    return lambda level, logger, message: tell(level, logger, f"({name}) {message}")
 
 
 def _announce(plan: Plan, on_record: int, console: Console) -> None:
