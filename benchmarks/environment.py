@@ -17,7 +17,7 @@ from benchmarks.measure import Lag
 from benchmarks.script import ANSWER, QUESTION
 from rollway.environments.base import Environment, Task
 from rollway.tools import tool
-from rollway.trajectory import Message, StopReason, Trajectory
+from rollway.trajectory import Message, Trajectory
 
 WRITE_SECONDS = 0.5  # between two notes on the lag
 
@@ -74,8 +74,7 @@ TOOLS = {"quick": lookup, "slow": slow_lookup, "async": async_lookup, "slow asyn
 def answered(trajectory: Trajectory, task: Task) -> float:
     """1.0 when all went as scripted: a call answered in each turn but the last, and the answer."""
     calls = sum(result.ok for turn in trajectory.turns for result in turn.tool_results)
-    last = str(trajectory.messages[-1].get("content"))
-    ended = trajectory.stop_reason is StopReason.COMPLETED and last.endswith(ANSWER)
+    ended = (trajectory.answer or "").endswith(ANSWER)
     return float(ended and calls == len(trajectory.turns) - 1)
 
 

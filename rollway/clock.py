@@ -58,12 +58,22 @@ class RolloutClock:
     @contextmanager
     def waiting(self, kind: WaitKind) -> Iterator[None]:
         """The block only waits."""
-        wait = object()
-        self._open[wait] = (kind, time.monotonic())
+        wait = self.begin_wait(kind)
         try:
             yield
         finally:
-            _, start = self._open.pop(wait)
+            self.end_wait(wait)
+
+    def begin_wait(self, kind: WaitKind, since: float | None = None) -> object:
+        """A wait that goes on until `end_wait` is given what this returns. ``since``: None is now."""
+        wait = object()
+        self._open[wait] = (kind, time.monotonic() if since is None else since)
+        return wait
+
+    def end_wait(self, wait: object, *, keep: bool = True) -> None:
+        """The wait is over. ``keep``: it was one; else it counts as if it had never begun."""
+        kind, start = self._open.pop(wait)
+        if keep:
             self.waited(kind, start, time.monotonic())
 
     def waited(self, kind: WaitKind, start: float, end: float) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from rollway.plain_values import plain
+
 SCHEMA_VERSION = 1
 
 Message = dict[str, Any]
@@ -139,12 +141,13 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One failed try of a model call."""
+    """One failed try of a model call; of a call with many, several in a row that failed alike."""
 
     error: str  # the error's type, such as "ServerOverloaded"
     message: str
     status: int | None = None  # HTTP status; None when there was no reply
-    duration: float = 0.0  # seconds
+    duration: float = 0.0  # seconds, of all ``times`` together
+    times: int = 1
 
 
 class VersionSpan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -317,8 +320,63 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     value that was sent. With ``defaults`` at "server", an absent field was the server's own choice. None:
     not on record."""
 
+    @property
+    def answer(self) -> str | None:
+        """What the model answered; ``None`` where it did not get that far.
 
-_ENCODER = msgspec.json.Encoder()
+        Of a completed rollout it is the text of the closing message; of one that `submit` ended, what was
+        submitted. A rollout that anything else ended (a limit, a fault, the environment, another tool) has
+        none, whatever its last message says.
+        """
+        if self.stop_reason is StopReason.COMPLETED:
+            said = next((one for one in reversed(self.messages) if one.get("role") == "assistant"), None)
+            return None if said is None else _text(said.get("content"))
+        if self.stop_reason is StopReason.TOOL_STOPPED and self.turns:
+            return submission(self.turns[-1])
+        return None
+
+
+SUBMIT = "submit"
+"""The name of the tool by which a model hands in its answer."""
+
+
+def submission(turn: Turn) -> str | None:
+    """What a turn handed in by an accepted call of `submit`: its ``answer``, or else its only argument."""
+    accepted = {result.call_id: result for result in turn.tool_results if result.ok and result.name == SUBMIT}
+    for call in reversed(turn.tool_calls):
+        if call.id not in accepted:
+            continue
+        try:
+            given = msgspec.json.decode(accepted[call.id].edited_arguments or call.arguments)
+        except msgspec.DecodeError:
+            continue
+        only = next(iter(given.values())) if isinstance(given, dict) and len(given) == 1 else None
+        answer = given.get("answer", only) if isinstance(given, dict) else None
+        if answer is not None:
+            return answer if isinstance(answer, str) else msgspec.json.encode(answer).decode()
+    return None
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message's content, its parts joined; ``None`` where it has none."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        said = [text for text in texts if isinstance(text, str)]
+        return "".join(said) if said else None
+    return content if isinstance(content, str) else None
+
+
+def _as_plain(value: Any) -> Any:
+    """A value that the encoder does not know, by the rules of `rollway.plain_values`."""
+    if isinstance(value, list | tuple | set | frozenset):  # known as values, so this is a key
+        raise TypeError(f"a {type(value).__name__} cannot be a key")
+    made, lost = plain(value)
+    if lost:
+        raise TypeError(lost[0])
+    return made
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_as_plain)
 _DECODER = msgspec.json.Decoder(Trajectory)
 
 
@@ -328,7 +386,7 @@ def encode_trajectory(trajectory: Trajectory) -> bytes:
     ``schema_version`` is always written.
 
     Raises:
-        TypeError: `metadata` or a message holds something that JSON cannot say.
+        TypeError: `metadata` or a message holds something that `rollway.plain_values` makes nothing of.
     """
     return b'{"schema_version":%d,' % trajectory.schema_version + _without_version(trajectory)
 

@@ -24,9 +24,9 @@ from rollway.agent_loop.stopping import reason_to_stop
 from rollway.inference.chat_reply import read_chat_reply
 from rollway.inference.errors import InferenceError
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import TryFailed
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, read_reply
+from rollway.inference.tries import TryFailed
 from rollway.replies import read_reply as take_apart
 from rollway.sequences import PromptChain, build_sequences, untrainable_reason
 from rollway.trajectory import StopReason, Turn

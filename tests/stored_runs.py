@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.run_directory import RunDirectory, open_run, read_trajectories
-from rollway.evaluation.tasks import Key
+from rollway.evaluation.run_directory import RunDirectory, Wanted, open_run, read_trajectories
+from rollway.keys import Key
 from rollway.trajectory import StopReason, Trajectory, encode_trajectory
 
 CONFIG = EvalConfig(environment="calculator", split="test", samples=2)
@@ -37,7 +37,7 @@ def line(
 def opened(path: Path, asked: Callable[[Key], bool] = lambda key: True) -> RunDirectory:
     """A run of `CONFIG`, open and cleaned."""
     run = open_run(path, CONFIG)
-    run.take_stock(asked)
+    run.take_stock(Wanted(asked))
     run.clear_away()
     return run
 

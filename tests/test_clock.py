@@ -31,6 +31,21 @@ def test_waits_that_overlap_count_once(moment: Callable[[float], None]) -> None:
     assert clock.seconds() == {"approval": 3.0, "pool": 5.0}
 
 
+def test_a_wait_may_have_begun_before_anybody_noticed_or_turn_out_to_be_none(
+    moment: Callable[[float], None],
+) -> None:
+    clock = RolloutClock()
+    moment(5)
+    stall, doubt = clock.begin_wait(WaitKind.STALL, since=102.0), clock.begin_wait(WaitKind.AWAY, since=100.0)
+    assert clock.working() == 0
+    clock.end_wait(doubt, keep=False)
+    moment(6)
+    clock.end_wait(stall)
+    moment(9)
+    assert clock.seconds() == {"stall": 4.0}
+    assert clock.working() == 5
+
+
 def test_a_wait_that_goes_on_counts_already(moment: Callable[[float], None]) -> None:
     clock = RolloutClock()
     with clock.waiting(WaitKind.AWAY):

@@ -6,12 +6,13 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rollway.inference.launch import launch_embedded_sync
+from rollway.trajectory import StopReason, Trajectory
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,3 +56,20 @@ def test_the_environment_of_the_readme_runs_from_the_command_line(tmp_path: Path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "8 scored" in done.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/environments.md", "docs/scoring.md", "docs/data.md"])
+def test_no_reward_that_is_shown_first_is_won_without_an_answer(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right number stands in a tool's result, and then a limit ends the rollout."""
+    block = next(block for block in BLOCK.findall((ROOT / page).read_text()) if "(trajectory, task)" in block)
+    definition = re.search(r"^def \w+\(trajectory, task\):\n(?:    .*\n)+", block, re.MULTILINE)
+    assert definition is not None
+    found: dict[str, Callable[..., object]] = {}
+    exec(definition.group(), found)
+    reward = next(value for name, value in found.items() if not name.startswith("__"))
+    messages = [{"role": "tool", "tool_call_id": "c", "content": "7"}]
+    assert not reward(Trajectory("t", messages, stop_reason=StopReason.MAX_TURNS), {"answer": "7"})
+    answered = [*messages, {"role": "assistant", "content": "It is 7."}]
+    assert reward(Trajectory("t", answered, stop_reason=StopReason.COMPLETED), {"answer": "7"})

@@ -16,6 +16,7 @@ from rollway.statistics import (
     pass_at_k,
     pass_hat_k,
     pass_rates,
+    passes,
     percentiles,
     powers_up_to,
 )
@@ -26,6 +27,11 @@ T_95 = [  # the 0.975 quantiles of Student's t of 1 to 19 degrees of freedom, as
     *(2.364624251593, 2.306004135204, 2.262157162798, 2.228138851986, 2.200985160092, 2.178812829667),
     *(2.160368656463, 2.144786687918, 2.13144954556, 2.119905299221, 2.109815577833, 2.100922040241),
     2.093024054408,
+]
+RUNS = 400  # benchmarks/bench_intervals.py draws more of more cases
+COVERED = [  # rate, tasks, samples, and a + b of the beta distribution of the tasks' rates: 0 is one for all
+    *[(0.5, 20, 1, 0), (0.9, 8, 1, 0), (0.98, 50, 1, 0), (0.9, 20, 4, 0), (0.5, 20, 4, 2.3)],
+    *[(0.9, 50, 4, 2.3), (0.98, 8, 4, 2.3), (0.98, 50, 4, 0.25)],
 ]
 groups = st.lists(st.lists(rewards, max_size=5), min_size=1, max_size=8)
 
@@ -92,7 +98,7 @@ def test_pass_rates_of_no_task_are_none():
 
 @given(st.lists(rewards, min_size=2, max_size=20))
 def test_one_value_per_task_is_the_usual_t_interval(values):
-    estimate = clustered_mean([[value] for value in values])
+    estimate = clustered_mean_of_sums((value, 1) for value in values)
     assert estimate.mean == pytest.approx(stdlib.fmean(values))
     error = stdlib.stdev(values) / math.sqrt(len(values))
     assert estimate.standard_error == pytest.approx(error, abs=1e-9)
@@ -155,6 +161,128 @@ def test_one_task_gives_a_mean_and_no_interval():
     estimate = clustered_mean([[0.0, 1.0]])
     assert estimate.mean == 0.5
     assert (estimate.standard_error, estimate.low, estimate.high) == (None, None, None)
+    assert (estimate.method, estimate.note) == (None, "no interval: one task")
+
+
+def test_an_interval_of_few_tasks_says_so():
+    assert clustered_mean([[0.0]] * 7).note == "only 7 tasks: a rough interval"
+    assert clustered_mean([[0.0]] * 8).note is None
+
+
+shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=5), min_size=2, max_size=12)
+
+
+@given(shares | st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=5), min_size=2))
+def test_the_interval_of_values_from_0_to_1_stays_within_and_has_a_width(tasks):
+    estimate = clustered_mean(tasks)
+    assert estimate.method == "wilson"
+    assert 0.0 <= estimate.low <= estimate.mean <= estimate.high <= 1.0
+    assert estimate.high - estimate.low > 1e-9
+
+
+@given(shares)
+def test_its_bounds_are_the_rates_that_are_t_errors_away_on_the_effective_size(tasks):
+    """Put back into sqrt(p (1 - p) / n), each bound is t of them away from the mean."""
+    estimate = clustered_mean(tasks)
+    p, se = estimate.mean, estimate.standard_error
+    assume(se > 1e-6)
+    size = min(sum(map(len, tasks)), p * (1 - p) / se**2)
+    for bound in (estimate.low, estimate.high):
+        error = T_95[len(tasks) - 2] * math.sqrt(bound * (1 - bound) / size)
+        assert abs(bound - p) == pytest.approx(error, rel=1e-6, abs=1e-9)
+
+
+def test_where_no_task_differs_each_counts_once_however_many_samples_it_has():
+    alike = clustered_mean([[1.0] * 50] * 10)
+    assert alike.standard_error == 0
+    assert alike.low == pytest.approx(10 / (10 + T_95[8] ** 2))
+    assert alike.high == 1.0
+    assert clustered_mean([[1.0]] * 10).low == alike.low
+
+
+def test_values_beyond_0_to_1_keep_the_t_interval():
+    estimate = clustered_mean([[0.0], [1.0], [2.0]])
+    assert estimate.method == "t"
+    assert estimate.low < 0
+
+
+def test_a_weighted_sum_that_is_1_but_for_rounding_is_within_the_range():
+    assert clustered_mean([[1.0000000000000002], [0.0], [-1e-17]]).method == "wilson"
+
+
+def test_pass_at_1_has_the_interval_of_the_mean_of_passes():
+    passes_of_tasks = [[1.0, 1.0, 0.0, 1.0], [0.0] * 4, [1.0] * 4, [1.0, 0.0, 0.0, 0.0]] * 3
+    (rate,) = pass_rates([(4, int(sum(task))) for task in passes_of_tasks], [1])
+    mean = clustered_mean(passes_of_tasks)
+    assert (rate.pass_at_k.low, rate.pass_at_k.high) == pytest.approx((mean.low, mean.high))
+
+
+@pytest.mark.parametrize(("rate", "tasks", "samples", "alike"), COVERED)
+def test_the_intervals_of_rates_cover_them_as_often_as_they_say(rate, tasks, samples, alike):
+    random = numpy.random.default_rng(11)
+    covered = 0
+    for _ in range(RUNS):
+        rates = random.beta(rate * alike, (1 - rate) * alike, size=tasks) if alike else [rate] * tasks
+        estimate = clustered_mean_of_sums(
+            [(int(passed), samples) for passed in random.binomial(samples, rates, size=tasks)],
+            proportions=True,
+        )
+        covered += estimate.low <= rate <= estimate.high
+    assert 0.93 <= covered / RUNS <= 0.995
+
+
+@given(st.lists(st.lists(rewards, min_size=1, max_size=4), min_size=2, max_size=6), st.integers(150, 300))
+def test_a_reward_of_1e200_is_a_number_like_any_other(tasks, power):
+    """All that is estimated from values a power of ten larger is that power of ten larger."""
+    tasks = [[value + 2.0 for value in task] for task in tasks]  # not all of them from 0 to 1
+    small = clustered_mean_of_sums((math.fsum(task), len(task)) for task in tasks)
+    big = clustered_mean([[value * 10.0**power for value in task] for task in tasks])
+    assume(big.method == "t")
+    for field in ("mean", "standard_error", "low", "high"):
+        expected = pytest.approx(getattr(small, field), rel=1e-9, abs=1e-9)
+        assert getattr(big, field) / 10.0**power == expected
+    one, other = group_advantages(tasks[0]), group_advantages([v * 10.0**power for v in tasks[0]])
+    assert [value / 10.0**power for value in other] == pytest.approx(one, rel=1e-9, abs=1e-9)
+
+
+def test_an_interval_beyond_the_range_of_floats_is_none_with_the_reason():
+    estimate = clustered_mean([[1.7e308], [-1.7e308]])
+    assert (estimate.mean, estimate.low, estimate.high) == (0.0, None, None)
+    assert "beyond" in estimate.note
+    assert clustered_mean([[1e308, 1e308], [1e308, 1e308]]).mean == 1e308
+
+
+def test_advantages_beyond_the_range_of_floats_are_none_unless_they_are_divided():
+    assert group_advantages([1.7e308, 1.7e308, -1.7e308]) == [pytest.approx(1.1333e308, rel=1e-3)] * 2 + [
+        None
+    ]
+    whole = group_advantages([1.7e308, -1.7e308], divide_by_std=True)
+    assert whole == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5)])
+
+
+def test_rewards_that_differ_by_the_rounding_of_a_sum_have_no_advantage():
+    assert group_advantages([0.1 * 3, 0.3], divide_by_std=True) == [0.0, 0.0]
+
+
+def test_percentiles_of_huge_values_are_numbers():
+    assert percentiles([-1.7e308, 1.7e308], [50]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("reward", "threshold", "passed"),
+    [
+        (1.0, 1.0, True),
+        (0.7 + 0.2 + 0.1, 1.0, True),  # 0.9999999999999999
+        (1 - 1e-8, 1.0, False),
+        (0.1 + 0.2 - 0.3000000000000001, 0.0, True),
+        (-1e-9, 0.0, False),
+        (-3.0000000000000004, -3.0, True),
+        (1e200, 1e200, True),
+        (0.9e200, 1e200, False),
+    ],
+)
+def test_whether_a_sample_passed_does_not_hang_on_the_last_bit(reward, threshold, passed):
+    assert passes(reward, threshold) is passed
 
 
 def test_tasks_without_a_value_do_not_count():

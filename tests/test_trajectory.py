@@ -131,3 +131,55 @@ def test_a_torn_line_is_told_apart_from_a_wrong_one() -> None:
         decode_trajectory(line[:-5])
     with pytest.raises(msgspec.ValidationError):
         decode_trajectory(b'{"id": 7, "messages": []}')
+
+
+def ended(reason: StopReason | None, *messages: dict, turns: tuple[Turn, ...] = ()) -> Trajectory:
+    question = {"role": "user", "content": "What is 2 + 3?"}
+    return Trajectory(id="t", messages=[question, *messages], turns=list(turns), stop_reason=reason)
+
+
+def handing_in(arguments: str, *, ok: bool = True, name: str = "submit", edited: str | None = None) -> Turn:
+    result = ToolResult(call_id="c", name=name, content="", ok=ok, edited_arguments=edited)
+    return Turn(index=0, tool_calls=[ToolCall("c", name, arguments)], tool_results=[result])
+
+
+def test_the_answer_of_a_completed_rollout_is_its_closing_text():
+    calls = {"role": "assistant", "content": "Let me add.", "tool_calls": []}
+    result = {"role": "tool", "tool_call_id": "c", "content": "5"}
+    assert ended(StopReason.COMPLETED, calls, result, {"role": "assistant", "content": "6"}).answer == "6"
+
+
+def test_a_closing_message_in_parts_is_one_text():
+    parts = [{"type": "text", "text": "It is "}, {"type": "image_url"}, {"type": "text", "text": "5."}]
+    assert ended(StopReason.COMPLETED, {"role": "assistant", "content": parts}).answer == "It is 5."
+
+
+@pytest.mark.parametrize("reason", [None, *(set(StopReason) - {StopReason.COMPLETED})])
+def test_a_rollout_that_ended_otherwise_has_no_answer_whatever_its_last_message_says(reason):
+    assert ended(reason, {"role": "assistant", "content": "5"}).answer is None
+    assert ended(reason, {"role": "tool", "tool_call_id": "c", "content": "5"}).answer is None
+
+
+@pytest.mark.parametrize(
+    ("turn", "answer"),
+    [
+        (handing_in('{"answer": "5"}'), "5"),
+        (handing_in('{"answer": 5}'), "5"),
+        (handing_in('{"solution": "5"}'), "5"),  # a submit of the user's own
+        (handing_in('{"answer": "5", "confidence": 1}'), "5"),
+        (handing_in('{"answer": "5"}', edited='{"answer": "6"}'), "6"),
+        (handing_in('{"answer": "5"}', ok=False), None),
+        (handing_in('{"answer": "5"}', name="leave"), None),
+        (handing_in("{}"), None),
+        (handing_in("5"), None),
+        (handing_in("no JSON"), None),
+    ],
+)
+def test_the_answer_of_a_rollout_that_submit_ended_is_what_was_submitted(turn, answer):
+    assert ended(StopReason.TOOL_STOPPED, turns=(turn,)).answer == answer
+    assert ended(StopReason.MAX_TURNS, turns=(turn,)).answer is None
+
+
+def test_a_stored_trajectory_has_its_answer_too():
+    stored = encode_trajectory(ended(StopReason.COMPLETED, {"role": "assistant", "content": "5"}))
+    assert decode_trajectory(stored).answer == "5"

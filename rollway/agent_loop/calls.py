@@ -25,6 +25,7 @@ from rollway.tools import (
     execute_call,
 )
 from rollway.tools.budgets import fitted, shares_of
+from rollway.tools.machine_faults import MachineFault
 from rollway.trajectory import ToolCall, ToolError, ToolErrorKind, Trajectory, Turn
 
 UNWIND_SECONDS = 2.0
@@ -32,7 +33,11 @@ UNWIND_SECONDS = 2.0
 
 
 class TurnCalls:
-    """Runs the calls of a rollout's turns and enters what came of them into its record."""
+    """Runs the calls of a rollout's turns and enters what came of them into its record.
+
+    Attributes:
+        machine_fault: why the latest turn's results say nothing about the policy; None: they do.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class TurnCalls:
         self.limits = limits
         self.keep_results = keep_results
         self.count = sum(len(turn.tool_calls) for turn in trajectory.turns)  # of the whole rollout
+        self.machine_fault: MachineFault | None = None  # of the first call that has one
         self._around = execute
         self._execute = functools.partial(
             execute_call,
@@ -83,6 +89,8 @@ class TurnCalls:
                 self._enter(calls, _salvaged(tasks, calls, turn), {}, turn)
             raise
         executed = self._enter(calls, executed, notes, turn)
+        faults = (one.machine_fault for one in executed)
+        self.machine_fault = next((fault for fault in faults if fault is not None), None)
         return any(one.stop for one in executed)
 
     def answer_cut_off(self, calls: Sequence[ToolCall], errors: Sequence[ParseError], turn: Turn) -> None:

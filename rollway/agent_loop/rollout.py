@@ -221,7 +221,7 @@ class Rollout:
         self.chain.add(turn, completion.prompt_token_ids, rerendered=completion.rerendered)
         turn.untrainable = completion.untrainable or untrainable_reason(turn)
         self.completion_tokens += _sampled(turn)
-        unread = sum(attempt.error == UNREADABLE_CALL for attempt in turn.attempts)
+        unread = sum(each.times for each in turn.attempts if each.error == UNREADABLE_CALL)
         if unread:
             metrics = self.trajectory.metrics
             metrics["calls_unread_by_server"] = metrics.get("calls_unread_by_server", 0.0) + unread
@@ -257,6 +257,10 @@ class Rollout:
         if reply.errors:
             self.calls.ask_again(reply.errors, turn, under_results=self.placement.under_results)
         _set_tool_time(turn, time.monotonic() - started)
+        broken = self.calls.machine_fault
+        if broken is not None:
+            self.trajectory.error = ErrorRecord(kind=broken.kind, message=broken.message, where=broken.where)
+            return StopReason.ENVIRONMENT_ERROR
         if stopped:
             return StopReason.TOOL_STOPPED
         return None if self.done is None else self._asked(self.done)

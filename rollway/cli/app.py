@@ -21,6 +21,7 @@ COMMANDS = {
     "score": _Command("rollway.cli.score", "score", "Score a stored run again, without the model."),
     "export": _Command("rollway.cli.export", "export", "Write a stored run to Parquet or JSON Lines."),
     "verify": _Command("rollway.cli.verify", "verify", "Verify the logprobs of a stored run."),
+    "chaos": _Command("rollway.cli.chaos", "chaos", "Break everything in a run, and check its records."),
     "serve": _Command("rollway.cli.serve", "serve", "Serve the embedded policy over HTTP."),
     "parse": _Command("rollway.cli.parse", "parse", "Parse tool calls in model output."),
 }

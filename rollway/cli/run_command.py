@@ -156,6 +156,17 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         wandb: Annotated[
             bool | None, typer.Option("--wandb", help="Log the run to Weights & Biases.")
         ] = None,
+        allow_changed_tasks: Annotated[
+            bool, typer.Option("--allow-changed-tasks", help="Resume although tasks have changed.")
+        ] = False,
+        allow_changed_environment: Annotated[
+            bool,
+            typer.Option("--allow-changed-environment", help="Resume although the environment has changed."),
+        ] = False,
+        allow_other_weights: Annotated[
+            bool,
+            typer.Option("--allow-other-weights", help="Resume although the server serves other weights."),
+        ] = False,
     ) -> int:
         options = {
             "out": None if out is None else str(out),
@@ -183,7 +194,13 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
         if replay_tools is not None and record_tools is None:
             options["tools.record"] = False  # the config may be the recorded run's own
         given = {name: value for name, value in options.items() if value is not None}
-        return _run(_configure(target, resume, given, set_ or [], groups=groups))
+        flags = {
+            "changed-tasks": allow_changed_tasks,
+            "changed-environment": allow_changed_environment,
+            "other-weights": allow_other_weights,
+        }
+        config = _configure(target, resume, given, set_ or [], groups=groups)
+        return _run(config, [name for name, is_given in flags.items() if is_given])
 
     run.__doc__ = help
     return run
@@ -204,12 +221,12 @@ def _configure(
     return load_config(target, ({"groups": True} if groups else {}) | overrides)
 
 
-def _run(config: EvalConfig) -> int:
+def _run(config: EvalConfig, allow: list[str]) -> int:
     from rollway.cli.console import run_console
     from rollway.evaluation import RunFailed, RunInterrupted, evaluate
 
     try:
-        evaluate(config, console=run_console())
+        evaluate(config, console=run_console(), allow=allow)
     except RunInterrupted as error:
         print(f"rollway: {error}", file=sys.stderr)
         return INTERRUPTED

@@ -55,6 +55,9 @@ def score(
         str | None,
         typer.Option(metavar="ADDRESS", help="Ray cluster to use. [default: start Ray on this machine]"),
     ] = None,
+    allow_changed_tasks: Annotated[
+        bool, typer.Option("--allow-changed-tasks", help="Score although tasks have changed since the run.")
+    ] = False,
 ) -> int:
     """Score a stored run again, without the model, and compare with the recorded rewards.
 
@@ -84,6 +87,7 @@ def score(
             environment=environment,
             compare=compare,
             ray_address=ray_address,
+            allow_changed_tasks=allow_changed_tasks,
             on_progress=progress,
         )
     _print(summary, Console())
@@ -134,7 +138,7 @@ def _print(summary: ScoreSummary, console: Console) -> None:
     means = [f"{name:<{width}}  {estimate_text(mean)}" for name, mean in summary.rewards.items()]
     print_blocks(
         [
-            ("score", [f"{summary.name}, from {summary.rewards_from}"]),
+            ("score", [f"{summary.name}, from {summary.rewards_from}", *_changes(summary)]),
             ("rollouts", [*_rollouts(summary), *count_lines(summary.failures, "failed: ")]),
             ("reward", _reward(summary)),
             ("functions", means if len(means) > 1 else []),
@@ -147,6 +151,16 @@ def _print(summary: ScoreSummary, console: Console) -> None:
     )
 
 
+def _changes(summary: ScoreSummary) -> list[str]:
+    """What is not as it was when the run was made."""
+    lines = ["tasks have changed since the run (--allow-changed-tasks)"] if summary.allowed else []
+    if summary.changed_source:
+        from rollway.stored.identity import some_of
+
+        lines.append(f"the environment has changed since the run: {some_of(summary.changed_source)}")
+    return lines
+
+
 def _rollouts(summary: ScoreSummary) -> list[str]:
     told = f"{summary.on_record:,} on disk, {summary.scored:,} scored"
     if summary.missing:
@@ -157,11 +171,12 @@ def _rollouts(summary: ScoreSummary) -> list[str]:
 
 
 def _reward(summary: ScoreSummary) -> list[str]:
-    from rollway.evaluation.table import estimate_text
+    from rollway.evaluation.table import doubts, estimate_text
 
     if summary.mean_reward is None:
         return ["none: no rollout was scored"]
-    lines = [f"{estimate_text(summary.mean_reward)}  mean reward, 95% interval"]
+    told = "mean reward" if summary.mean_reward.low is None else "mean reward, 95% interval"
+    lines = [f"{estimate_text(summary.mean_reward)}  {told}", *doubts(summary.mean_reward)]
     absent = summary.failed + (summary.missing or 0)
     if summary.mean_reward_of_asked is not None and absent:
         lines.append(

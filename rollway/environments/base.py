@@ -25,17 +25,26 @@ if TYPE_CHECKING:
 Task = Mapping[str, Any]
 """One task: a mapping (a row of a ``datasets.Dataset`` is one) with a ``task_id`` that never changes."""
 
-RewardFunction = Callable[..., float | bool | Awaitable[float | bool]]
+RewardValue = float | bool | Mapping[str, float | bool]
+"""One number, or several by name."""
+
+RewardFunction = Callable[..., RewardValue | Awaitable[RewardValue]]
 """``(trajectory, task) -> value``, or ``(trajectory, task, sandbox) -> value`` with a parameter of just this
 name, which is the sandbox as the rollout left it. If it raises, the rollout is not scored; it is never 0."""
 
 
 class Reward(msgspec.Struct, frozen=True):
-    """A reward function with its weight and name."""
+    """A reward function with its weight and name, and the weights of what it names itself.
+
+    A function that returns several numbers by name enters each under its own name; ``weight`` applies to all.
+    """
 
     function: RewardFunction
     weight: float = 1.0
     name: str = ""  # the function's name when empty
+    weights: Mapping[str, float] | None = None
+    """By the names that it returns. Those named here must be there; the others have weight 0, as metrics do.
+    None: each has weight 1."""
 
 
 class Environment:
@@ -133,5 +142,5 @@ def named_rewards(environment: Environment) -> list[Reward]:
                 "with Reward(function, name=...)"
             )
         seen.add(name)
-        rewards.append(Reward(reward.function, reward.weight, name))
+        rewards.append(Reward(reward.function, reward.weight, name, reward.weights))
     return rewards

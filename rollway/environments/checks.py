@@ -53,6 +53,9 @@ def check_environment(environment: Environment) -> None:
         if isinstance(entry, Reward) and not (_is_number(entry.weight) and isinstance(entry.name, str)):
             wanted = "Reward(function, weight=a number, name=a text)"
             raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
+        if isinstance(entry, Reward) and not _are_weights(entry.weights):
+            wanted = "Reward(function, weights=a dict from names to numbers)"
+            raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
 
 
 def check_spec(environment: Environment, spec: Any) -> None:
@@ -93,6 +96,13 @@ def _check_tools(environment: Environment, name: str, tools: Any) -> None:
     for entry in tools:
         if not isinstance(entry, Tool):
             raise _wrong(environment, name, tools, "tools: decorate the functions with @tool", entry)
+
+
+def _are_weights(weights: Any) -> bool:
+    if weights is None:
+        return True
+    names = isinstance(weights, Mapping) and all(isinstance(name, str) for name in weights)
+    return names and bool(weights) and all(map(_is_number, weights.values()))
 
 
 def _is_number(value: Any) -> bool:

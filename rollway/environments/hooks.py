@@ -10,41 +10,31 @@ import inspect
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
+from rollway.absent_keys import present_message
 from rollway.environments.base import Environment, Task
 from rollway.errors import in_short
 from rollway.limits import Limits
+from rollway.plain_values import plain
 from rollway.tools import Tool
 from rollway.trajectory import Message
 
 
 def prompt_of(environment: Environment, task: Task) -> list[Message]:
-    """The messages that a rollout begins with; copies, without keys that an Arrow table filled in with None.
+    """The messages that a rollout begins with: copies in plain values, without keys that an Arrow table
+    filled in with None.
 
     Raises:
-        TypeError: `prompt` returned none.
+        TypeError: `prompt` returned none, or something in them that cannot be sent.
     """
-    messages = environment.prompt(task)
-    if not _is_list(messages) or not all(isinstance(message, Mapping) for message in messages):
-        raise _wrong("prompt", messages, "a list of messages, such as [{'role': 'user', 'content': '...'}]")
-    return [_without_null_keys(message) for message in messages]
-
-
-def _without_null_keys(message: Mapping[str, Any]) -> Message:
-    """A message as it goes to the server: null ``content`` stays, and so does what a call's arguments say."""
-    said = {name: value for name, value in message.items() if value is not None or name == "content"}
-    for name in ("content", "tool_calls"):
-        if isinstance(said.get(name), list):
-            said[name] = [_without_nulls(part) for part in said[name]]
-    return said
-
-
-def _without_nulls(part: Any) -> Any:
-    if not isinstance(part, Mapping):
-        return part
-    kept = {name: value for name, value in part.items() if value is not None}
-    if isinstance(kept.get("function"), Mapping):
-        kept["function"] = _without_nulls(kept["function"])
-    return kept
+    returned = environment.prompt(task)
+    messages = list(returned) if _is_list(returned) else None
+    if messages is None or not all(isinstance(message, Mapping) for message in messages):
+        shown = returned if messages is None else messages
+        raise _wrong("prompt", shown, "a list of messages, such as [{'role': 'user', 'content': '...'}]")
+    said, lost = plain(messages, "prompt")
+    if lost:
+        raise TypeError(f"prompt returned what cannot be sent: {lost[0]}")
+    return [present_message(message) for message in said]
 
 
 def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:

@@ -30,16 +30,38 @@ def list_environments() -> list[str]:
 
 def is_file_spec(spec: str) -> bool:
     """Does ``spec`` name a file (``path/to/file.py`` or ``path/to/file.py:Class``)?"""
-    return _split(spec)[0].endswith(".py")
+    return split_spec(spec)[0].endswith(".py")
 
 
 def absolute_spec(spec: str) -> str:
     """``spec`` with its file as an absolute path, so that it means the same from any folder."""
     if not is_file_spec(spec):
         return spec
-    path, name = _split(spec)
+    path, name = split_spec(spec)
     absolute = str(Path(path).expanduser().resolve())
     return f"{absolute}:{name}" if name else absolute
+
+
+def spec_of(target: Environment | type[Environment]) -> str:
+    """What names a class or an object in a config: ``file.py:Class``, ``package.module:Class``, or
+    ``__main__:Class`` in a notebook.
+
+    Raises:
+        UserError: nothing names it: it is not in a variable of the module that its class is from.
+    """
+    of_class = target if isinstance(target, type) else type(target)
+    module = sys.modules.get(of_class.__module__)
+    named = {name for name, value in vars(module).items() if value is target} if module else set()
+    if not named:
+        what = f"class {of_class.__name__}" if target is of_class else f"an object of {of_class.__name__}"
+        raise UserError(
+            f"{what} is in no variable of its module {of_class.__module__!r}, so a run cannot find it: "
+            "put it in one, or give the class"
+        )
+    name = of_class.__name__ if of_class.__name__ in named else min(named)
+    file, package = getattr(module, "__file__", None), getattr(module, "__package__", None)
+    stands_alone = file is not None and file.endswith(".py") and not package
+    return f"{file if stands_alone else of_class.__module__}:{name}"
 
 
 def environment_source(spec: str) -> str | None:
@@ -50,7 +72,7 @@ def environment_source(spec: str) -> str | None:
     """
     if not is_file_spec(spec):
         return None
-    path = Path(_split(spec)[0]).expanduser()
+    path = Path(split_spec(spec)[0]).expanduser()
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -67,7 +89,7 @@ def load_environment(
     Raises:
         UserError: there is no such environment, its file does not import, or its class cannot be made.
     """
-    place, name = _split(spec)
+    place, name = split_spec(spec)
     if place.endswith(".py"):
         module, label = import_file(Path(place).expanduser(), source), place
     elif name:
@@ -77,7 +99,8 @@ def load_environment(
     return _make(module, name, dict(arguments or {}), label)
 
 
-def _split(spec: str) -> tuple[str, str]:
+def split_spec(spec: str) -> tuple[str, str]:
+    """What ``spec`` names (a shipped environment, a file or a module), and the class in it, or ""."""
     place, colon, name = spec.rpartition(":")
     return (place, name) if colon and name.isidentifier() else (spec, "")
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from rollway.evaluation.groups import fill_advantages
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.report import write_report
-from rollway.evaluation.run_directory import RunDirectory, part_files, read_trajectories
+from rollway.evaluation.run_directory import RunDirectory, holds_run, part_files, read_trajectories
 from rollway.evaluation.samples import Sample, SampleChooser
 from rollway.evaluation.sitting import Ending
 from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary, write_summary
 from rollway.evaluation.table import print_table
 from rollway.evaluation.tracking import Tracker
+from rollway.stored.identity import read_identity
 
 MOST_TOLD = 1_000
 """Characters of what one rollout failed with, where a run ends; log.txt and the trajectory have the whole."""
@@ -53,7 +54,7 @@ def conclude(
     """
     problems = [] if ending.problem is None else [ending.problem]
     with _written(run.path, problems):
-        run.sync()
+        run.settle()
         if plan.config.groups:
             fill_advantages(run, samples=plan.config.samples)
     summary, samples = _summed_up(plan, ending.seconds)
@@ -84,7 +85,13 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
     for trajectory in read_trajectories(plan.path):
         builder.add(trajectory)
         chooser.add(trajectory)
-    summary = builder.build(asked=plan.asked, samples=plan.config.samples, wall_seconds=seconds)
+    identity = read_identity(plan.path)
+    summary = builder.build(
+        asked=plan.asked,
+        samples=plan.config.samples,
+        wall_seconds=seconds,
+        allowed=[one.what for one in identity.allowed] if identity is not None else (),
+    )
     return summary, chooser.chosen()
 
 
@@ -92,6 +99,8 @@ def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path)
     """Raise unless the run did what it was asked."""
     done = f"{summary.finished} of {summary.asked} rollouts are on disk"
     go_on = f"{done}; resume with: rollway eval --resume {path}"
+    if not holds_run(path):
+        go_on = f"bring {path} back and resume with: rollway eval --resume {path}; or start the run again"
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
     if problems:

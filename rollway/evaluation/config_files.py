@@ -11,8 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rollway.environments.loading import is_file_spec, list_environments
-from rollway.errors import UserError, nearest
+from rollway.environments.base import Environment
+from rollway.environments.loading import is_file_spec, list_environments, spec_of
+from rollway.errors import UserError, in_short, nearest
 from rollway.evaluation.config import EvalConfig, validate
 from rollway.evaluation.config.data import data_section
 from rollway.evaluation.run_directory import read_config
@@ -30,15 +31,22 @@ def list_configs() -> list[str]:
     )
 
 
-def load_config(target: str, overrides: Mapping[str, Any] | None = None) -> EvalConfig:
+def load_config(
+    target: str | Environment | type[Environment], overrides: Mapping[str, Any] | None = None
+) -> EvalConfig:
     """The config that ``target`` names, with ``overrides`` such as ``{"sampling.temperature": 1.0}`` over it.
 
     ``target`` is a YAML file, a shipped config's name, an environment's name, ``file.py[:Class]`` or
-    ``module:Class``. A shipped config wins over the environment of its name.
+    ``module:Class``, or an environment's class or object itself. A shipped config wins over the environment
+    of its name. A class that a notebook defines runs in this process only (``workers: 0``).
 
     Raises:
         UserError: no such thing, no YAML, an unknown field, or a wrong value.
     """
+    if isinstance(target, Environment) or (isinstance(target, type) and issubclass(target, Environment)):
+        target = spec_of(target)
+    if not isinstance(target, str):
+        raise UserError(f"load_config takes a name, a file or an environment, not {in_short(target)}")
     values, source = _values_of(target)
     for dotted, value in (overrides or {}).items():
         _put(values, dotted, value)

@@ -9,7 +9,7 @@ it changes nothing.
 from __future__ import annotations
 
 from rollway.evaluation.run_directory import TORN, RunDirectory, decode_ending, is_failed, part_files
-from rollway.evaluation.tasks import Key
+from rollway.keys import Key
 from rollway.statistics import group_advantages
 from rollway.trajectory import decode_trajectory, encode_trajectory
 

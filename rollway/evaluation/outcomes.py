@@ -15,7 +15,8 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.rollout import new_trajectory, record_fault
 from rollway.evaluation.run_directory import is_failed
 from rollway.evaluation.tapes import Recorded
-from rollway.evaluation.tasks import Job, Key
+from rollway.evaluation.tasks import Job
+from rollway.keys import Key
 from rollway.trajectory import StopReason, Trajectory, Turn, decode_trajectory, encode_trajectory
 
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError, AttributeError, msgspec.MsgspecError)

@@ -23,6 +23,7 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.data import refuse_lacking_columns, settle_data
 from rollway.evaluation.formats import check_formats
 from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
+from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_directory import (
     default_path,
     holds_run,
@@ -34,8 +35,8 @@ from rollway.evaluation.run_directory import (
 from rollway.evaluation.run_sandboxes import wanted_sandbox
 from rollway.evaluation.run_tools import check_tools
 from rollway.evaluation.tapes import Recorded
-from rollway.evaluation.tasks import Key, TaskSet, load_tasks
-from rollway.scoring import needs_sandbox
+from rollway.evaluation.tasks import TaskSet, load_tasks
+from rollway.keys import Key
 from rollway.tools.mcp import check_mcp_servers, refuse_same_names
 from rollway.tools.replay import Recordings, read_recordings
 from rollway.tools.sandboxes import SandboxSpec, check_backend
@@ -48,10 +49,15 @@ class Plan(msgspec.Struct, frozen=True):
     environment: Environment
     tasks: TaskSet
     api_key: str | None
-    path: Path
+    path: Path  # where no folder was asked for: the name of a new one, which may have to get a number
     sandbox: SandboxSpec | None = None  # of the first task; None: the rollouts have none
     recordings: Recordings | None = None  # what tool calls are answered from, in a replay
     lists: ReplayedLists | None = None  # what MCP servers listed, in a replay that starts none
+
+    @property
+    def resumes(self) -> bool:
+        """Is there a run to go on with?"""
+        return self.config.out is not None and holds_run(self.path)
 
     @property
     def asked(self) -> int:
@@ -100,6 +106,11 @@ def prepare(config: EvalConfig) -> Plan:
     config = config.resolved()
     check_formats(config)
     config = _found_policy(config)
+    if config.workers and config.environment.startswith("__main__:"):
+        raise UserError(
+            f"environment {config.environment!r} is known to this process only: set workers to 0, or put it "
+            "into a file"
+        )
     environment = load_environment(config.environment, config.environment_args)
     check_environment(environment)
     try:
@@ -117,15 +128,16 @@ def prepare(config: EvalConfig) -> Plan:
     listed = None if lists is None else lists.sources(config.tools.mcp)
     check_tools(config, environment, sandbox=spec is not None, listed=listed)
     if config.ray.address is None:  # on a cluster it is the workers' machines that count
-        if spec is not None and (config.tools.replay is None or _looked_into(environment)):
+        if spec is not None and (config.tools.replay is None or looks_into_sandbox(environment)):
             check_backend(spec)
         if lists is None:
             check_mcp_servers(config.tools.mcp)
     now = time.strftime("%Y%m%d-%H%M%S")
     path = Path(config.out) if config.out else default_path(environment_name(environment), now)
-    refuse_other_run(path, config)
-    if holds_run(path) and config.model.name is None:
-        config = named_model(config, stored_config(path).model.name)
+    if config.out:
+        refuse_other_run(path, config)
+        if holds_run(path) and config.model.name is None:
+            config = named_model(config, stored_config(path).model.name)
     return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
 
 
@@ -145,11 +157,6 @@ def _check_first_prompt(environment: Environment, first: Task) -> None:
     except UserError as error:
         name = environment_name(environment)
         raise UserError(f"environment {name!r}, task {first['task_id']!r}: {error}") from None
-
-
-def _looked_into(environment: Environment) -> bool:
-    """Does a reward look into the sandbox?"""
-    return any(needs_sandbox(reward.function) for reward in named_rewards(environment))
 
 
 def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) -> Recordings | None:

@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.table import number_text
+from rollway.sums import RunningSum
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
@@ -45,8 +47,7 @@ class Counts:
         self.failed = 0
         self.tokens = 0
         self.last_error = ""  # "kind: message" of the rollout that failed last
-        self._scored = 0
-        self._reward = 0.0
+        self._reward = RunningSum()
         self._clock = clock
         self._began = clock()
         self._recent: deque[_Step] = deque()  # the oldest first
@@ -59,8 +60,7 @@ class Counts:
             self.last_error = outcome.error
         self.tokens += outcome.completion_tokens
         if outcome.reward is not None:
-            self._scored += 1
-            self._reward += outcome.reward
+            self._reward.add(outcome.reward)
         self._forget()
         now = self._clock()
         if not self._recent or now - self._recent[-1].began >= STEP_SECONDS:
@@ -71,7 +71,7 @@ class Counts:
     @property
     def mean_reward(self) -> float | None:
         """Over what was scored since the start of this process."""
-        return self._reward / self._scored if self._scored else None
+        return self._reward.mean
 
     @property
     def tokens_per_second(self) -> float:
@@ -120,7 +120,7 @@ def _shown(counts: Counts, in_flight: int) -> dict[str, Any]:
         "failed": f"{counts.failed} failed",
         "in_flight": f"{in_flight} in flight",
         "tokens": f"{counts.tokens_per_second:,.0f} tokens/s",
-        "reward": f"mean reward {'-' if reward is None else f'{reward:.3f}'}",
+        "reward": f"mean reward {'-' if reward is None else number_text(reward)}",
         "left": f"{'-' if left is None else _duration(left)} left",
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from rollway.errors import UserError
-from rollway.evaluation.tasks import Key
+from rollway.keys import Key
 from rollway.tools.mcp import McpServer, RecordedSource, decode_tool_list, recorded_source
 from rollway.tools.replay import Recordings
 

@@ -13,6 +13,7 @@ from rollway.evaluation.charts import columns, rows
 from rollway.evaluation.conversations import conversation
 from rollway.evaluation.samples import Sample
 from rollway.evaluation.summary import RunSummary
+from rollway.evaluation.table import mixed, number_text
 from rollway.whole_files import write_whole
 
 
@@ -33,9 +34,11 @@ def render_report(summary: RunSummary, samples: Sequence[Sample], *, title: str)
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number_text
     return environment.get_template("report.html.jinja").render(
         title=title,
         summary=summary,
+        mixed=mixed(summary),
         histogram=columns(summary.reward_histogram),
         stops=rows(summary.stop_reasons),
         conversations=[conversation(sample) for sample in samples],

@@ -28,6 +28,7 @@ from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.inference.protocol import Client, Sampling
 from rollway.limits import Limits
 from rollway.scoring import needs_sandbox, score_trajectory
+from rollway.scoring.left_sandboxes import LeftSandbox, opened
 from rollway.sequences import Decode
 from rollway.tools import ToolPool, ToolRegistry
 from rollway.tools.context import RolloutContext
@@ -164,6 +165,28 @@ async def run_rollout(
             if isinstance(tape, ReplayTape):
                 sandbox = await _recorded_sandbox(held, environment, task, record, source, tape)
             await _score(environment, task, record, sandbox, limits.timeout)
+    return record
+
+
+async def score_again(
+    environment: Environment,
+    task: Task,
+    record: Trajectory,
+    *,
+    left: LeftSandbox | None = None,
+    limits: Limits | None = None,
+) -> Trajectory:
+    """Score a stored rollout that lacks only a score, with the sandbox that it left.
+
+    Raises:
+        asyncio.CancelledError: the caller cancelled.
+    """
+    async with AsyncExitStack() as held:
+        held.callback(settle_numbers, record)
+        with _faults_into(record):
+            timeout = limits_of(environment, task, limits or Limits()).timeout
+            sandbox = await held.enter_async_context(opened(left))
+            await _score(environment, task, record, sandbox, timeout)
     return record
 
 

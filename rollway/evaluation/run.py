@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 from rich.console import Console
 
+from rollway.environments.base import named_rewards
 from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
@@ -21,11 +22,13 @@ from rollway.evaluation.clients import check_server, dropped_tools
 from rollway.evaluation.conclusion import conclude, seconds_before
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
+from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.model_server import starting_server
 from rollway.evaluation.plan import Plan, named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
+from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_approval import approval_source
-from rollway.evaluation.run_directory import RunDirectory, discard_empty, holds_run, open_run
+from rollway.evaluation.run_directory import RunDirectory, Wanted, claim_path, discard_empty, open_run
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.sitting import Ending, drive
 from rollway.evaluation.slow_steps import told_if_slow
@@ -38,52 +41,96 @@ from rollway.event_loop import new_event_loop
 _log = logging.getLogger(__name__)
 
 
-def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+def evaluate(
+    config: EvalConfig, *, console: Console | None = None, allow: Collection[str] = ()
+) -> RunSummary:
     """Start a run, or resume the one in ``config.out``, and return its summary.
 
-    ``console`` shows progress and the summary; without it nothing is printed.
+    ``console`` shows progress and the summary; without it nothing is printed. ``allow`` names what may differ
+    from what a resumed run began with: "changed-tasks", "changed-environment", "other-weights". The summary
+    says so.
 
     Raises:
-        UserError: the run cannot start; one line says why and how to fix it.
+        UserError: the run cannot start; one line says why and how to fix it. So does a call where an event
+            loop runs already, as in a notebook.
         RunFailed: it stopped early, or no rollout was scored.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
+    if _in_event_loop():
+        raise UserError(
+            "an event loop is running here, as in a notebook: write 'await evaluate_async(config)', not "
+            "'evaluate(config)'"
+        )
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(evaluate_async(config, console=console))
+        return runner.run(evaluate_async(config, console=console, allow=allow))
 
 
-async def evaluate_async(config: EvalConfig, *, console: Console | None = None) -> RunSummary:
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def evaluate_async(
+    config: EvalConfig, *, console: Console | None = None, allow: Collection[str] = ()
+) -> RunSummary:
     """`evaluate` on a running event loop."""
     console = console or Console(quiet=True)
     with told_if_slow(console, f"reading {config.environment} and its tasks"):
         plan = prepare(config)
     async with AsyncExitStack() as held:
-        opened = held.enter_context(_opened(plan)) if holds_run(plan.path) else None
-        ending = Ending(seconds=seconds_before(plan.path))
+        opened = held.enter_context(_opened(plan)) if plan.resumes else None
+        ending = Ending(seconds=0.0 if opened is None else seconds_before(plan.path))
         tracker: Tracker | None = None
-        is_new = opened is None
-        if opened is not None and len(opened[0].done) == plan.asked:
-            opened[0].clear_away()
+        run, result = opened or (None, None)
+        is_new = run is None
+        identity = None if run is None else _identity(held, plan, run, allow)
+        if run is not None and identity is not None and len(run.done) == plan.asked:
+            run.clear_away()
+            identity.note_allowed()
         else:
-            async with _reached(plan, console) as (config, backend, choices, warnings):
-                if opened is None:
-                    plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
-                    opened = held.enter_context(_opened(plan))
+            if identity is not None:
+                identity.check()
+            reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan, console)
+            async with reaching as (config, backend, choices, warnings):
+                if run is None or identity is None:
+                    plan = _claimed(plan, config)
+                    run, result = held.enter_context(_opened(plan))
+                    identity = _identity(held, plan, run, allow)
+                if not _only_scores(plan, run):
+                    await identity.check_served(config)
                 for line in choices:
                     _log.info(line)
-                for line in warnings:
+                for line in [*warnings, *identity.warnings]:
                     console.print(line, highlight=False, markup=False, soft_wrap=True)
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(plan, opened[0], backend, console, tracker, ending.seconds)
+                    ending = await drive(plan, run, identity, backend, console, tracker, ending.seconds)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)
                     raise
-        run, result = opened
-        result.summary = conclude(plan, run, ending, console, tracker)
-        return result.summary
+        summary = conclude(plan, run, ending, console, tracker)
+        if result is not None:
+            result.summary = summary
+        return summary
+
+
+def _claimed(plan: Plan, config: EvalConfig) -> Plan:
+    """The plan of a new run, with the model's name and a folder of its own."""
+    path = plan.path if plan.config.out is not None else claim_path(plan.path)
+    return msgspec.structs.replace(plan, path=path, config=named_model(plan.config, config.model.name))
+
+
+def _identity(held: AsyncExitStack, plan: Plan, run: RunDirectory, allow: Collection[str]) -> RunIdentity:
+    """What the run is of; nothing on record has been lost."""
+    identity = RunIdentity(plan, run, allow)
+    held.callback(identity.close)
+    identity.check_lost()
+    return identity
 
 
 @contextmanager
@@ -97,7 +144,11 @@ def _opened(plan: Plan) -> Iterator[tuple[RunDirectory, Result]]:
         # The same data has the same ids, and a million of them are not worth holding for that.
         ids = plan.tasks.given_ids() if plan.config.data is None else None
         run.take_stock(
-            lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples, ids or ()
+            Wanted(
+                lambda key: (ids is None or key[0] in ids) and 0 <= key[1] < plan.config.samples,
+                ids or (),
+                scores=bool(named_rewards(plan.environment)),
+            )
         )
         _log.info("%d of %d rollouts are on disk", len(run.done), plan.asked)
         yield run, result
@@ -126,15 +177,35 @@ async def _reached(
             config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
         config, choices = choose_formats(config, policy)
         dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
-        spec = WorkerSpec(
-            config.as_dict(),
-            plan.api_key,
-            environment_source(config.environment),
-            approval_source(config),
-            None if plan.lists is None else plan.lists.shared,
-        )
-        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
-        yield config, backend, choices, [dropped] if dropped else []
+        yield config, _backend(plan, config), choices, [dropped] if dropped else []
+
+
+def _only_scores(plan: Plan, run: RunDirectory | None) -> bool:
+    """Is nothing missing but scores, which nobody has to be sampled for?"""
+    if run is None or looks_into_sandbox(plan.environment):  # a sandbox that is gone has to be made again
+        return False
+    return len(run.done) + run.unscored_count == plan.asked
+
+
+@asynccontextmanager
+async def _not_reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+    """As `_reached`, without a server: for workers that only score."""
+    config = plan.config
+    with ExitStack() as stack:
+        if config.workers:
+            stack.enter_context(connected(config))
+        yield config, _backend(plan, config), [], []
+
+
+def _backend(plan: Plan, config: EvalConfig) -> Backend:
+    spec = WorkerSpec(
+        config.as_dict(),
+        plan.api_key,
+        environment_source(config.environment),
+        approval_source(config),
+        None if plan.lists is None else plan.lists.shared,
+    )
+    return RayBackend(spec, config) if config.workers else LocalBackend(spec)
 
 
 def _slow_starts(config: EvalConfig) -> str:

@@ -14,15 +14,18 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from rollway.environments.base import Task
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalWorker
 from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
+from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
+from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
 from rollway.evaluation.tasks import Job
@@ -58,6 +61,7 @@ class Ending(msgspec.Struct, frozen=True):
 async def drive(
     plan: Plan,
     run: RunDirectory,
+    identity: RunIdentity,
     backend: Backend,
     console: Console,
     tracker: Tracker | None,
@@ -70,6 +74,7 @@ async def drive(
             cannot be set aside.
     """
     run.clear_away()
+    identity.begin()
     (plan.path / "summary.json").unlink(missing_ok=True)  # it is out of date
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
@@ -83,6 +88,8 @@ async def drive(
             config,
             run.done,
             plan.recorded,
+            unscored=Rescoring(run, plan.environment),
+            saw=functools.partial(_saw_task, identity, plan.path),
             lost=lambda job, why: keep(job, _given_up(plan, job, why, where="environment")),
         ),
         backend,
@@ -146,6 +153,7 @@ def _keep(
     interrupted: bool,
 ) -> None:
     try:
+        run.refuse_gone()
         if shelf is not None and outcome.recorded is not None:  # of a cancelled one too: no other brings them
             shelf.keep_tool_lists(outcome.recorded.tool_lists)
         if interrupted and outcome.stop_reason is StopReason.CANCELLED:
@@ -159,6 +167,13 @@ def _keep(
     counts.add(outcome)
     if outcome.failed:
         _log.warning("rollout %s failed (%s): %s", job.key, outcome.stop_reason, outcome.error)
+
+
+def _saw_task(identity: RunIdentity, path: Path, task_id: str, task: Task) -> None:
+    try:
+        identity.saw_task(task_id, task)
+    except OSError as error:
+        raise DriverStopped(_cannot_write(path, error)) from error
 
 
 def _close(shelf: RecordingWriter | None, path: Path) -> str | None:

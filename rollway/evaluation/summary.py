@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 
 from rollway.evaluation.tallies import Bin, Numbers, Spread, TaskScores, capped, largest_first
-from rollway.statistics import Estimate, PassRate, clustered_mean_of_sums, pass_rates, powers_up_to
+from rollway.statistics import (
+    Estimate,
+    PassRate,
+    mean_of_asked,
+    mean_of_tasks,
+    pass_rates,
+    powers_up_to,
+)
+from rollway.sums import RunningSum
 from rollway.trajectory import FAILURES, StopReason, Trajectory, Turn
 from rollway.whole_files import write_whole
 
@@ -40,8 +48,8 @@ class RunSummary(msgspec.Struct, kw_only=True):
     # scores
     mean_reward: Estimate | None  # over the scored rollouts
     mean_reward_of_asked: Estimate | None  # over all that were asked for, failed and missing counted as 0
-    rewards: dict[str, Estimate]  # each reward function before weights, over the scored rollouts
-    pass_threshold: float  # a sample with at least this reward passed
+    rewards: dict[str, Estimate]  # each named reward before weights, over the scored rollouts
+    pass_threshold: float  # a sample with at least this reward, as `passes` compares them, passed
     pass_rates: list[PassRate]  # for k = 1, 2, 4, ... and `samples`
     reward_histogram: list[Bin]
     # how the rollouts went
@@ -63,6 +71,9 @@ class RunSummary(msgspec.Struct, kw_only=True):
     tokens_per_second: float | None  # sampled tokens per wall second
     weight_versions: dict[str, int]  # version -> turns that named it
     sampling: list[dict[str, Any]] = []  # the ways on record in which tokens were drawn
+    allowed: list[str] = []
+    """What was mixed in although it is not what the run began with: "changed-tasks", "changed-environment",
+    "other-weights"."""
 
 
 def failure_kind(trajectory: Trajectory) -> str | None:
@@ -94,7 +105,7 @@ class SummaryBuilder:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._pass_threshold = pass_threshold
-        self._reward_sum = 0.0
+        self._reward = RunningSum()
         self._cached_tokens: int | None = None
         self._tasks: dict[str, TaskScores] = {}
         self._failures: Counter[str] = Counter()
@@ -114,7 +125,7 @@ class SummaryBuilder:
     @property
     def mean_reward(self) -> float | None:
         """Over the scored rollouts so far; ``None`` before the first."""
-        return self._reward_sum / self.scored if self.scored else None
+        return self._reward.mean
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one finished rollout.
@@ -147,7 +158,7 @@ class SummaryBuilder:
             self._failures[capped(kind or "not_scored", self._failures)] += 1
             return
         self.scored += 1
-        self._reward_sum += trajectory.reward
+        self._reward.add(trajectory.reward)
         self._reward_values.add(trajectory.reward)
         task.score(trajectory.reward, trajectory.rewards, self._pass_threshold)
 
@@ -160,19 +171,27 @@ class SummaryBuilder:
         for call in turn.tool_calls:
             self._tool_calls[capped(call.name, self._tool_calls)] += 1
         for attempt in turn.attempts:
-            self._retries[attempt.error] += 1
+            self._retries[attempt.error] += attempt.times
         if turn.weight_version is not None:
             self._weight_versions[turn.weight_version] += 1
         self._turn_seconds.add(turn.timing.total)
         if turn.timing.first_token is not None:
             self._first_token_seconds.add(turn.timing.first_token)
 
-    def build(self, *, asked: int, samples: int, wall_seconds: float | None = None) -> RunSummary:
+    def build(
+        self,
+        *,
+        asked: int,
+        samples: int,
+        wall_seconds: float | None = None,
+        allowed: Iterable[str] = (),
+    ) -> RunSummary:
         """The summary of everything added, against what was asked for.
 
         Args:
             asked: rollouts asked for, ``samples`` for each task.
             wall_seconds: what these rollouts took, all sessions of a continued run together.
+            allowed: what was mixed in, as `RunSummary.allowed` names it.
 
         Raises:
             ValueError: ``asked`` is no multiple of ``samples``, or more is on record than was asked for.
@@ -180,7 +199,7 @@ class SummaryBuilder:
         self._check_accounts(asked, samples)
         unseen = asked // samples - len(self._tasks)
         seen = list(self._tasks.values())
-        scores = [(task.reward_sum, task.scored) for task in seen]
+        scores = [task.reward for task in seen]
         return RunSummary(
             environments=list(self._environments),
             models=list(self._models),
@@ -192,10 +211,8 @@ class SummaryBuilder:
             failed=self.failed,
             missing=asked - self.finished,
             failures=largest_first(self._failures),
-            mean_reward=clustered_mean_of_sums(scores),
-            mean_reward_of_asked=clustered_mean_of_sums(
-                [(task.reward_sum, samples) for task in seen] + [(0.0, samples)] * unseen
-            ),
+            mean_reward=mean_of_tasks(scores),
+            mean_reward_of_asked=mean_of_asked(scores, tasks=asked // samples, samples=samples),
             rewards=self._reward_means(),
             pass_threshold=self._pass_threshold,
             pass_rates=pass_rates(
@@ -219,6 +236,7 @@ class SummaryBuilder:
             tokens_per_second=self.completion_tokens / wall_seconds if wall_seconds else None,
             weight_versions=dict(self._weight_versions),
             sampling=list(self._sampling),
+            allowed=list(dict.fromkeys(allowed)),
         )
 
     def _check_accounts(self, asked: int, samples: int) -> None:
@@ -232,16 +250,10 @@ class SummaryBuilder:
             )
 
     def _reward_means(self) -> dict[str, Estimate]:
-        names = dict.fromkeys(name for task in self._tasks.values() for name in task.reward_sums)
-        means = {}
-        for name in names:
-            mean = clustered_mean_of_sums(
-                (task.reward_sums.get(name, 0.0), task.reward_counts.get(name, 0))
-                for task in self._tasks.values()
-            )
-            if mean is not None:
-                means[name] = mean
-        return means
+        names = dict.fromkeys(name for task in self._tasks.values() for name in task.rewards)
+        sums = {name: [task.rewards.get(name) for task in self._tasks.values()] for name in names}
+        means = {name: mean_of_tasks(one for one in known if one) for name, known in sums.items()}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def summarize(

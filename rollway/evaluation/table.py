@@ -16,9 +16,17 @@ from rollway.evaluation.summary import RunSummary
 from rollway.evaluation.tallies import Spread
 from rollway.inference.sampling_fields import shaped_by
 from rollway.statistics import Estimate, PassRate
+from rollway.stored.identity import CHANGED_ENVIRONMENT, CHANGED_TASKS, OTHER_WEIGHTS
 
 Block = tuple[str, list[str]]
 """A label, and the lines that stand beside it."""
+
+MIXED = {
+    CHANGED_TASKS: "rollouts of tasks that changed (--allow-changed-tasks)",
+    CHANGED_ENVIRONMENT: "rollouts of an environment that changed (--allow-changed-environment)",
+    OTHER_WEIGHTS: "samples of other weights (--allow-other-weights)",
+}
+"""What `RunSummary.allowed` means for the numbers."""
 
 MOST_ROWS = 8
 """Kinds of a list that are shown one by one; the others are only counted."""
@@ -45,6 +53,7 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
     return [
         ("run", [" · ".join([*summary.environments, *summary.models]) or "no rollouts"]),
         ("rollouts", _rollouts(summary)),
+        ("mixed", mixed(summary)),
         ("score", _score(summary)),
         ("rewards", _rewards(summary)),
         ("pass", _passes(summary)),
@@ -56,6 +65,11 @@ def summary_blocks(summary: RunSummary) -> list[Block]:
         ("seconds", _seconds(summary)),
         ("weights", count_lines(summary.weight_versions, "turns of ")),
     ]
+
+
+def mixed(summary: RunSummary) -> list[str]:
+    """What was mixed in although it is not what the run began with."""
+    return [MIXED.get(what, what) for what in summary.allowed]
 
 
 def _rollouts(summary: RunSummary) -> list[str]:
@@ -72,7 +86,7 @@ def _score(summary: RunSummary) -> list[str]:
     if summary.mean_reward is None:
         return ["none: no rollout was scored"]
     told = "mean reward" if summary.mean_reward.low is None else "mean reward, 95% interval"
-    lines = [f"{estimate_text(summary.mean_reward)}  {told}"]
+    lines = [f"{estimate_text(summary.mean_reward)}  {told}", *doubts(summary.mean_reward)]
     if summary.mean_reward_of_asked and summary.scored < summary.asked:
         lines.append(
             f"{estimate_text(summary.mean_reward_of_asked)}  "
@@ -177,14 +191,26 @@ def count_lines(counts: Mapping[str, int], prefix: str = "") -> list[str]:
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """``0.713 (0.681 to 0.745)``."""
+    """``0.713 (0.681 to 0.745)``, or why there is no interval."""
+    mean = number_text(estimate.mean)
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:.3f} (no interval: one task)"
-    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+        return f"{mean} ({estimate.note or 'no interval'})"
+    return f"{mean} ({number_text(estimate.low)} to {number_text(estimate.high)})"
+
+
+def doubts(estimate: Estimate) -> list[str]:
+    """What is wrong with an interval that there is."""
+    return [estimate.note] if estimate.note and estimate.low is not None else []
+
+
+def number_text(value: float) -> str:
+    """Three decimals, or three digits and the power of ten where these would say nothing or fill a line."""
+    plain = value == 0 or 0.0005 <= abs(value) < 1e6
+    return f"{value:.3f}" if plain else f"{value:.3g}"
 
 
 def _mean(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.mean:.3f}"
+    return "-" if estimate is None else number_text(estimate.mean)
 
 
 def _number(n: int, noun: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
 
-from rollway.statistics import percentiles
+from rollway.statistics import passes, percentiles
+from rollway.sums import RunningSum, exact_mean
 
 MOST_NAMES = 200
 """A model can invent any number of tool names; those after this many are counted together."""
@@ -43,11 +43,13 @@ class TaskScores(msgspec.Struct):
     """The scores of one task's samples, summed as they come."""
 
     samples: int = 0  # bit i is set when sample i is on record
-    reward_sum: float = 0.0
-    scored: int = 0
+    reward: RunningSum = msgspec.field(default_factory=RunningSum)
     passed: int = 0
-    reward_sums: dict[str, float] = {}  # by reward function
-    reward_counts: dict[str, int] = {}
+    rewards: dict[str, RunningSum] = {}  # by name
+
+    @property
+    def scored(self) -> int:
+        return self.reward.count
 
     def see(self, sample_index: int) -> bool:
         """Note that a sample is on record. False when it was already."""
@@ -57,12 +59,10 @@ class TaskScores(msgspec.Struct):
         return new
 
     def score(self, reward: float, rewards: Mapping[str, float], pass_threshold: float) -> None:
-        self.reward_sum += reward
-        self.scored += 1
-        self.passed += reward >= pass_threshold
+        self.reward.add(reward)
+        self.passed += passes(reward, pass_threshold)
         for name, value in rewards.items():
-            self.reward_sums[name] = self.reward_sums.get(name, 0.0) + value
-            self.reward_counts[name] = self.reward_counts.get(name, 0) + 1
+            self.rewards.setdefault(name, RunningSum()).add(value)
 
 
 class Numbers:
@@ -79,7 +79,7 @@ class Numbers:
         points = percentiles(self._values, [50, 90, 99, 100])
         if points is None:
             return None
-        mean = math.fsum(self._values) / len(self._values)
+        mean = exact_mean(self._values)
         return Spread(len(self._values), mean, *points)
 
     def histogram(self, most: int = 20) -> list[Bin]:
@@ -90,9 +90,11 @@ class Numbers:
         if len(distinct) <= most:
             counts = Counter(self._values)
             return [Bin(value, value, counts[value]) for value in distinct]
-        low, width = distinct[0], (distinct[-1] - distinct[0]) / most
-        places = Counter(min(int((value - low) / width), most - 1) for value in self._values)
-        return [Bin(low + i * width, low + (i + 1) * width, places[i]) for i in range(most)]
+        low, high = distinct[0] / 2, distinct[-1] / 2  # halves, whose distance is a number
+        width = (high - low) / most
+        places = Counter(min(int((value / 2 - low) / width), most - 1) for value in self._values)
+        edges = [2 * (low + i * width) for i in range(most)] + [distinct[-1]]
+        return [Bin(edges[i], edges[i + 1], places[i]) for i in range(most)]
 
 
 def capped(name: str, known: Mapping[str, object]) -> str:

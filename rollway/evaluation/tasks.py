@@ -20,11 +20,18 @@ from rollway.environments.base import Environment, Task, environment_name
 from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.tapes import Recorded
-
-Key = tuple[str, int]
+from rollway.keys import Key as Key  # of a rollout, (task_id, sample_index)
+from rollway.scoring.left_sandboxes import LeftSandbox
 
 MOST_COMPARED = 10_000
 """Ids of data that one which is not there is compared with."""
+
+
+class Unscored(msgspec.Struct, frozen=True):
+    """A stored rollout that lacks only a score."""
+
+    line: bytes  # an encoded Trajectory
+    left: LeftSandbox | None = None  # the sandbox that it left, where a reward looks into it
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -35,6 +42,7 @@ class Job(msgspec.Struct, frozen=True):
     sample_index: int
     seed: int | None
     replay: Recorded | None = None  # the record that its tool calls are answered from
+    unscored: Unscored | None = None  # its stored rollout, which lacks only a score: it is not sampled
 
     @property
     def key(self) -> Key:
@@ -99,6 +107,10 @@ class TaskSet:
         """The ids; None: of data without any, they are made while its rows are read."""
         return self._rows.given_ids()
 
+    def entries(self, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Callable[[], Task]]]:
+        """The ids that are wanted, in order, and what reads the task of each."""
+        return self._rows.entries(is_wanted)
+
     def first(self) -> Task:
         """The first task.
 
@@ -118,31 +130,40 @@ class TaskSet:
         done: Container[Key],
         record: Callable[[Key], Recorded | None] | None = None,
         *,
+        unscored: Callable[[Key, Task], Unscored | None] = lambda key, task: None,
+        saw: Callable[[str, Task], None] = lambda task_id, task: None,
         lost: Callable[[Job, Exception], None] | None = None,
     ) -> Iterator[Job]:
         """What is not ``done``, the samples of a task one after the other.
 
-        ``record`` gives what a rollout's calls are answered from. A job whose task or record cannot be read
-        goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost`` what
-        was raised ends them.
+        ``record`` gives what a rollout's calls are answered from, ``unscored`` the stored rollout that lacks
+        only a score; ``saw`` is told of each task before its first job. A job whose task or record cannot be
+        read goes to ``lost``, with no more of its task than the id, and the others follow; without ``lost``
+        what was raised ends them.
 
         Raises:
             UserError: data can be read no further.
         """
         samples = range(config.samples)
-        for task_id, read in self._rows.entries(lambda one: any((one, n) not in done for n in samples)):
+        for task_id, read in self.entries(lambda one: any((one, n) not in done for n in samples)):
+            is_seen = False
             for sample in samples:
                 if (task_id, sample) in done:
                     continue
                 seed = rollout_seed(config.seed, task_id, sample)
                 try:
-                    replay = record((task_id, sample)) if record is not None else None
-                    job = Job(read(), task_id, sample, seed, replay)
+                    task = read()
+                    stored = unscored((task_id, sample), task)
+                    replay = record((task_id, sample)) if record is not None and stored is None else None
+                    job = Job(task, task_id, sample, seed, replay, stored)
                 except Exception as error:
                     if lost is None:
                         raise
                     lost(Job({"task_id": task_id}, task_id, sample, seed), error)
                     continue
+                if not is_seen:
+                    is_seen = True
+                    saw(task_id, job.task)
                 yield job
 
 

@@ -17,16 +17,16 @@ from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
-from rollway.evaluation.rollout import record_fault, run_rollout
+from rollway.evaluation.rollout import record_fault, run_rollout, score_again
 from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
-from rollway.evaluation.tasks import Job
+from rollway.evaluation.tasks import Job, Unscored
 from rollway.inference.protocol import Client
 from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
 from rollway.tools.replay import decode_recording
-from rollway.trajectory import StopReason, Trajectory
+from rollway.trajectory import StopReason, Trajectory, decode_trajectory
 
 CLOSE_SECONDS = 5.0
 """How long a worker that is closed waits for its cancelled rollouts to tear down."""
@@ -66,7 +66,8 @@ class RolloutWorker:
         self._tools: RunTools | None = None
 
     async def open(self) -> None:
-        """Make the client, the pool, the source of sandboxes, and what the run adds to the tools.
+        """Make the client, the pool, the source of sandboxes, and what the run adds to the tools. Without a
+        server there is no client: the worker then only scores.
 
         Raises:
             UserError: as `RunTools.open`.
@@ -74,7 +75,8 @@ class RolloutWorker:
         self._tools = await RunTools.open(
             self._config, self._environment, self._approval_source, self._tool_lists
         )
-        self._client = open_client(self._config, self._api_key)
+        if self._config.model.base_url is not None or self._config.model.backend == "openai":
+            self._client = open_client(self._config, self._api_key)
         self._pool = ToolPool(self._config.pool_size)
         self._sandboxes = RunSandboxes(self._config.sandbox)
 
@@ -82,9 +84,14 @@ class RolloutWorker:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
         await self._turnstile.passed()  # a run begins with thousands of them
         begun = functools.partial(begun_record, self._environment, job, self._config)
-        record = begun()
-        tape = self._tape(job)
-        rollout = asyncio.create_task(self._rollout(job, record, tape))
+        tape = None
+        if job.unscored is None:
+            record = begun()
+            tape = self._tape(job)
+            rollout = asyncio.create_task(self._rollout(job, record, tape))
+        else:
+            record = decode_trajectory(job.unscored.line)
+            rollout = asyncio.create_task(self._scoring(job, record, job.unscored))
         self._running.add(rollout)
         if self._stopped:
             rollout.cancel()
@@ -98,6 +105,8 @@ class RolloutWorker:
         elif rollout.cancelled():
             record.stop_reason = StopReason.CANCELLED
         outcome = outcome_of(record, job.key, begun)
+        if job.unscored is not None:
+            return msgspec.structs.replace(outcome, completion_tokens=0)  # they were sampled before
         if isinstance(tape, RecordingTape):
             recorded = tape.recorded(job.key, record.id, self._told_lists)
             outcome = msgspec.structs.replace(outcome, recorded=recorded)
@@ -124,6 +133,10 @@ class RolloutWorker:
             run_tools=self._tools,
             tape=tape,
         )
+
+    async def _scoring(self, job: Job, record: Trajectory, unscored: Unscored) -> Trajectory:
+        limits = self._config.limits
+        return await score_again(self._environment, job.task, record, left=unscored.left, limits=limits)
 
     async def stop(self) -> None:
         """Cancel what is in flight, and whatever is still handed in."""

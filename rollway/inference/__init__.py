@@ -7,6 +7,7 @@ from rollway.inference.errors import (
     InferenceError,
     InvalidReply,
     ModelNotFound,
+    NoReplyInTime,
     ServerOverloaded,
     ServerUnreachable,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "InferenceError",
     "InvalidReply",
     "ModelNotFound",
+    "NoReplyInTime",
     "OpenAIClient",
     "RetryPolicy",
     "Sampling",

@@ -7,7 +7,7 @@ refuses has no room, or refuses something that was never asked of it; either end
 from __future__ import annotations
 
 from rollway.inference.errors import BadRequest, ContextOverflow
-from rollway.inference.retry import TryFailed
+from rollway.inference.tries import TryFailed
 
 
 class TokenBudget:

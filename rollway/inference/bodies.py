@@ -16,8 +16,8 @@ import msgspec
 
 from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line
-from rollway.inference.retry import TryFailed
 from rollway.inference.token_data import Logprob
+from rollway.inference.tries import TryFailed, TryFault
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -47,11 +47,11 @@ def without_constants(body: bytes) -> bytes:
 def unreadable(server: str, what: str, body: bytes, error: object) -> TryFailed:
     """The failure of a body that is not ``what`` was due. One that was cut may be whole the next time."""
     if not body.strip():
-        return TryFailed(InvalidReply(f"{server} sent an empty body, and no {what}"), retry=True)
+        return TryFailed(InvalidReply(f"{server} sent an empty body, and no {what}"), fault=TryFault.BROKEN)
     start = repr(one_line(body[:100].decode("utf-8", "replace")))
     if is_cut(body):
         cut = f"{server} sent only the beginning of a {what} ({error}); it begins {start}"
-        return TryFailed(InvalidReply(cut), retry=True)
+        return TryFailed(InvalidReply(cut), fault=TryFault.BROKEN)
     if body.lstrip().startswith(b"data:"):
         error = "it is a stream of events, which was not asked for"
     return TryFailed(InvalidReply(f"{server} sent no usable {what}: {error}; it begins {start}"), retry=False)

@@ -27,11 +27,12 @@ from rollway.inference.chat_request import (
 )
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
 from rollway.inference.faults import failed_try, model_not_found
+from rollway.inference.gate import DEFAULT_TIMES, GateTimes, ServerGate
 from rollway.inference.learned import Learned
 from rollway.inference.llama_prompts import ServedPrompts
 from rollway.inference.model_folder import folder_stops
 from rollway.inference.protocol import Completion, CompletionRequest
-from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, with_retries
 from rollway.inference.sampling_fields import LLAMA_CPP, Spelling, with_mend
 from rollway.inference.served_models import (
     ServedModel,
@@ -41,9 +42,11 @@ from rollway.inference.served_models import (
     served_context,
     served_folder,
 )
+from rollway.inference.server_report import ServerReport
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.tools_seen import folder_shows_tools, server_shows_tools
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
+from rollway.inference.tries import TryFailed
 
 _CHECK_TIME = 30.0  # seconds to list the models
 
@@ -65,6 +68,7 @@ class ChatClient:
         history_reasoning: the field that carries the thoughts of earlier turns to the server; "auto" is the
             one in which the server sent them.
         max_tokens_field: the field that carries ``sampling.max_tokens``.
+        gate: when the server is asked whether it is there, and how often.
         headers: sent with every request.
         max_connections: requests beyond this number, or beyond the open files that the process may have, wait
             in the client.
@@ -92,6 +96,7 @@ class ChatClient:
         max_tokens_field: str = "max_tokens",
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
+        gate: GateTimes = DEFAULT_TIMES,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 10_000,
         folder: str | Path | None = None,
@@ -120,13 +125,21 @@ class ChatClient:
             max_connections=max_connections,
         )
         self._prompts = ServedPrompts(self._transport)
+        self._gate = ServerGate(
+            self.server,
+            lambda seconds: self._transport.probe(f"{self._api}/models", seconds),
+            patience=retry.patience,
+            most=self._transport.max_connections,
+            times=gate,
+        )
 
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows.
 
         Raises:
             ContextOverflow, ModelNotFound, BadRequest, InvalidReply: at once.
-            ServerOverloaded, ServerUnreachable: after the last try, or when a time limit is reached.
+            ServerOverloaded, ServerUnreachable: after the last try.
+            NoReplyInTime: the request's deadline came first.
             RuntimeError: the client is closed, or was first used on another event loop.
         """
         if not self.model:
@@ -149,7 +162,14 @@ class ChatClient:
 
         try:
             return await with_retries(
-                attempt, self._retry, server=self.server, deadline=request.deadline, rng=self._rng
+                attempt,
+                self._retry,
+                server=self.server,
+                deadline=request.deadline,
+                rng=self._rng,
+                gate=self._gate,
+                clock=request.clock,
+                request_id=request.request_id,
             )
         except ModelNotFound as error:
             if error.served:
@@ -182,6 +202,10 @@ class ChatClient:
             if served_by_llama_cpp(served):
                 self._form = msgspec.structs.replace(self._form, spelling=LLAMA_CPP)
 
+    def report(self) -> ServerReport:
+        """Whether the server is there, and how many calls wait for it."""
+        return self._gate.report()
+
     async def shows_tools(self) -> bool | None:
         """Whether the model is shown the tools of a request; None where nobody says. Sends no chat request.
 
@@ -195,6 +219,7 @@ class ChatClient:
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
+        self._gate.close()
         await self._transport.close()
 
     async def __aenter__(self) -> ChatClient:

@@ -16,9 +16,9 @@ from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line, refusal_of, refused_try
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import TryFailed
 from rollway.inference.server_fields import read_server_fields
 from rollway.inference.token_data import Logprob, TokenId, all_there
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import ToolCall, Untrainable, Usage
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rollway.clock import WaitKind
 from rollway.trajectory import Attempt
 
 
 class InferenceError(Exception):
-    """A model call that gave no reply. ``attempts`` lists every try, the last one included."""
+    """A model call that gave no reply. ``attempts`` lists its tries, the last one included; see `Attempt`."""
+
+    request_id: str = ""  # of the call, where it had one
 
     def __init__(self, message: str, *, status: int | None = None, attempts: Sequence[Attempt] = ()) -> None:
         super().__init__(message)
@@ -45,7 +48,15 @@ class ServerOverloaded(InferenceError):
 
 
 class ServerUnreachable(InferenceError):
-    """No connection, or no answer before the deadline."""
+    """No connection, or no whole answer in time, after the last retry."""
+
+
+class NoReplyInTime(ServerUnreachable):
+    """The request's deadline came before a reply."""
+
+    waiting_for: WaitKind | None = None  # None: nothing but the reply itself, or the deadline had passed
+    in_reply: bool = False  # a try was under way
+    seconds: float = 0.0  # how long that try, or that wait, had taken
 
 
 class UnreadableCall(InferenceError):

@@ -24,10 +24,24 @@ from rollway.inference.errors import (
     UnreadableCall,
 )
 from rollway.inference.overflow import Misfit, Overflow, find_overflow
-from rollway.inference.retry import TryFailed, parse_retry_after
+from rollway.inference.retry import parse_retry_after
+from rollway.inference.tries import TryFailed, TryFault
 
 RETRIED_STATUSES = frozenset({408, 409, 429})
 """Besides every 5xx."""
+
+OVERLOADED_STATUSES = frozenset({429, 503, 529})
+"""The server sends requests away because there are too many."""
+
+UNAVAILABLE_STATUSES = frozenset({408, 409, 425, 502, 504, *range(520, 528), 530})
+"""Something before the server does not reach it, or the server is in a state that passes."""
+
+_NOT_READY = re.compile(
+    r"\b(?:loading|starting up|warming up|not ready|unavailable|overloaded|try again|shutting down"
+    r"|engine ?(?:core )?(?:is )?(?:dead|encountered))",
+    re.IGNORECASE,
+)
+"""What servers say in a 500 that will pass."""
 
 _NO_STATUS = 502
 """Of an error inside a 200 that names none: something between us and the model failed."""
@@ -202,7 +216,8 @@ def failed_try(
     fault = read_fault(body)
     error = error_for(status, fault, server=server, model=model, max_tokens=max_tokens, sent=sent)
     if isinstance(error, ServerOverloaded):
-        return TryFailed(error, retry=True, retry_after=parse_retry_after(headers.get("Retry-After")))
+        after = parse_retry_after(headers.get("Retry-After"))
+        return TryFailed(error, fault=_fault_of(status, fault.message), retry_after=after)
     if isinstance(error, UnreadableCall):
         return TryFailed(error, retry=status >= 500)
     if status in range(300, 400) and headers.get("Location"):
@@ -221,18 +236,33 @@ def refused_try(
     """The failure that an error inside a 200 means. Its status is the one that it names, in whatever way."""
     status = status_of(fault)
     error = error_for(status, fault, server=server, model=model, max_tokens=max_tokens, sent=sent)
-    again = isinstance(error, ServerOverloaded) or (isinstance(error, UnreadableCall) and status >= 500)
-    return TryFailed(error, retry=again)
+    if isinstance(error, ServerOverloaded):
+        return TryFailed(error, fault=_fault_of(_named_status(fault) or 500, fault.message))
+    return TryFailed(error, retry=isinstance(error, UnreadableCall) and status >= 500)
+
+
+def _fault_of(status: int, said: str) -> TryFault:
+    """What may help against a status for which a request is tried again."""
+    if status in OVERLOADED_STATUSES:
+        return TryFault.OVERLOADED
+    if status in UNAVAILABLE_STATUSES or _NOT_READY.search(said):
+        return TryFault.UNAVAILABLE
+    return TryFault.GARBAGE
 
 
 def status_of(fault: ServerFault) -> int:
     """The HTTP status that an error inside a 200 would have had."""
+    named = _named_status(fault)
+    return _NO_STATUS if named is None else named
+
+
+def _named_status(fault: ServerFault) -> int | None:
+    """The status that an error names, in numbers or in words."""
     if fault.status is not None and 400 <= fault.status < 600:
         return fault.status
     words = (fault.code, fault.kind)
     return next(
-        (status for pattern, status in _STATUS_WORDS if any(pattern.search(word) for word in words)),
-        _NO_STATUS,
+        (status for pattern, status in _STATUS_WORDS if any(pattern.search(word) for word in words)), None
     )
 
 

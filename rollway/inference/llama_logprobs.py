@@ -18,9 +18,9 @@ from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import failed_try
 from rollway.inference.llama_completion import PATH, completion_body
 from rollway.inference.llama_prompts import read_props
-from rollway.inference.retry import TryFailed
 from rollway.inference.scored import Asked, Candidate, Scored
 from rollway.inference.transport import Transport
+from rollway.inference.tries import TryFailed
 
 _WINS = 100_000.0
 """A bias that no logit comes near."""

@@ -6,6 +6,7 @@ those of the other clients, so a rollout does not see which backend it ran on.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,18 +24,25 @@ from rollway.inference.chat_request import (
 )
 from rollway.inference.errors import BadRequest, ServerUnreachable
 from rollway.inference.faults import failed_try, one_line
+from rollway.inference.gate import GateTimes, ServerGate
 from rollway.inference.learned import Learned
+from rollway.inference.presence import Found, Presence, found_status
 from rollway.inference.protocol import Completion, CompletionRequest
-from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, with_retries
 from rollway.inference.sampling_fields import OPENAI, Spelling, with_mend
 from rollway.inference.served_models import choose_model, read_models, served_context
+from rollway.inference.server_report import ServerReport
 from rollway.inference.token_data import TokenDataGuard
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, time_limit
+from rollway.inference.tries import TryFailed, TryFault
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _HOME = "https://api.openai.com/v1"
+_CONNECTIONS = 1000  # that the package opens at most
+HOSTED_TIMES = GateTimes(quiet=30.0, answer=10.0, doubt=2.0)
+"""A provider is far away, and counts what it is asked."""
 
 
 class OpenAIClient:
@@ -64,6 +72,7 @@ class OpenAIClient:
         max_tokens_field: str | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
+        gate: GateTimes = HOSTED_TIMES,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
@@ -90,6 +99,9 @@ class OpenAIClient:
         self._rng = random.Random()
         self._sdk: AsyncOpenAI | None = None
         self._closed = False
+        self._gate = ServerGate(
+            self.server, self._probe, patience=retry.patience, most=_CONNECTIONS, times=gate
+        )
 
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, after as many tries as the retry policy allows. Raises as `ChatClient.generate` does."""
@@ -114,6 +126,9 @@ class OpenAIClient:
                 server=self.server,
                 deadline=request.deadline,
                 rng=self._rng,
+                gate=self._gate,
+                clock=request.clock,
+                request_id=request.request_id,
             )
         except BadRequest as error:
             raise with_mend(error, request.sampling, self._form.spelling) from None
@@ -135,8 +150,13 @@ class OpenAIClient:
         self.model = choose_model(self.model, [model.id for model in served], server=self.server)
         self.context = served_context(self.model, served)
 
+    def report(self) -> ServerReport:
+        """Whether the provider is there, and how many calls wait for it."""
+        return self._gate.report()
+
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
+        self._gate.close()
         self._closed = True
         if self._sdk is not None:
             await self._sdk.close()
@@ -165,6 +185,21 @@ class OpenAIClient:
         )
         self._guard.check(completion)
         return completion
+
+    async def _probe(self, seconds: float) -> Found:
+        """Ask whether the provider is there, the way that the package goes: there may be a proxy."""
+        import openai
+
+        asking = self._open().with_options(timeout=seconds).models
+        try:
+            async with asyncio.timeout(seconds), asking.with_streaming_response.list() as response:
+                return found_status(response.status_code)
+        except openai.APIStatusError as error:
+            return found_status(error.status_code)
+        except (TimeoutError, openai.APITimeoutError):
+            return Found(Presence.SILENT, f"no answer within {seconds:g} s")
+        except openai.APIConnectionError as error:
+            return Found(Presence.REFUSED, one_line(str(error.__cause__ or error)))
 
     def _open(self) -> AsyncOpenAI:
         import openai
@@ -205,7 +240,10 @@ class OpenAIClient:
         except openai.APITimeoutError as error:
             raise self._timed_out(error) from error
         except openai.APIConnectionError as error:
-            raise TryFailed(self._unreachable(str(error.__cause__ or error)), retry=True) from error
+            # Nothing but the cause's name says whether the request had been sent, in every version of httpx.
+            away = type(error.__cause__).__name__ == "ConnectError"
+            fault = TryFault.AWAY if away else TryFault.BROKEN
+            raise TryFailed(self._unreachable(str(error.__cause__ or error)), fault=fault) from error
 
     def _unreachable(self, reason: str) -> ServerUnreachable:
         return ServerUnreachable(
@@ -215,7 +253,7 @@ class OpenAIClient:
     def _timed_out(self, error: Exception) -> TryFailed:
         # The package does not say which limit was reached; the cause's name does, in every version of httpx.
         if type(error.__cause__).__name__ == "ConnectTimeout":
-            return TryFailed(self._unreachable("timed out connecting"), retry=True)
+            return TryFailed(self._unreachable("timed out connecting"), fault=TryFault.UNAVAILABLE)
         limit = self._timeouts.first_byte
         message = f"{self.server} sent nothing for {limit} s; raise timeouts.first_byte to wait longer"
-        return TryFailed(ServerUnreachable(message), retry=False)
+        return TryFailed(ServerUnreachable(message), fault=TryFault.TIMED_OUT)

@@ -16,12 +16,14 @@ import msgspec
 
 from rollway.inference.errors import BadRequest, InferenceError, InvalidReply
 from rollway.inference.faults import failed_try
+from rollway.inference.gate import ServerGate
 from rollway.inference.llama_completion import PATH as LLAMA_PATH
 from rollway.inference.llama_logprobs import ForcedScores
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, with_retries
 from rollway.inference.scored import Asked, Candidate, Scored
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
+from rollway.inference.tries import TryFailed
 
 
 class NoPromptLogprobs(InferenceError):
@@ -75,6 +77,12 @@ class PromptScorer:
         self.top = top
         self._transport = Transport(
             self.server, headers=json_headers(api_key), timeouts=timeouts, max_connections=max_connections
+        )
+        self._gate = ServerGate(
+            self.server,
+            lambda seconds: self._transport.probe(f"{api}/models", seconds),
+            patience=retry.patience,
+            most=self._transport.max_connections,
         )
         self._retry = retry
         self._rng = random.Random()
@@ -133,6 +141,7 @@ class PromptScorer:
 
     async def close(self) -> None:
         """Close every connection. Closing twice is fine."""
+        self._gate.close()
         await self._transport.close()
 
     async def __aenter__(self) -> PromptScorer:
@@ -145,7 +154,9 @@ class PromptScorer:
         async def attempt(number: int) -> _Scores:
             return _Scores(scores=await dialect.ask(asked))
 
-        return (await with_retries(attempt, self._retry, server=self.server, rng=self._rng)).scores
+        return (
+            await with_retries(attempt, self._retry, server=self.server, rng=self._rng, gate=self._gate)
+        ).scores
 
     def _at_once(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.trajectory import (
     Attempt,
     ErrorRecord,
@@ -90,6 +91,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
+    clock: RolloutClock | None = None  # of the rollout: the client enters on it what it only waits for
 
 
 class Completion(msgspec.Struct, kw_only=True):
@@ -109,6 +111,7 @@ class Completion(msgspec.Struct, kw_only=True):
     usage: Usage = Usage()
     model: str = ""
     server: str = ""
+    reply_id: str = ""  # the server's own id of the reply, as it stands in its log; "" where it gives none
     weight_version: str | None = None  # the last one, where there are several
     weight_versions: list[VersionSpan] = []  # over all of token_ids, or empty
     resumes: int = 0  # times that an aborted generation went on from what it had

@@ -18,6 +18,7 @@ class ServedModel(msgspec.Struct):
     id: str
     root: Any = None  # where its files lie, as vLLM says it: a folder, or a name on a hub
     max_model_len: Any = None  # tokens of prompt and completion together
+    weight_version: Any = None  # of servers whose weights are updated while they serve
     owned_by: Any = None  # which server it is: "vllm", "sglang", "llamacpp"
 
 

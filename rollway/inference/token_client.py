@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.errors import UserError
 from rollway.inference.asking import TokenBudget
 from rollway.inference.chat_request import encode_body
@@ -24,17 +25,20 @@ from rollway.inference.chat_template import TemplateFailure
 from rollway.inference.endings import ABORTED
 from rollway.inference.errors import BadRequest, ContextOverflow
 from rollway.inference.faults import failed_try
+from rollway.inference.gate import DEFAULT_TIMES, GateTimes, ServerGate
 from rollway.inference.generation import Generation
 from rollway.inference.learned import Learned
 from rollway.inference.llama_logprobs import force_token
 from rollway.inference.prompt_writer import OnMismatch, Prompt, PromptWriter, Writer
 from rollway.inference.protocol import Completion, CompletionRequest
-from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, with_retries
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, with_retries
+from rollway.inference.server_report import ServerReport
 from rollway.inference.template_probe import TemplateReport
 from rollway.inference.token_data import TokenDataGuard, all_there
 from rollway.inference.token_discovery import AUTO, compare_prompt, find_endpoint, find_model, refuse_closed
 from rollway.inference.token_endpoints import ENDPOINTS, TokenCall, TokenEndpoint, TokenReply, read_reply
 from rollway.inference.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, json_headers, split_base_url
+from rollway.inference.tries import TryFailed
 from rollway.inference.weight_updates import UpdateGate, label_tokens
 
 Endpoint = Literal["auto", "generate", "completions", "sglang", "llama"]
@@ -80,7 +84,7 @@ class TokenClient:
         max_resumes: times that one generation goes on after the server aborted it; aborts that come while
             this client is paused do not count.
         require_token_data: a reply without ids or logprobs is an error.
-        timeouts, retry, headers, max_connections: as in `ChatClient`.
+        timeouts, retry, gate, headers, max_connections: as in `ChatClient`.
 
     Raises:
         ValueError: ``base_url`` is no http address, or there is no such endpoint.
@@ -102,6 +106,7 @@ class TokenClient:
         require_token_data: bool = True,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retry: RetryPolicy = DEFAULT_RETRY,
+        gate: GateTimes = DEFAULT_TIMES,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 10_000,
     ) -> None:
@@ -119,7 +124,7 @@ class TokenClient:
         self.learned = Learned()
         self._rng = random.Random()
         self._guard = TokenDataGuard(token_ids=True, logprobs=True, required=require_token_data)
-        self._gate = UpdateGate(None if weight_version is None else str(weight_version))
+        self._updates = UpdateGate(None if weight_version is None else str(weight_version))
         self.context: int | None = None  # tokens of prompt and reply together, where the server lists them
         self._ready: _Ready | None = None
         self._ended_by: frozenset[int] = frozenset()  # tokens at which the server said that it ended replies
@@ -130,38 +135,51 @@ class TokenClient:
             timeouts=timeouts,
             max_connections=max_connections,
         )
+        self._gate = ServerGate(
+            self.server,
+            lambda seconds: self._transport.probe(f"{self._api}/models", seconds),
+            patience=retry.patience,
+            most=self._transport.max_connections,
+            times=gate,
+        )
 
     async def generate(self, request: CompletionRequest) -> Completion:
         """One reply, over as many tries as the retry policy allows and as many aborts as may be.
 
         Raises:
             ContextOverflow, ModelNotFound, BadRequest, InvalidReply: at once.
-            ServerOverloaded, ServerUnreachable: after the last try, or when a time limit is reached.
+            ServerOverloaded, ServerUnreachable: after the last try.
+            NoReplyInTime: the request's deadline came first.
             RuntimeError: the client is closed, or was first used on another event loop.
         """
         self._transport.open()
         for name in CHAT_ONLY:
             if name in request.sampling.extra:
                 raise BadRequest(f"sampling.extra has {name!r}, which only chat endpoints accept; remove it")
+        clock = request.clock or RolloutClock()
+        with self._updates.generating(clock):
+            return await self._generated(request, clock)
+
+    async def _generated(self, request: CompletionRequest, clock: RolloutClock) -> Completion:
         began = time.monotonic()
         generation = Generation(request)
-        await self._gate.passed(request.deadline, self.server)
+        await self._updates.passed(request.deadline, self.server, clock)
         waited = time.monotonic() - began
         resumes_left = self._max_resumes
         while True:
-            closings = self._gate.closings
-            await self._part(generation, request)
+            closings = self._updates.closings
+            await self._part(generation, request, clock)
             if not generation.may_go_on:
                 break
             if generation.full:
                 generation.cut()
                 break
-            if self._gate.closings == closings and not self._gate.closed:
+            if self._updates.closings == closings and not self._updates.closed:
                 resumes_left -= 1
                 if resumes_left < 0:
                     break
             generation.resumes += 1
-            await self._gate.passed(request.deadline, self.server)
+            await self._updates.passed(request.deadline, self.server, clock)
         return self._completion(generation, request, waited, time.monotonic() - began)
 
     async def check(self) -> TemplateReport:
@@ -185,6 +203,10 @@ class TokenClient:
             raise failure.error from failure
         return writer.report
 
+    def report(self) -> ServerReport:
+        """Whether the server is there, and how many calls wait for it."""
+        return self._gate.report()
+
     async def shows_tools(self) -> bool | None:
         """Whether the template writes the tools of a request into the prompt. Raises as `check` does."""
         self._transport.open()
@@ -195,11 +217,11 @@ class TokenClient:
 
     def pause(self) -> None:
         """Hold new requests back until `resume`. Those that were sent go on."""
-        self._gate.pause()
+        self._updates.pause()
 
     def resume(self) -> None:
         """Let requests go on."""
-        self._gate.resume()
+        self._updates.resume()
 
     @asynccontextmanager
     async def weight_update(self, version: str | int) -> AsyncIterator[None]:
@@ -213,11 +235,12 @@ class TokenClient:
         Generations that the server aborts meanwhile go on from what they have. If the block raises, the
         version stays as it was.
         """
-        async with self._gate.update(str(version)):
+        async with self._updates.update(str(version)):
             yield
 
     async def close(self) -> None:
         """Close all connections; calls that are running fail. Closing twice is fine."""
+        self._gate.close()
         await self._transport.close()
 
     async def __aenter__(self) -> TokenClient:
@@ -226,15 +249,15 @@ class TokenClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _part(self, generation: Generation, request: CompletionRequest) -> None:
+    async def _part(self, generation: Generation, request: CompletionRequest, clock: RolloutClock) -> None:
         """One more part of a generation, after as many tries as the retry policy allows."""
         version: str | None = None
         budget = TokenBudget(generation.fields().get("max_tokens"), of_rollout=request.rollout_budget)
 
         async def attempt(number: int) -> TokenReply:
             nonlocal version
-            await self._gate.passed(None, self.server)  # a retry may meet an update
-            version = self._gate.version
+            await self._updates.passed(None, self.server, clock)  # a retry may meet an update
+            version = self._updates.version
             ready = await self._found_out()
             if generation.prompt is None:
                 generation.prompt = self._write(ready.writer, request)
@@ -259,7 +282,14 @@ class TokenClient:
 
         try:
             part = await with_retries(
-                attempt, self._retry, server=self.server, deadline=request.deadline, rng=self._rng
+                attempt,
+                self._retry,
+                server=self.server,
+                deadline=request.deadline,
+                rng=self._rng,
+                gate=self._gate,
+                clock=clock,
+                request_id=request.request_id,
             )
         except ContextOverflow:
             if not generation.token_ids:
@@ -271,7 +301,7 @@ class TokenClient:
             part.weight_version,
             count=len(part.token_ids or ()),
             before=version,
-            after=self._gate.version_after(aborted=part.finish_reason == ABORTED),
+            after=self._updates.version_after(aborted=part.finish_reason == ABORTED),
         )
         generation.add(part, spans)
 

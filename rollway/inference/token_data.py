@@ -15,7 +15,7 @@ import msgspec
 
 from rollway.inference.errors import InvalidReply
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import TryFailed
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import Untrainable
 
 ROUNDING = 1e-4

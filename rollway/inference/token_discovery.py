@@ -17,7 +17,6 @@ from rollway.inference.faults import failed_try
 from rollway.inference.llama_prompts import rendered_ids
 from rollway.inference.prompt_writer import Writer
 from rollway.inference.protocol import CompletionRequest
-from rollway.inference.retry import TryFailed
 from rollway.inference.served_models import (
     ServedModel,
     choose_model,
@@ -27,6 +26,7 @@ from rollway.inference.served_models import (
 )
 from rollway.inference.token_endpoints import COMPLETIONS, ENDPOINTS, TokenEndpoint
 from rollway.inference.transport import Timeouts, Transport
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import Message
 
 AUTO = "auto"

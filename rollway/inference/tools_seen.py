@@ -13,8 +13,8 @@ import msgspec
 
 from rollway.errors import UserError
 from rollway.inference.chat_template import ChatTemplate, TemplateFailure
-from rollway.inference.retry import TryFailed
 from rollway.inference.transport import Timeouts, Transport
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import Message
 
 _HELLO: list[Message] = [{"role": "user", "content": "Hello."}]

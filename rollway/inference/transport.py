@@ -10,23 +10,28 @@ import asyncio
 import io
 import re
 import resource
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from rollway.inference.errors import ServerUnreachable
 from rollway.inference.faults import one_line, unreachable
-from rollway.inference.retry import TryFailed
+from rollway.inference.presence import Found, Presence, found_status
+from rollway.inference.tries import TryFailed, TryFault
 
 if TYPE_CHECKING:
     import aiohttp
 
 # Below the 5 s after which uvicorn closes an idle connection: else a request meets the closing door.
 _KEEP_ALIVE = 3.0
+_PEER_GONE = (15, 5, 4)
+"""Seconds without a packet, then between questions, and how many of these the other machine may leave
+unanswered. A machine that lost power closes no connection; one that only waits for its model answers them."""
 _COPY_ABOVE = 1 << 20  # bytes; aiohttp writes larger bodies in pieces when they are files
 _SPARE_FILES = 256  # open files left for everything else in the process
 _VERSION_SUFFIX = re.compile(r"/v\d[^/]*(?:/openai)?$")
@@ -96,8 +101,9 @@ class Transport:
         self.server = server
         self._headers = dict(headers)
         self._timeouts = timeouts
-        self._max_connections = max_connections
+        self.max_connections = _within_file_limit(max_connections)
         self._session: aiohttp.ClientSession | None = None
+        self._asking: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -107,18 +113,12 @@ class Transport:
         Raises:
             RuntimeError: the client is closed, or was first used on another event loop.
         """
-        import aiohttp
 
         loop = asyncio.get_running_loop()
         if self._closed:
             raise RuntimeError(f"the client of {self.server} is closed; make a new one")
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=_within_file_limit(self._max_connections), keepalive_timeout=_KEEP_ALIVE
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
-            )
+            self._session = self._new_session(limit=self.max_connections, keepalive_timeout=_KEEP_ALIVE)
             self._loop = loop
         if self._loop is not loop:
             raise RuntimeError(
@@ -130,8 +130,8 @@ class Transport:
         """Send JSON and read the whole answer, whatever its status.
 
         Raises:
-            TryFailed: with `ServerUnreachable`; to be tried again when the connection failed or broke, not
-                when the time ran out or the client was closed during the request.
+            TryFailed: with `ServerUnreachable`; to be tried again unless the address is wrong, or the client
+                was closed during the request.
         """
         data = io.BytesIO(body) if len(body) >= _COPY_ABOVE else body
         return await self._request("POST", path, data, headers, self._timeouts)
@@ -140,11 +140,43 @@ class Transport:
         """Like `post`, for short questions with time limits of their own."""
         return await self._request("GET", path, None, {}, timeouts)
 
+    async def probe(self, path: str, seconds: float) -> Found:
+        """Ask whether the server is there, on a connection of its own: those of the requests may be all in
+        use, or lead to a server that is gone."""
+        import aiohttp
+
+        if self._asking is None:
+            self._asking = self._new_session(limit=1, force_close=True)
+        try:
+            async with asyncio.timeout(seconds):
+                async with self._asking.get(
+                    self.server + path, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=None)
+                ) as response:
+                    return found_status(response.status)
+        except TimeoutError:
+            return Found(Presence.SILENT, f"no answer within {seconds:g} s")
+        except aiohttp.ClientConnectorError as error:
+            return Found(Presence.REFUSED, _words_of(error))
+        except aiohttp.ClientError as error:
+            return Found(Presence.BEHIND, one_line(str(error)) or type(error).__name__)
+
     async def close(self) -> None:
         """Close every connection; requests that are running fail. Closing twice is fine."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._asking):
+            if session is not None:
+                await session.close()
+
+    def _new_session(self, **options: Any) -> aiohttp.ClientSession:
+        import aiohttp
+
+        try:
+            connector = aiohttp.TCPConnector(socket_factory=_watched_socket, **options)
+        except TypeError:  # aiohttp before 3.12
+            connector = aiohttp.TCPConnector(**options)
+        return aiohttp.ClientSession(
+            connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
     async def _request(
         self,
@@ -183,7 +215,7 @@ class Transport:
             return TryFailed(
                 ServerUnreachable(f"the client of {self.server} was closed during the request"), retry=False
             )
-        return TryFailed(_connection_error(self.server, error), retry=_is_connection_fault(error))
+        return TryFailed(_connection_error(self.server, error), fault=_fault_of(error))
 
 
 def _within_file_limit(connections: int) -> int:
@@ -194,13 +226,39 @@ def _within_file_limit(connections: int) -> int:
     return max(1, min(connections, allowed - _SPARE_FILES))
 
 
-def _is_connection_fault(error: aiohttp.ClientError) -> bool:
-    """Whether the same request may do better on a new connection."""
+def _watched_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices when the other machine is gone."""
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    for name, value in zip(names, _PEER_GONE, strict=True):
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made  # aiohttp itself switches the questions on
+
+
+def _fault_of(error: aiohttp.ClientError) -> TryFault:
+    """Whether the same request may do better on a new connection, and when."""
     import aiohttp
 
     if isinstance(error, (aiohttp.ClientSSLError, aiohttp.InvalidURL)):
-        return False
-    return isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
+        return TryFault.FINAL
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return TryFault.UNAVAILABLE
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return TryFault.AWAY
+    if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
+        return TryFault.BROKEN
+    return TryFault.FINAL
+
+
+def _words_of(error: aiohttp.ClientConnectorError) -> str:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name is unknown"
+    refused = isinstance(error.os_error, ConnectionRefusedError)
+    return "connection refused" if refused else one_line(str(error.os_error))
 
 
 def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreachable:
@@ -212,11 +270,8 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
         return unreachable(
             server, f"the TLS handshake failed; check whether the address should start with http://: {error}"
         )
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return unreachable(server, "the host name is unknown")
     if isinstance(error, aiohttp.ClientConnectorError):
-        refused = isinstance(error.os_error, ConnectionRefusedError)
-        return unreachable(server, "connection refused" if refused else str(error.os_error))
+        return unreachable(server, _words_of(error))
     if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
         what = one_line(str(error)) or type(error).__name__
         return ServerUnreachable(
@@ -226,7 +281,7 @@ def _connection_error(server: str, error: aiohttp.ClientError) -> ServerUnreacha
 
 
 class time_limit:  # noqa: N801 (used like asyncio.timeout, which it wraps)
-    """Cut off what is inside after ``seconds`` (None: never), as a `TryFailed` that is not tried again."""
+    """Cut off what is inside after ``seconds`` (None: never), as a `TryFailed`."""
 
     __slots__ = ("_limit", "_seconds", "_told")
 
@@ -249,4 +304,4 @@ class time_limit:  # noqa: N801 (used like asyncio.timeout, which it wraps)
         except TimeoutError:
             server, what, field = self._told
             message = f"{server} sent no {what} within {self._seconds:g} s; raise timeouts.{field}"
-            raise TryFailed(ServerUnreachable(message), retry=False) from None
+            raise TryFailed(ServerUnreachable(message), fault=TryFault.TIMED_OUT) from None

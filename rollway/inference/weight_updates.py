@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
-from rollway.inference.errors import ServerUnreachable
+from rollway.clock import RolloutClock, WaitKind
+from rollway.inference.errors import NoReplyInTime
 from rollway.trajectory import VersionSpan
 
 UNNAMED = "default"
@@ -30,6 +31,20 @@ class UpdateGate:
         self._open = asyncio.Event()
         self._open.set()
         self._one_at_a_time = asyncio.Lock()
+        self._generations: set[_Generating] = set()
+
+    @contextmanager
+    def generating(self, clock: RolloutClock) -> Iterator[None]:
+        """The block is one generation. It waits while an update runs, sent or not."""
+        generation = _Generating(clock)
+        self._generations.add(generation)
+        if self.coming is not None:
+            generation.pause()
+        try:
+            yield
+        finally:
+            self._generations.discard(generation)
+            generation.go_on()
 
     @property
     def closed(self) -> bool:
@@ -58,11 +73,15 @@ class UpdateGate:
         async with self._one_at_a_time:
             self.coming = version
             self._close()
+            for generation in self._generations:
+                generation.pause()
             try:
                 yield
                 self.version = version
             finally:
                 self.coming = None
+                for generation in self._generations:
+                    generation.go_on()
                 self._reopen()
 
     def _close(self) -> None:
@@ -73,22 +92,41 @@ class UpdateGate:
         if not self._paused and self.coming is None:
             self._open.set()
 
-    async def passed(self, deadline: float | None, server: str) -> None:
+    async def passed(self, deadline: float | None, server: str, clock: RolloutClock) -> None:
         """Wait until requests may be sent.
 
         Raises:
-            ServerUnreachable: they may not before the deadline (of `time.monotonic`).
+            NoReplyInTime: they may not before the deadline (of `time.monotonic`).
         """
-        left = None if deadline is None else deadline - time.monotonic()
+        if not self.closed:
+            return
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(left) as limit:
-                await self._open.wait()
+            with clock.waiting(WaitKind.WEIGHT_UPDATE):
+                async with asyncio.timeout_at(deadline) as limit:
+                    await self._open.wait()
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise ServerUnreachable(
-                f"pause() or weight_update() held requests to {server} until their deadline"
-            ) from None
+            late = NoReplyInTime(f"pause() or weight_update() held requests to {server} until their deadline")
+            late.waiting_for, late.seconds = WaitKind.WEIGHT_UPDATE, time.monotonic() - began
+            raise late from None
+
+
+class _Generating:
+    """One generation, and its wait while an update runs."""
+
+    def __init__(self, clock: RolloutClock) -> None:
+        self._clock = clock
+        self._wait: object | None = None
+
+    def pause(self) -> None:
+        self._wait = self._clock.begin_wait(WaitKind.WEIGHT_UPDATE)
+
+    def go_on(self) -> None:
+        if self._wait is not None:
+            self._clock.end_wait(self._wait)
+            self._wait = None
 
 
 def label_tokens(

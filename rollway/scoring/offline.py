@@ -32,8 +32,11 @@ from rollway.scoring.sources import (
     load_rewards,
     needs_tasks,
     rewards_of,
+    source_of,
 )
 from rollway.scoring.stored import StoredRun
+from rollway.stored.identity import APPROVAL, CHANGED_TASKS, changed_files, read_identity
+from rollway.stored.task_digests import changed_task
 
 CHUNK_LINES = 64
 CHUNK_BYTES = 8 * 2**20
@@ -56,6 +59,7 @@ def score_run(
     environment: str | None = None,
     compare: str | None = None,
     ray_address: str | None = None,
+    allow_changed_tasks: bool = False,
     on_progress: Progress | None = None,
 ) -> ScoreSummary:
     """Score every stored rollout and write the scores to the run directory. Not for a running event loop.
@@ -68,6 +72,8 @@ def score_run(
         overwrite: replace an earlier score of this name.
         environment: name or file, if the run's own has moved.
         compare: name of an earlier score to compare with, in addition to the recorded rewards.
+        allow_changed_tasks: score although tasks are not what they were when the run was made; the summary
+            says so.
 
     Raises:
         UserError: a mistake in the request; nothing is written.
@@ -80,6 +86,12 @@ def score_run(
     comparisons = _Comparisons(run.path, compare)
     task_ids, total = _glance(run)
     tasks = _tasks(run, request.environment, task_ids) if request.environment is not None else None
+    changed = None if tasks is None else changed_task(run.path, tasks)
+    if changed is not None and not allow_changed_tasks:
+        raise UserError(
+            f"{run.path}: {changed}: the answers on record are to another task; bring back what it was, or "
+            "pass --allow-changed-tasks, which the summary then says"
+        )
     chunks = _chunks(_jobs(run, tasks, _left_sandboxes(run, request)))
     if workers:
         scored = score_on_ray(request.source, chunks, workers=workers, address=ray_address)
@@ -95,6 +107,7 @@ def score_run(
             if on_progress is not None:
                 on_progress(tally.on_record, total)
     summary = _summary(run, files.name, request, tally, comparisons)
+    summary.allowed = [CHANGED_TASKS] if changed is not None else []
     files.write_summary(summary)
     return summary
 
@@ -254,6 +267,7 @@ def _summary(
     run: StoredRun, name: str, request: _Request, tally: Tally, comparisons: _Comparisons
 ) -> ScoreSummary:
     asked = run.asked()
+    source = source_of(request.source)
     known = asked is not None and asked.asked >= tally.on_record
     return ScoreSummary(
         name=name,
@@ -272,4 +286,15 @@ def _summary(
         ),
         rewards=tally.reward_means(),
         comparisons=comparisons.all(),
+        source=source,
+        changed_source=_changed_source(run, request, source),
     )
+
+
+def _changed_source(run: StoredRun, request: _Request, source: dict[str, str]) -> list[str]:
+    """What has changed of the run's own environment, where its rewards are asked."""
+    identity = read_identity(run.path)
+    if identity is None or isinstance(request.source, FunctionSource):
+        return []
+    before = {name: digest for name, digest in identity.source.items() if not name.startswith(APPROVAL)}
+    return changed_files(before, source) if before else []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import msgspec
 
-from rollway.statistics import Estimate, clustered_mean_of_sums
+from rollway.statistics import Estimate, clustered_mean_of_sums, mean_of_asked, mean_of_tasks
+from rollway.sums import RunningSum
 from rollway.trajectory import ErrorRecord
 
 SCORES_VERSION = 1
@@ -48,26 +51,31 @@ class ScoreSummary(msgspec.Struct, kw_only=True):
     mean_reward_of_asked: Estimate | None  # failed and missing as 0; None when not known what was asked
     rewards: dict[str, Estimate]  # by function, before weights
     comparisons: list[Comparison]
+    allowed: list[str] = []  # "changed-tasks": tasks were not what they were when the run was made
+    source: dict[str, str] = {}  # the files of the functions, with their digests
+    changed_source: list[str] = []  # of the environment's rewards: what has changed since the run was made
 
 
 class Means:
     """Sums by task, of which clustered means are wanted in the end."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._sums: dict[str, RunningSum] = {}
 
-    def add(self, task_id: str, value: float) -> None:
-        total, count = self._sums.get(task_id, (0.0, 0))
-        self._sums[task_id] = (total + value, count + 1)
+    def add(self, task_id: str, value: float | Fraction) -> None:
+        self._sums.setdefault(task_id, RunningSum()).add(value)
 
     def estimate(self) -> Estimate | None:
         """``None`` without a value."""
-        return clustered_mean_of_sums(self._sums.values())
+        return mean_of_tasks(self._sums.values())
+
+    def estimate_of_differences(self) -> Estimate | None:
+        """For values that could have been negative, also where none is."""
+        return clustered_mean_of_sums([(one.total, one.count) for one in self._sums.values()])
 
     def estimate_of_all(self, tasks: int, samples: int) -> Estimate | None:
         """With 0 for whatever is missing of ``samples`` values for each of ``tasks``."""
-        known = [(total, samples) for total, _ in self._sums.values()]
-        return clustered_mean_of_sums(known + [(0.0, samples)] * (tasks - len(known)))
+        return mean_of_asked(self._sums.values(), tasks=tasks, samples=samples)
 
 
 class Tally:
@@ -112,7 +120,7 @@ class Pairing:
         if old is not None and new is not None:
             self._old.add(task_id, old)
             self._new.add(task_id, new)
-            self._difference.add(task_id, new - old)
+            self._difference.add(task_id, Fraction(new) - Fraction(old))
         self._only_old += old is not None and new is None
         self._only_new += old is None and new is not None
 
@@ -121,7 +129,7 @@ class Pairing:
             against=self.against,
             old=self._old.estimate(),
             new=self._new.estimate(),
-            difference=self._difference.estimate(),
+            difference=self._difference.estimate_of_differences(),
             only_old=self._only_old,
             only_new=self._only_new,
         )

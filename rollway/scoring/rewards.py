@@ -10,16 +10,15 @@ import inspect
 import math
 import numbers
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from rollway.environments.base import Environment, Reward, RewardFunction, Task, named_rewards
+from rollway.stored.lines import REWARD_ERROR
+from rollway.sums import exact_sum
 from rollway.tools.sandboxes import Sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
-
-REWARD_ERROR = "reward:"
-"""How ``error.where`` begins when a reward function failed; the function's name follows."""
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
@@ -34,10 +33,10 @@ async def score_trajectory(
 ) -> None:
     """Fill in ``rewards`` and ``reward`` (the weighted sum), or leave ``reward`` at None and say why.
 
-    A function that raises, or returns no finite number, has no entry in ``rewards``; the others keep
-    theirs, and ``error`` tells of the first that failed. Rollouts that failed (`FAILURES`) are not scored.
-    What an earlier scoring left is replaced. ``sandbox`` is the one that the rollout left, for the functions
-    that ask for it.
+    A function may return several numbers by name, each of which has an entry of its own. One that raises, or
+    returns anything but finite numbers, has no entry in ``rewards``; the others keep theirs, and ``error``
+    tells of the first that failed. Rollouts that failed (`FAILURES`) are not scored. What an earlier scoring
+    left is replaced. ``sandbox`` is the one that the rollout left, for the functions that ask for it.
 
     Functions that are not async are called on the event loop: most are quick, and a thread would take
     those with a timer of their own (math-verify uses SIGALRM) off the main thread. One that blocks for
@@ -57,16 +56,18 @@ async def score_with(
     if trajectory.stop_reason in FAILURES or not rewards:
         return
     failures: list[ErrorRecord] = []
+    parts: list[float] = []
     for reward in rewards:
         try:
-            trajectory.rewards[reward.name] = await _value(reward, task, trajectory, sandbox)
+            named = await _value(reward, task, trajectory, sandbox)
+            parts += enter(trajectory, reward, named)
         except (Exception, SystemExit) as error:
             failures.append(_record(reward.name, error))
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
             failures.append(_record(reward.name, error))  # a cancelled task of the function's own
-    total = sum(reward.weight * trajectory.rewards.get(reward.name, 0.0) for reward in rewards)
+    total = exact_sum(parts) if all(map(math.isfinite, parts)) else math.inf
     if not failures and not math.isfinite(total):
         told = f"the weighted sum of the rewards is {total}"
         failures.append(ErrorRecord(kind="OverflowError", message=told, where=REWARD_ERROR))
@@ -95,7 +96,24 @@ def needs_sandbox(function: RewardFunction) -> bool:
         return False
 
 
-async def _value(reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sandbox | None) -> float:
+def enter(trajectory: Trajectory, reward: Reward, named: Mapping[str, float]) -> list[float]:
+    """Enter what a function returned into the record; the parts of the weighted sum that come of it.
+
+    Raises:
+        ValueError: there is a reward of one of these names already.
+    """
+    twice = [name for name in named if name in trajectory.rewards]
+    if twice:
+        raise ValueError(f"it returned {twice[0]!r}, which is the name of another reward, too")
+    trajectory.rewards |= named
+    if reward.weights is None:
+        return [reward.weight * value for value in named.values()]
+    return [reward.weight * reward.weights.get(name, 0.0) * value for name, value in named.items()]
+
+
+async def _value(
+    reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sandbox | None
+) -> dict[str, float]:
     if not needs_sandbox(reward.function):
         answer = reward.function(trajectory, task)
     elif sandbox is None:
@@ -107,7 +125,35 @@ async def _value(reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sa
         answer = reward.function(trajectory, task, sandbox=sandbox)
     if inspect.isawaitable(answer):
         answer = await answer
-    return as_number(answer)
+    return as_numbers(answer, reward)
+
+
+def as_numbers(answer: object, reward: Reward) -> dict[str, float]:
+    """What a reward function returned, by name: several numbers as they are named, or one under its own.
+
+    Raises:
+        TypeError, ValueError: something in it is no finite number, or no name; or it lacks a name that
+            ``reward.weights`` gives.
+    """
+    if not isinstance(answer, Mapping):
+        if reward.weights is not None:
+            raise TypeError(f"it has weights for {', '.join(reward.weights)}, but returned one number")
+        return {reward.name: as_number(answer)}
+    wrong = [name for name in answer if not (isinstance(name, str) and name)]
+    if wrong or not answer:
+        shown = f"the name {wrong[0]!r}" if wrong else "no number at all"
+        raise TypeError(f"a reward must be a number, or a dict from names to numbers; it returned {shown}")
+    lacking = [name for name in reward.weights or () if name not in answer]
+    if lacking:
+        raise ValueError(f"it returned {', '.join(answer)}, without {lacking[0]!r}, which has a weight")
+    return {name: _named_number(name, value) for name, value in answer.items()}
+
+
+def _named_number(name: str, value: object) -> float:
+    try:
+        return as_number(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise type(error)(f"{name!r}: {error}") from None
 
 
 def as_number(answer: object) -> float:

@@ -15,6 +15,7 @@ import msgspec
 
 from rollway.environments.base import Environment, Reward, environment_name, named_rewards
 from rollway.environments.loading import import_file, load_environment
+from rollway.environments.sources import file_digests, source_digests
 from rollway.errors import UserError, nearest
 from rollway.trajectory import Trajectory
 
@@ -94,6 +95,20 @@ def describe(source: RewardSource) -> str:
     return f"environment {source.spec}"
 
 
+def source_of(source: RewardSource) -> dict[str, str]:
+    """The files that the functions stand in, with their digests.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    try:
+        if isinstance(source, FunctionSource):
+            return file_digests(Path(source.file))
+        return source_digests(source.spec)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
+
+
 def needs_tasks(source: FunctionSource) -> bool:
     """Does the function look at the task's row? It may take the trajectory alone."""
     reward = _named(source)
@@ -106,7 +121,7 @@ def _from_file(source: FunctionSource) -> Reward:
     function = reward.function
     if _takes_one(function):
         function = _without_task(function)
-    return Reward(function, reward.weight, reward.name or source.function)
+    return Reward(function, reward.weight, reward.name or source.function, reward.weights)
 
 
 def _without_task(function: Callable[..., Any]) -> Callable[[Trajectory, Mapping[str, Any]], Any]:

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from rollway.errors import UserError, nearest
+from rollway.stored.lines import counted_lines, part_files
 
 
 class StoredLine(msgspec.Struct, frozen=True):
@@ -30,12 +31,6 @@ class Asked(msgspec.Struct, frozen=True):
     samples: int  # of each task
 
 
-class _Glance(msgspec.Struct):
-    id: str
-    task_id: str = ""
-    sample_index: int = 0
-
-
 class StoredRun:
     """A run directory. ``torn_lines`` counts the last lines that the latest pass found torn.
 
@@ -46,7 +41,7 @@ class StoredRun:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.torn_lines = 0
-        self._parts = sorted((path / "trajectories").glob("*.jsonl"))
+        self._parts = part_files(path)
         if not path.is_dir():
             raise UserError(f"no run directory {path}{_nearest_run(path)}")
         if not self._parts:
@@ -77,24 +72,18 @@ class StoredRun:
             return None
 
     def lines(self) -> Iterator[StoredLine]:
-        """Every stored trajectory, in the order of the files. A torn last line is counted and left out.
+        """Every stored trajectory that counts, in the order of the files. Torn last lines are counted and
+        left out.
 
         Raises:
             UserError: another line is no trajectory.
         """
         self.torn_lines = 0
-        decoder = msgspec.json.Decoder(_Glance)
-        for part in self._parts:
-            with part.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    try:
-                        glance = decoder.decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                        if line.endswith(b"\n"):
-                            raise UserError(f"{part}, line {number}: not a trajectory: {error}") from None
-                        self.torn_lines += 1
-                        continue
-                    yield StoredLine(line, glance.task_id, glance.sample_index)
+        for stored in counted_lines(self._parts, on_torn=self._count_torn):
+            yield StoredLine(stored.line, *stored.ending.key)
+
+    def _count_torn(self, part: Path) -> None:
+        self.torn_lines += 1
 
 
 def _nearest_run(path: Path) -> str:

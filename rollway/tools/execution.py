@@ -18,6 +18,7 @@ from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool
 from rollway.tools.faults import Fault, judge, unknown_tool
+from rollway.tools.machine_faults import MachineFault, machine_fault
 from rollway.tools.pool import ToolPool, is_async
 from rollway.tools.pool_records import CallResult, PoolClosed
 from rollway.tools.readying import Readied, Readier
@@ -36,6 +37,7 @@ class ExecutedCall(msgspec.Struct, frozen=True):
     error: ToolError | None = None  # None when the tool did what was asked
     stop: bool = False  # the tool asked for the rollout to end
     whole: str | None = None  # the result before it was cut; None when it was not
+    machine_fault: MachineFault | None = None  # set: the result says nothing about the policy
 
 
 class CallExecutor(Protocol):
@@ -122,7 +124,11 @@ async def execute_call(
         args, kwargs = readied.call()
         came = await _run(tool, args, kwargs, pool, timeout)
         outcome = judge(tool.name, came, timeout)
-    return _answered(call, turn, outcome, came, readied, max_result_chars)
+    answered = _answered(call, turn, outcome, came, readied, max_result_chars)
+    if came.error is not None:
+        fault = machine_fault(came.error, None if context is None else context.sandbox)
+        return answered if fault is None else msgspec.structs.replace(answered, machine_fault=fault)
+    return answered
 
 
 def answer_without_running(

@@ -14,9 +14,11 @@ class PoolClosed(RuntimeError):
 class RaisedInProcess(Exception):
     """What a process tool raised, told and not carried over. The message is type and message there."""
 
-    def __init__(self, described: str, place: str = "") -> None:
+    def __init__(self, described: str, place: str = "", *, kind: str = "", errno: int | None = None) -> None:
         super().__init__(described)
         self.place = place  # where it was raised
+        self.kind = kind  # its type's name there
+        self.errno = errno  # of an OSError, or of one that led to it
 
 
 class ProcessEnded(Exception):

@@ -16,6 +16,7 @@ import msgspec
 
 from rollway.tools.definition import ToolFailed
 from rollway.tools.faults import message_of, place_of
+from rollway.tools.machine_faults import system_error
 from rollway.tools.pool_records import CallResult, RaisedInProcess
 from rollway.tools.results import NotJson, ToolAnswer, printable, read_output
 
@@ -31,6 +32,7 @@ class ProcessReply(msgspec.Struct, frozen=True, omit_defaults=True):
     stop: bool = False
     raised: str | None = None  # "ToolFailed", "NotJson", or any other exception's type
     place: str = ""
+    errno: int | None = None  # of the OSError that was raised, or that led to what was
     duration: float = 0.0  # seconds that it ran, unpacking included
     clean: bool = True  # it left neither threads nor processes behind
 
@@ -52,7 +54,7 @@ def answer(call: bytes) -> bytes:
         kind = _kind(error)
         message = printable(message_of(error))
         described = message if kind in ("ToolFailed", "NotJson") else f"{kind}: {message}".rstrip(": ")
-        reply = ProcessReply(described, raised=kind, place=place_of(error))
+        reply = ProcessReply(described, raised=kind, place=place_of(error), errno=system_error(error))
     clean = threading.active_count() <= threads and not _has_children()
     duration = time.monotonic() - started
     encoded = _ENCODER.encode(msgspec.structs.replace(reply, duration=duration, clean=clean))
@@ -93,7 +95,7 @@ def call_result(reply: ProcessReply, timeout: float | None, queued: float) -> Ca
     if reply.raised is None:
         value = ToolAnswer(reply.content, reply.ok, reply.stop)
         return CallResult(value, duration=reply.duration, queued=queued)
-    error: Exception = RaisedInProcess(reply.content, reply.place)
+    error: Exception = RaisedInProcess(reply.content, reply.place, kind=reply.raised, errno=reply.errno)
     if reply.raised == "ToolFailed":
         error = ToolFailed(reply.content)
     elif reply.raised == "NotJson":

@@ -1,6 +1,7 @@
 """What a tool returned, as text for the model.
 
-A value that JSON cannot say is an error of its own rather than a ``repr``, and every text is valid UTF-8.
+A value becomes plain by the rules of `rollway.plain_values`. One that loses something by them is an error of
+its own, so that the model is told nothing else than was returned; and every text is valid UTF-8.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import Any
 
 import msgspec
 
+from rollway.plain_values import plain, printable
 from rollway.tools.definition import ToolOutput
+
+__all__ = ["NotJson", "ToolAnswer", "cut_middle", "printable", "read_output"]
 
 
 class NotJson(TypeError):
@@ -44,34 +48,16 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain)
-    except RecursionError:
-        raise NotJson(f"it returned a {type(value).__name__} that is nested too deeply for JSON") from None
-    except (TypeError, ValueError) as error:
-        raise NotJson(
-            f"it returned a {type(value).__name__} that cannot be written as JSON: {error}"
-        ) from None
+        return _json(value)
+    except (TypeError, ValueError, RecursionError):  # not plain as it is
+        made, lost = plain(value, "it")
+    if lost:
+        raise NotJson(f"it returned a {type(value).__name__} that cannot be written as JSON: {lost[0]}")
+    return made if isinstance(made, str) else _json(made)
 
 
-def _plain(value: Any) -> Any:
-    """Builtins for what `json` does not know: dataclasses, pydantic models, sets, dates, arrays."""
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars, torch tensors
-        return value.tolist()
-    from pydantic_core import PydanticSerializationError, to_jsonable_python  # slow to import
-
-    try:
-        return to_jsonable_python(value)
-    except PydanticSerializationError:
-        raise TypeError(f"{type(value).__name__} cannot be converted to JSON") from None
-
-
-def printable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot say, replaced."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def cut_middle(text: str, limit: int, note: str = "") -> str:

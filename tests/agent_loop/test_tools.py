@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -200,3 +201,37 @@ async def test_a_replayed_turn_is_cut_as_the_recorded_one_was() -> None:
     again = await rolled_out([calls], say, limits=limits, execute=ToolReplayer(recording))
     assert told(again) == told(first)
     assert all(content.count("characters cut") == 1 for content in told(again))
+
+
+async def test_a_rollout_whose_machine_ran_out_is_not_scored() -> None:
+    @tool
+    def save() -> str:
+        """Save something."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    @tool
+    def look() -> str:
+        """Look at something."""
+        return "seen"
+
+    trajectory = await rolled_out([[("look", {}), ("save", {})]], save, look)
+    assert trajectory.stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert trajectory.error is not None
+    assert (trajectory.error.kind, trajectory.error.where) == ("OSError", "tools")
+    assert "No space left" in trajectory.error.message
+    assert told(trajectory)[0] == "seen"
+    assert len(trajectory.turns) == 1
+
+
+async def test_a_machine_that_recovered_leaves_no_trace_in_the_next_turn() -> None:
+    failed: list[bool] = []
+
+    @tool
+    def read() -> str:
+        """Read something that may be missing."""
+        failed.append(True)
+        raise FileNotFoundError("no such file")
+
+    trajectory = await rolled_out([[("read", {})], [("read", {})]], read)
+    assert trajectory.stop_reason is StopReason.COMPLETED
+    assert len(failed) == 2

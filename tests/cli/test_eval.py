@@ -166,13 +166,27 @@ def test_mistakes_about_the_server(complaint, environment_file: str, server_url:
     assert "must be an address such as" in complaint("eval", environment_file, "--base-url", "localhost:80")
 
 
+def test_a_finished_run_is_asked_for_more_and_says_what_was_mixed_in(
+    complaint, environment_file: str, server_url: str, capsys
+) -> None:
+    assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
+    Path(environment_file).write_text(Path(environment_file).read_text() + "\n# another\n")
+    capsys.readouterr()
+    told = complaint("eval", "--resume", "run", "--samples", "2")
+    assert "the environment's source is not what it was" in told
+    assert run("--resume", "run", "--samples", "2", "--allow-changed-environment") == 0
+    shown = capsys.readouterr().out
+    assert "6 scored" in shown
+    assert "mixed     rollouts of an environment that changed" in shown
+
+
 def test_mistakes_about_the_run_directory(
     complaint, environment_file: str, server_url: str, tmp_path: Path, capsys
 ) -> None:
     assert run(environment_file, "--base-url", server_url, "--out", "run") == 0
     capsys.readouterr()
-    other = complaint("eval", environment_file, "--base-url", server_url, "--out", "run", "--samples", "3")
-    assert "run with a different configuration: samples was 1 and is now 3" in other
+    other = complaint("eval", environment_file, "--base-url", server_url, "--out", "run", "--seed", "3")
+    assert "run with a different configuration: seed was 0 and is now 3" in other
     assert "not empty and not a run directory" in complaint("eval", environment_file, "--out", ".")
     assert "not a run directory" in complaint("eval", "--resume", "nowhere")
     assert "--resume DIR takes no environment and no --out" in complaint(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from rollway import Environment
 from rollway.environments.loading import (
     absolute_spec,
     environment_source,
     list_environments,
     load_environment,
+    spec_of,
 )
 from rollway.errors import UserError
 
@@ -135,3 +139,33 @@ def test_wrong_arguments_name_the_right_ones(write) -> None:
         write(ONE), sise=3
     )
     assert "require a class" in complaint(write(ONE + "environment = One()\n"), size=3)
+
+
+def test_a_class_is_named_by_its_file(write) -> None:
+    file = write(ONE + "\n\nlarge = One(size=3)\n")
+    large = load_environment(f"{file}:large")
+    assert spec_of(large) == f"{file}:large"
+    assert spec_of(type(large)) == f"{file}:One"
+
+
+def test_a_class_in_a_package_is_named_by_its_module() -> None:
+    from rollway.environments.calculator.environment import CalculatorEnvironment
+
+    assert (
+        spec_of(CalculatorEnvironment) == "rollway.environments.calculator.environment:CalculatorEnvironment"
+    )
+
+
+def test_a_class_of_a_notebook_is_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    cell = type("Cell", (Environment,), {"__module__": "__main__"})
+    main.Cell = cell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert spec_of(cell) == "__main__:Cell"
+    assert type(load_environment("__main__:Cell")) is cell
+
+
+def test_an_object_that_no_variable_holds_says_so(write) -> None:
+    one = load_environment(write(ONE))
+    with pytest.raises(UserError, match="an object of One is in no variable of its module"):
+        spec_of(one)

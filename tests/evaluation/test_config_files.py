@@ -217,3 +217,16 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 def test_a_missing_config_file_says_so() -> None:
     with pytest.raises(UserError, match=r"no config file nowhere\.yaml"):
         load_config("nowhere.yaml")
+
+
+def test_an_environment_is_taken_as_a_class() -> None:
+    from rollway.environments.calculator.environment import CalculatorEnvironment
+
+    config = load_config(CalculatorEnvironment, {"tasks": 2})
+    assert config.environment == "rollway.environments.calculator.environment:CalculatorEnvironment"
+    assert config.tasks == 2
+
+
+def test_what_is_no_environment_is_refused() -> None:
+    with pytest.raises(UserError, match="load_config takes a name, a file or an environment, not 3"):
+        load_config(3)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from rollway.evaluation.record_numbers import settle_numbers
 from rollway.evaluation.run_directory import is_failed
-from rollway.trajectory import StopReason, Trajectory, decode_trajectory, encode_trajectory
+from rollway.trajectory import ErrorRecord, StopReason, Trajectory, decode_trajectory, encode_trajectory
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary()
@@ -63,3 +64,40 @@ def test_a_reward_that_is_no_number_leaves_the_rollout_unscored(fields: dict[str
     assert record.error is not None
     assert record.error.message.startswith("not finite: r")
     assert is_failed(record)
+
+
+def test_metadata_becomes_plain_values() -> None:
+    record = settled(metadata={"score": numpy.float32(0.5), "counts": numpy.arange(2), "at": Path("/x")})
+    assert record.metadata == {"score": 0.5, "counts": [0, 1], "at": "/x"}
+
+
+def test_one_value_that_cannot_be_stored_costs_itself_and_is_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record = settled(reward=1.0, metadata={"detail": {"judge": object(), "said": "yes"}, "loss": math.nan})
+    assert record.metadata.pop("values_error") == (
+        "not stored as it is: metadata['detail']['judge']: object cannot be converted to JSON; "
+        "metadata['loss']: nan is no number of JSON"
+    )
+    assert record.metadata == {"detail": {"said": "yes"}, "loss": None}
+    assert (record.reward, record.error) == (1.0, None)
+    assert "metadata['detail']['judge']" in caplog.text
+
+
+@given(metadata=st.dictionaries(st.text(st.characters()), ANYTHING, max_size=4) | ANYTHING)
+def test_no_metadata_keeps_a_record_from_being_read_back(metadata: Any) -> None:
+    record = settled(metadata=metadata)
+    assert decode_trajectory(encode_trajectory(record)) == record
+
+
+@pytest.mark.parametrize("fields", [{"metrics": None}, {"rewards": [1.0]}])
+def test_numbers_that_are_no_dict_are_told_of(fields: dict[str, Any]) -> None:
+    record = settled(reward=1.0, **fields)
+    assert decode_trajectory(encode_trajectory(record)) == record
+    assert ("metrics_error" in record.metadata) == ("metrics" in fields)
+    assert (record.reward is None) == ("rewards" in fields)
+
+
+def test_the_message_of_an_error_is_valid_text() -> None:
+    record = settled(error=ErrorRecord(kind="ValueError", message="half \ud800", where="reward:r"))
+    assert record.error == ErrorRecord(kind="ValueError", message="half ?", where="reward:r")

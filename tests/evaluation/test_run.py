@@ -17,7 +17,17 @@ from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
 
 from rollway.errors import UserError
-from rollway.evaluation import RunFailed, RunInterrupted, driver, evaluate, evaluate_async, progress, worker
+from rollway.evaluation import (
+    RunFailed,
+    RunInterrupted,
+    driver,
+    evaluate,
+    evaluate_async,
+    plan,
+    progress,
+    worker,
+)
+from rollway.evaluation.config_files import load_stored_config
 from rollway.evaluation.summary import read_summary
 from rollway.trajectory import StopReason
 
@@ -33,7 +43,8 @@ async def test_every_rollout_is_on_disk_once(policy, config: Config, stored, tmp
     assert {t.reward for t in found.values()} == {1.0}
     assert (summary.asked, summary.scored, summary.failed, summary.tool_calls) == (12, 12, 0, 12)
     assert sorted(path.name for path in run.iterdir()) == [
-        *("config.yaml", "lock", "log.txt", "report.html", "summary.json", "trajectories")
+        *("config.yaml", "identity.json", "lock", "log.txt", "report.html", "summary.json", "tasks.jsonl"),
+        "trajectories",
     ]
     assert read_summary(run / "summary.json") == summary
 
@@ -78,6 +89,35 @@ async def test_a_finished_run_is_not_done_again(policy, config: Config, tmp_path
     again = await evaluate_async(config("http://127.0.0.1:9"))
     assert len(policy.requests) == asked
     assert again == first
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_a_run_grows_by_samples_and_tasks(
+    finished: bool, policy, config: Config, gated, stored, tmp_path: Path
+) -> None:
+    if finished:
+        await evaluate_async(config(policy, tasks=2, samples=2, groups=True))
+    else:
+        async with ScriptedServer(lambda request: error(400, "no")) as server:
+            with pytest.raises(RunFailed):
+                await evaluate_async(config(server, tasks=2, samples=2, groups=True))
+    before = {key: t for key, t in stored(tmp_path / "run").items() if t.reward is not None}
+    summary = await evaluate_async(config(policy, tasks=3, samples=4, groups=True))
+    after = stored(tmp_path / "run")
+    assert set(after) == {(f"train-{n}", sample) for n in range(3) for sample in range(4)}
+    assert (summary.asked, summary.scored, summary.tasks, summary.samples) == (12, 12, 3, 4)
+    assert {key: after[key].id for key in before} == {key: t.id for key, t in before.items()}
+    assert {t.advantage for t in after.values()} == {0.0}
+    assert len(policy.requests) == 24, "each rollout has two turns, and none was done twice"
+    again = load_stored_config(tmp_path / "run", {"tasks": None})
+    assert (await evaluate_async(again)).asked == 24
+
+
+async def test_a_run_whose_server_is_gone_does_not_grow(policy, config: Config, tmp_path: Path) -> None:
+    summary = await evaluate_async(config(policy, tasks=2))
+    with pytest.raises(UserError, match="no server at"):
+        await evaluate_async(config("http://127.0.0.1:9", tasks=3))
+    assert await evaluate_async(config("http://127.0.0.1:9", tasks=2)) == summary
 
 
 async def test_failed_rollouts_are_counted_by_kind_and_done_again(
@@ -234,7 +274,7 @@ def test_evaluate_is_for_programs_without_a_loop(config: Config) -> None:
         evaluate(config("http://127.0.0.1:9"))
 
 
-async def test_a_record_that_is_no_json_ends_its_own_rollout(
+async def test_metadata_that_is_no_json_costs_no_score(
     policy, config: Config, edit_environment, stored, tmp_path: Path
 ) -> None:
     edit_environment(
@@ -245,5 +285,22 @@ async def test_a_record_that_is_no_json_ends_its_own_rollout(
         "    def prompt(self, task):",
     )
     summary = await evaluate_async(config(policy))
-    assert summary.failures == {"environment_error: TypeError": 1}
-    assert len(stored(tmp_path / "run")) == 6
+    assert (summary.scored, summary.failures) == (6, {})
+    told = [record.metadata for record in stored(tmp_path / "run").values() if record.metadata]
+    assert [list(metadata) for metadata in told] == [["values_error"]]
+
+
+async def test_a_call_in_a_notebook_says_what_to_write(policy, config: Config) -> None:
+    with pytest.raises(UserError, match="write 'await evaluate_async"):
+        evaluate(config(policy))
+
+
+async def test_runs_begun_at_the_same_moment_have_folders_of_their_own(
+    policy, config: Config, tmp_path: Path, stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan.time, "strftime", lambda form: "20260101-120000")
+    await asyncio.gather(*(evaluate_async(config(policy, out=None, tasks=2)) for _ in range(3)))
+    folders = sorted(path for path in (tmp_path / "runs").iterdir())
+    assert [path.name for path in folders] == [f"Sums-20260101-120000{end}" for end in ("", "-2", "-3")]
+    assert all(len(stored(path)) == 2 for path in folders)

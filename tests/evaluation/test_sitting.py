@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_server import ScriptedServer
 
 from rollway.errors import UserError
 from rollway.evaluation import RunFailed, evaluate_async
@@ -168,3 +171,31 @@ async def test_a_first_task_that_cannot_be_read_is_told_before_anything_starts(
     ):
         await evaluate_async(config("http://127.0.0.1:9"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "moved and made again", "only its trajectories"])
+@pytest.mark.parametrize("records", [True, False])
+async def test_a_run_whose_folder_is_gone_stops_with_a_reason(
+    how: str, records: bool, config: Config, gated, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    gate = gated(free=4)
+    async with ScriptedServer(gate) as server:
+        settings = config(server, concurrency=2, tools={"record": records})
+        running = asyncio.create_task(evaluate_async(settings))
+        await server.until(lambda s: s.running == 2 and len(s.requests) == 6)
+        if how == "deleted":
+            shutil.rmtree(run)
+        elif how == "only its trajectories":
+            shutil.rmtree(run / "trajectories")
+        else:
+            run.rename(tmp_path / "elsewhere")
+            if how == "moved and made again":
+                (run / "trajectories").mkdir(parents=True)
+        gate.gate.set()
+        with pytest.raises(RunFailed, match=r"the folder is gone: it was deleted.*resume with") as told:
+            await running
+        assert "\n" not in str(told.value)
+        assert len(server.requests) <= 10, "no more rollouts start"
+    if how in ("deleted", "moved"):
+        assert not run.exists(), "nothing is made anew where the run was"

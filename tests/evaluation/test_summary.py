@@ -1,6 +1,7 @@
 """What a summary promises: every rollout asked for is counted once, and no number is made up."""
 
 import itertools
+import math
 import tracemalloc
 from collections import Counter
 
@@ -254,3 +255,39 @@ def test_memory_does_not_grow_with_the_size_of_the_trajectories():
         tracemalloc.stop()
     assert isinstance(summary, RunSummary)
     assert peak < 5_000_000  # the trajectories together are over 40 MB
+
+
+@pytest.mark.parametrize("value", [1e200, 1.7e308, -1.7e308])
+def test_a_run_of_huge_rewards_has_a_summary_that_is_read_back(tmp_path, value):
+    tasks = [(f"t{n}", sample, value * (1 - n % 3)) for n in range(30) for sample in range(2)]
+    records = [make_trajectory(task, sample, reward) for task, sample, reward in tasks]
+    builder = SummaryBuilder(pass_threshold=1e200)
+    for record in records:
+        builder.add(record)
+    assert math.isfinite(builder.mean_reward)
+    summary = builder.build(asked=62, samples=2)
+    write_summary(tmp_path / "summary.json", summary)
+    assert read_summary(tmp_path / "summary.json") == summary
+    assert b"Infinity" not in (tmp_path / "summary.json").read_bytes()
+    for estimate in (summary.mean_reward, summary.mean_reward_of_asked, summary.rewards["right"]):
+        assert math.isfinite(estimate.mean)
+        assert estimate.low is not None or "beyond the range" in estimate.note
+
+
+def test_many_different_huge_rewards_have_a_histogram():
+    rewards = [1.7e308 * (n / 50 - 1) for n in range(100)]
+    records = [make_trajectory(f"t{n}", 0, reward) for n, reward in enumerate(rewards)]
+    bins = summarize(records, asked=100, samples=1).reward_histogram
+    assert sum(bin.count for bin in bins) == 100
+    assert all(math.isfinite(bin.low) and math.isfinite(bin.high) for bin in bins)
+
+
+def test_the_means_do_not_hang_on_the_order_in_which_rollouts_ended():
+    records = [make_trajectory("t", sample, 0.1 * sample) for sample in range(9)]
+    once = summarize(records, asked=9, samples=9)
+    assert summarize(records[::-1], asked=9, samples=9).mean_reward == once.mean_reward
+
+
+def test_a_reward_that_is_the_threshold_but_for_rounding_passed():
+    summary = summarize([make_trajectory(reward=0.7 + 0.2 + 0.1)], asked=1, samples=1)
+    assert summary.pass_rates[0].pass_at_k.mean == 1.0

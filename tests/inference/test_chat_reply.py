@@ -11,7 +11,7 @@ from scripted_server import reply
 from rollway.inference.chat_reply import read_chat_reply
 from rollway.inference.errors import BadRequest, InferenceError, InvalidReply, ServerOverloaded
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import TryFailed
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import ToolCall, Usage
 
 

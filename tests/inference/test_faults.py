@@ -17,7 +17,7 @@ from rollway.inference.errors import (
     ServerOverloaded,
 )
 from rollway.inference.faults import failed_try, name_list, one_line, read_fault
-from rollway.inference.retry import TryFailed
+from rollway.inference.tries import TryFailed
 
 OVERFLOWS = [
     # vLLM 0.32

@@ -27,7 +27,8 @@ from rollway.inference import (
 )
 
 USER = {"role": "user", "content": "3 + 4?"}
-FAST = RetryPolicy(tries=3, first_delay=0.001)
+ONCE = RetryPolicy(tries=1, patience=0)
+FAST = RetryPolicy(tries=3, first_delay=0.001, patience=0)
 
 
 def ask(**fields: Any) -> CompletionRequest:
@@ -149,7 +150,7 @@ async def test_a_hanging_provider_is_given_up_and_left_with_nothing_running(
 ) -> None:
     async def attempt(limit: float) -> bool:
         async with ScriptedServer([hang(), reply("never asked for")]) as server:
-            async with client(server, timeouts=times(limit)) as c:
+            async with client(server, timeouts=times(limit), retry=ONCE) as c:
                 with pytest.raises(ServerUnreachable, match="timeouts"):
                     await c.generate(ask())
                 arrived = await arrived_and_was_aborted(server)

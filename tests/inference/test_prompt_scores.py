@@ -12,7 +12,7 @@ from rollway.inference.launch import launch_embedded
 from rollway.inference.prompt_scores import NoPromptLogprobs, PromptScorer
 from rollway.inference.retry import RetryPolicy
 
-QUICK = RetryPolicy(tries=2, first_delay=0.01)
+QUICK = RetryPolicy(tries=2, first_delay=0.01, patience=0)
 
 
 def completion(*entries: dict[str, float] | None) -> dict[str, Any]:

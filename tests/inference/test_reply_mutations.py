@@ -8,7 +8,7 @@ import pytest
 from reply_mutations import SHAPES, judge, search
 
 from rollway.inference.errors import InvalidReply
-from rollway.inference.retry import TryFailed
+from rollway.inference.tries import TryFailed
 from rollway.trajectory import Untrainable
 
 

@@ -10,9 +10,16 @@ from email.utils import formatdate
 
 import pytest
 
-from rollway.inference.errors import BadRequest, InferenceError, ServerOverloaded, ServerUnreachable
+from rollway.inference.errors import (
+    BadRequest,
+    InferenceError,
+    NoReplyInTime,
+    ServerOverloaded,
+    ServerUnreachable,
+)
 from rollway.inference.protocol import Completion
-from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, TryFailed, parse_retry_after, with_retries
+from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, parse_retry_after, with_retries
+from rollway.inference.tries import TryFailed
 
 
 def overloaded(retry_after: float | None = None) -> TryFailed:
@@ -123,7 +130,7 @@ async def test_no_try_is_begun_after_the_deadline() -> None:
 async def test_nothing_is_sent_when_the_deadline_has_passed_before() -> None:
     run = Run(Completion())
     error = await run.error(deadline=time.monotonic() - 1.0)
-    assert (type(error), run.numbers, error.attempts) == (ServerUnreachable, [], [])
+    assert (type(error), run.numbers, error.attempts) == (NoReplyInTime, [], [])
 
 
 async def test_a_try_that_runs_at_the_deadline_is_cut_off_and_on_record() -> None:

@@ -18,7 +18,7 @@ from rollway.limits import Limits
 from rollway.tools import ToolPool, tool
 from rollway.trajectory import StopReason, Trajectory
 
-FAST = RetryPolicy(tries=2, first_delay=0.001, max_delay=0.001)
+FAST = RetryPolicy(tries=2, first_delay=0.001, max_delay=0.001, patience=0)
 QUESTION = [{"role": "user", "content": "How is Lyon?"}]
 TEXT = "It rains in Lyon."
 FOLDER = find_policy("calculator")

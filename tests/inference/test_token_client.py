@@ -39,7 +39,7 @@ from rollway.trajectory import DroppedToken, StopReason, ToolErrorKind, Trajecto
 
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 END = "<|im_end|>"
-FAST = RetryPolicy(tries=3, first_delay=0.001, max_delay=0.001)
+FAST = RetryPolicy(tries=3, first_delay=0.001, max_delay=0.001, patience=0)
 GENERATE = "/inference/v1/generate"
 
 

@@ -7,11 +7,14 @@ import pytest
 from sample_trajectories import make_trajectory, unscored_trajectory
 from stored_runs import files_no_larger_than
 
+from rollway.environments.sources import source_digests
 from rollway.errors import UserError
 from rollway.scoring import score_run
 from rollway.scoring.offline import CHUNK_BYTES, CHUNK_LINES
 from rollway.scoring.score_files import list_scores, read_score_summary
-from rollway.statistics import clustered_mean
+from rollway.statistics import clustered_mean, clustered_mean_of_sums
+from rollway.stored.identity import Identity, write_identity
+from rollway.stored.task_digests import TaskDigests, task_fields
 
 
 def score(run, function=None, **options):
@@ -89,7 +92,7 @@ def test_the_score_is_compared_with_an_earlier_one(stored_run):
     score(stored_run, "fussy")
     _, comparison = score(stored_run, "twice", compare="fussy").comparisons
     assert comparison.against == "fussy"
-    assert comparison.difference == clustered_mean([[1, 1], [1, 1]])
+    assert comparison.difference == clustered_mean_of_sums([(2, 2), (2, 2)])  # it could have been below 0
     assert (comparison.only_old, comparison.only_new) == (0, 1)
 
 
@@ -284,3 +287,45 @@ def test_a_disk_that_fails_at_the_end_leaves_the_old_score_and_its_numbers(store
         score(stored_run, "judged", name="mine", overwrite=True)
     assert stored_run.rows("mine") == rows
     assert read_score_summary(stored_run.path, "mine") == first
+
+
+def test_a_failed_rollout_that_was_done_again_is_scored_once(stored_run):
+    done_again = make_trajectory("t1", 1, reward=1.0)
+    stored_run.part(7, [done_again])
+    summary = score(stored_run, "turns")
+    assert (summary.on_record, summary.scored) == (6, 6)
+    assert [row["trajectory_id"] for row in stored_run.rows("turns")].count(done_again.id) == 1
+
+
+def put_on_record(stored_run, **source):
+    """What the run began with: the tasks as they are, and what is given of the environment's source."""
+    tasks = {f"t{i}": {"task_id": f"t{i}", "answer": str(5 + i % 2)} for i in range(3)}
+    digests = TaskDigests(stored_run.path)
+    for task_id, task in tasks.items():
+        digests.add(task_id, task_fields(task))
+    digests.close()
+    write_identity(stored_run.path, Identity(source=source))
+
+
+def test_tasks_that_changed_since_the_run_are_refused_by_name(stored_run):
+    put_on_record(stored_run)
+    assert score(stored_run).allowed == []
+    stored_run.write("sums.py", stored_run.environment.read_text().replace("5 + i % 2", "6 + i % 2"))
+    before = stored_run.scores()
+    with pytest.raises(UserError, match=r"task 't0' is not .*its 'answer' changed\), and 2 more.*--allow-ch"):
+        score(stored_run, "twice")
+    assert stored_run.scores() == before
+    assert score(stored_run, "turns").allowed == [], "it looks at no task"
+    summary = score(stored_run, "twice", allow_changed_tasks=True)
+    assert summary.allowed == ["changed-tasks"]
+    assert read_score_summary(stored_run.path, "twice").allowed == ["changed-tasks"]
+
+
+def test_an_edited_environment_scores_and_the_summary_says_that_it_was_edited(stored_run):
+    put_on_record(stored_run, **source_digests(str(stored_run.environment)))
+    assert score(stored_run).changed_source == []
+    stored_run.write("sums.py", stored_run.environment.read_text().replace("float(", "0.5 * float("))
+    summary = score(stored_run, overwrite=True)
+    assert summary.changed_source == ["sums.py changed"]
+    assert summary.source == source_digests(str(stored_run.environment))
+    assert score(stored_run, "twice").source == source_digests(str(stored_run.rewards))

@@ -229,3 +229,60 @@ async def test_without_a_sandbox_such_a_function_gives_no_score_and_never_0():
     assert trajectory.error is not None
     assert trajectory.error.kind == "NoSandbox"
     assert "--record-tools" in trajectory.error.message
+
+
+async def test_a_weighted_sum_does_not_hang_on_the_last_bit():
+    def full(trajectory, task):
+        return 1.0
+
+    rewards = [Reward(full, weight=weight, name=str(weight)) for weight in (0.7, 0.2, 0.1)]
+    assert (await scored(*rewards)).reward == 1.0
+    assert (await scored(*reversed(rewards))).reward == 1.0
+
+
+async def test_a_sum_that_only_passes_beyond_floats_is_a_number():
+    def big(trajectory, task):
+        return 1.7e308
+
+    rewards = [Reward(big, weight, name=str(i)) for i, weight in enumerate((1.0, 1.0, -1.0))]
+    assert (await scored(*rewards)).reward == 1.7e308
+
+
+def judged(trajectory, task):
+    return {"exact": True, "format": numpy.float32(0.5)}
+
+
+async def test_a_function_may_return_several_numbers_by_name():
+    trajectory = await scored(Reward(judged, weight=2.0), right)
+    assert trajectory.rewards == {"exact": 1.0, "format": 0.5, "right": 1.0}
+    assert trajectory.reward == 2.0 * (1.0 + 0.5) + 1.0
+    assert decode_trajectory(encode_trajectory(trajectory)) == trajectory
+
+
+async def test_each_of_the_names_may_have_its_weight_and_one_without_is_a_metric():
+    trajectory = await scored(Reward(judged, weight=0.5, weights={"exact": 1.0}))
+    assert trajectory.rewards == {"exact": 1.0, "format": 0.5}
+    assert trajectory.reward == 0.5
+
+
+@pytest.mark.parametrize(
+    ("returned", "weights", "told"),
+    [
+        ({}, None, "no number at all"),
+        ({1: 1.0}, None, "the name 1"),
+        ({"": 1.0}, None, "the name ''"),
+        ({"exact": "yes"}, None, "'exact': a reward must be a number"),
+        ({"exact": math.nan}, None, "'exact': a reward must be finite"),
+        ({"right": 0.0}, None, "'right', which is the name of another reward"),
+        ({"exact": 1.0}, {"format": 1.0}, "without 'format', which has a weight"),
+        (1.0, {"format": 1.0}, "has weights for format, but returned one number"),
+    ],
+)
+async def test_names_that_cannot_be_entered_leave_the_rollout_unscored(returned, weights, told):
+    def odd(trajectory, task):
+        return returned
+
+    trajectory = await scored(right, Reward(odd, weights=weights))
+    assert (trajectory.reward, trajectory.rewards) == (None, {"right": 1.0})
+    assert trajectory.error.where == "reward:odd"
+    assert told in trajectory.error.message

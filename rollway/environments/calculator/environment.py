@@ -13,7 +13,7 @@ from typing import Any
 from rollway.environments.base import Environment, Reward, Task
 from rollway.environments.calculator.tasks import make_tasks
 from rollway.tools import tool
-from rollway.trajectory import Message, StopReason, Trajectory
+from rollway.trajectory import Message, Trajectory
 
 ANSWER_FORM = "The answer is {}."
 """The form of the last message that `answered_in_form` looks for."""
@@ -55,13 +55,8 @@ def multiply(a: int, b: int) -> int:
 
 
 def last_message(trajectory: Trajectory) -> str:
-    """The text of the model's closing message; ``""`` when the rollout did not end with one."""
-    if trajectory.stop_reason is not StopReason.COMPLETED or not trajectory.messages:
-        return ""
-    message = trajectory.messages[-1]
-    if message.get("role") != "assistant" or message.get("tool_calls"):
-        return ""
-    return str(message.get("content") or "").rpartition("</think>")[2].strip()
+    """The model's answer without its thought; ``""`` when it gave none."""
+    return (trajectory.answer or "").rpartition("</think>")[2].strip()
 
 
 def read_answer(text: str) -> Decimal | None:

@@ -29,7 +29,7 @@ from rollway.environments.python_code.task_files import SHIPPED, read_tasks
 from rollway.errors import UserError
 from rollway.tools import Tool
 from rollway.tools.builtin import toolset
-from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxSpec
+from rollway.tools.sandboxes import Sandbox, SandboxError, SandboxLimitReached, SandboxSpec
 from rollway.trajectory import Message, Trajectory
 
 INSTRUCTIONS = """\
@@ -152,10 +152,13 @@ class PythonCodeEnvironment(Environment):
         """1.0 when every hidden test passed. The verdict is noted in the trajectory's metadata.
 
         Raises:
-            SandboxError: the sandbox is gone, which says nothing about the solution.
+            SandboxError: the sandbox is gone, and not by a limit of its own: nothing can be said.
         """
         trajectory.metadata.pop(VERDICT, None)
-        verdict = await self._check(task, sandbox)
+        try:
+            verdict = await self._check(task, sandbox)
+        except SandboxLimitReached as error:  # what the policy started has ended its own sandbox
+            verdict = Verdict(1, 0, str(error))
         trajectory.metadata[VERDICT] = msgspec.to_builtins(verdict)
         return float(verdict.all_passed)
 

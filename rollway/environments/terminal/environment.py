@@ -22,11 +22,11 @@ from rollway.environments.terminal.host_checks import look_at
 from rollway.environments.terminal.judging import check
 from rollway.environments.terminal.preparation import prepare_container, require_programs, set_up
 from rollway.environments.terminal.task_folders import SHIPPED, folders_of, ids_in, read_folders
-from rollway.environments.terminal.verdict import verdict_from
+from rollway.environments.terminal.verdict import unsolved, verdict_from
 from rollway.errors import UserError, nearest
 from rollway.limits import Limits
 from rollway.tools import Tool
-from rollway.tools.sandboxes import Backend, Sandbox, SandboxLimits, SandboxSpec
+from rollway.tools.sandboxes import Backend, Sandbox, SandboxLimitReached, SandboxLimits, SandboxSpec
 from rollway.trajectory import Message, Trajectory
 
 VERDICT = "verdict"
@@ -209,7 +209,10 @@ class TerminalEnvironment(Environment):
     async def solved(self, trajectory: Trajectory, task: Task, sandbox: Sandbox) -> float:
         """1.0 when the task's check passes. The verdict is kept in the trajectory's metadata."""
         trajectory.metadata.pop(VERDICT, None)
-        verdict = await check(self.folder(task), sandbox)
+        try:
+            verdict = await check(self.folder(task), sandbox)
+        except SandboxLimitReached as error:  # what the policy started has ended its own sandbox
+            verdict = unsolved(str(error))
         trajectory.metadata[VERDICT] = msgspec.to_builtins(verdict)
         return float(verdict.solved)
 

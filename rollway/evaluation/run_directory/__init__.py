@@ -1,17 +1,19 @@
 """The run directory: the one place that holds what a run asked for and what came of it.
 
 The invariant: ``trajectories/*.jsonl`` holds each key (task_id, sample_index) at most once, in whole lines,
-whenever no driver is running; a crash at any moment loses at most the line that was being written. One
-driver at a time: the second is refused.
+after every orderly end; a crash at any moment loses at most the line that was being written. The line of a
+rollout that is retried leaves only when its replacement is there: after a crash both may be, and every reader
+counts the one that says more (`rollway.stored.lines`). One driver at a time: the second is refused.
 
     config.yaml               the resolved config
+    identity.json, tasks.jsonl  what it is of: digests of the source, the weights and the tasks
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
     set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
     log.txt, summary.json, report.html, lock
 """
 
-from rollway.evaluation.run_directory.endings import TORN, decode_ending, is_failed
 from rollway.evaluation.run_directory.opening import (
+    claim_path,
     default_path,
     discard_empty,
     holds_run,
@@ -20,12 +22,16 @@ from rollway.evaluation.run_directory.opening import (
     refuse_other_run,
     stored_config,
 )
-from rollway.evaluation.run_directory.parts import part_files, read_trajectories
+from rollway.evaluation.run_directory.parts import read_trajectories
+from rollway.evaluation.run_directory.stock import Wanted
 from rollway.evaluation.run_directory.writing import RunDirectory
+from rollway.stored.lines import TORN, decode_ending, is_failed, part_files
 
 __all__ = [
     "TORN",
     "RunDirectory",
+    "Wanted",
+    "claim_path",
     "decode_ending",
     "default_path",
     "discard_empty",

@@ -9,31 +9,49 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, validate
-from rollway.evaluation.run_directory.parts import part_files
 from rollway.evaluation.run_directory.same_run import difference
 from rollway.evaluation.run_directory.writing import RunDirectory
 from rollway.evaluation.yaml_text import parse_yaml, write_yaml
-from rollway.whole_files import write_whole
+from rollway.stored.lines import part_files
 
 _log = logging.getLogger(__name__)
 
 
 def default_path(name: str, now: str) -> Path:
-    """``runs/<name>-<now>`` under the current folder, with a number behind it where that is taken."""
-    first = Path("runs") / f"{name}-{now}"
+    """``runs/<name>-<now>`` under the current folder, for a run that was given no folder."""
+    return Path("runs") / f"{name}-{now}"
+
+
+def claim_path(first: Path) -> Path:
+    """Make a folder that is this run's alone: ``first``, or with a number behind it where that is taken. Runs
+    that begin at the same moment each get their own.
+
+    Raises:
+        UserError: no folder can be made there.
+    """
     path, number = first, 2
-    while path.exists():
-        path, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return path
+    try:
+        first.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    except OSError as error:
+        raise _cannot_write(path, error) from None
 
 
 def open_run(path: Path, config: EvalConfig) -> RunDirectory:
-    """Create the run directory, or open it to go on with the same run.
+    """Create the run directory, or open it to go on with the same run. What is asked for now is
+    written when the run goes on, not before.
 
     Raises:
         UserError: its run has a different configuration, another driver is at work in it, it is not a
@@ -47,18 +65,21 @@ def open_run(path: Path, config: EvalConfig) -> RunDirectory:
         raise _cannot_write(path, error) from None
     try:
         refuse_other_run(path, config)  # whoever held the lock until now may have written it
-        _write_heads(path, lock, config)
+        _write_head(path, lock)
+        run = RunDirectory(path, lock, config=write_yaml(config.as_dict()).encode())
+        if not holds_run(path):
+            _write_config(run)
     except BaseException:
         lock.close()
         raise
-    return RunDirectory(path, lock)
+    return run
 
 
 def discard_empty(path: Path) -> None:
     """Take away the directory of a run in which nothing was recorded. Its lock must be ours."""
     if part_files(path) or (path / "set_aside.jsonl").exists():
         return
-    for name in ("config.yaml", "log.txt", "lock"):
+    for name in ("config.yaml", "identity.json", "tasks.jsonl", "log.txt", "lock"):
         (path / name).unlink(missing_ok=True)
     for folder in (path / "trajectories", path):
         try:
@@ -149,13 +170,24 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write to the run directory {path}: {error.strerror or error}")
 
 
-def _write_heads(path: Path, lock: IO[str], config: EvalConfig) -> None:
-    """Write who holds the lock, and the config. If that fails, the folder of a new run is removed."""
-    is_new = not holds_run(path)
-    try:
+def _write_head(path: Path, lock: IO[str]) -> None:
+    """Write who holds the lock."""
+    with _taken_away_if_new(path):
         os.ftruncate(lock.fileno(), 0)
         os.write(lock.fileno(), f"{os.getpid()} on {os.uname().nodename}\n".encode())
-        write_whole(path / "config.yaml", write_yaml(config.as_dict()).encode())
+
+
+def _write_config(run: RunDirectory) -> None:
+    with _taken_away_if_new(run.path):
+        run.write_config()
+
+
+@contextmanager
+def _taken_away_if_new(path: Path) -> Iterator[None]:
+    """What cannot be written is told in one line, and leaves no folder of a new run."""
+    is_new = not holds_run(path)
+    try:
+        yield
     except OSError as error:
         if is_new:
             discard_empty(path)

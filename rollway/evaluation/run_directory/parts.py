@@ -6,43 +6,40 @@ whole, before it takes the old one's place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from rollway.errors import UserError
-from rollway.evaluation.run_directory.endings import TORN
+from rollway.stored.lines import TORN, counted_lines, part_files
 from rollway.trajectory import Trajectory, decode_trajectory
 from rollway.whole_files import taking_the_place_of
 
-
-def part_files(path: Path) -> list[Path]:
-    """The files with a run's trajectories, in the order in which they were written."""
-    return sorted((path / "trajectories").glob("part-*.jsonl"))
+_NUMBERED = re.compile(r"part-(\d+)\.jsonl")
 
 
 def next_part(path: Path) -> Path:
     """The part after the last one. It is not there yet."""
-    parts = part_files(path)
-    number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
+    taken = [_NUMBERED.fullmatch(part.name) for part in part_files(path)]
+    number = max((int(match[1]) + 1 for match in taken if match), default=0)
     return path / "trajectories" / f"part-{number:05d}.jsonl"
 
 
 def read_trajectories(path: Path | str) -> Iterator[Trajectory]:
-    """The trajectories of a run directory, one at a time. A torn last line of a part is left out.
+    """The trajectories of a run directory, one at a time, each key once. A torn last line of a part is left
+    out.
 
     Raises:
         UserError: another line is no trajectory.
     """
-    for part in part_files(Path(path)):
-        with part.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield decode_trajectory(line)
-                except TORN as error:
-                    if not line.endswith(b"\n"):
-                        break  # the driver that was writing it went on, if at all, with the next part
-                    raise UserError(f"{part}, line {number}: not a trajectory: {error}") from None
+    for stored in counted_lines(part_files(Path(path))):
+        try:
+            yield decode_trajectory(stored.line)
+        except TORN as error:
+            if stored.line.endswith(b"\n"):
+                told = f"{stored.part}, line {stored.number + 1}"
+                raise UserError(f"{told}: not a trajectory: {error}") from None
 
 
 def write_all(file: IO[bytes], data: bytes) -> None:

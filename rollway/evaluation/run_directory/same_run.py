@@ -1,6 +1,7 @@
 """Is it the same run? Two configs are compared by what they ask for, not by how it is done.
 
-The invariant: a resumed run requests exactly what it requested at its start.
+The invariant: a resumed run requests what it requested at its start, or more: it may grow by tasks and
+samples, whose keys and seeds are those that a larger run would have had from the start.
 """
 
 from __future__ import annotations
@@ -30,14 +31,36 @@ HOW_NOT_WHAT = frozenset(
 """Fields that change how a run executes, not what it runs; they may differ when it is resumed."""
 
 
+MAY_GROW = ("tasks", "task_ids", "samples")
+"""Fields that say how much is asked for: a run may be asked for more than before, never for less."""
+
+
 def difference(stored: EvalConfig, config: EvalConfig) -> str | None:
     """In which field ``config`` asks for something else than the ``stored`` one, and what was and is asked
     there; ``None``: it is the same run. A model that ``config`` leaves unnamed is the stored one's."""
     old, new = stored.as_dict(), config.as_dict()
     if new["model"]["name"] is None:
         new["model"]["name"] = old["model"]["name"]
-    field = differing_field(old, new)
-    return None if field is None else f"{field} was {_at(old, field)!r} and is now {_at(new, field)!r}"
+    shrunk = shrunk_field(old, new)
+    field = shrunk or differing_field(old, new | {name: old[name] for name in MAY_GROW})
+    if field is None:
+        return None
+    told = f"{field} was {_at(old, field)!r} and is now {_at(new, field)!r}"
+    return f"{told} (a run can grow by tasks and samples, not shrink)" if shrunk else told
+
+
+def shrunk_field(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """Which of `MAY_GROW` asks for less than before, or for what nobody can tell to be more."""
+    if new["samples"] < old["samples"]:
+        return "samples"
+    if old["task_ids"] is not None:
+        if new["task_ids"] is None:
+            return None if new["tasks"] is None else "tasks"
+        return None if set(old["task_ids"]) <= set(new["task_ids"]) else "task_ids"
+    if new["task_ids"] is not None:
+        return "task_ids"
+    most = new["tasks"]
+    return None if most is None or (old["tasks"] is not None and most >= old["tasks"]) else "tasks"
 
 
 def differing_field(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str | None:

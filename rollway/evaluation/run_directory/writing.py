@@ -1,25 +1,28 @@
 """An open run, written to: each rollout that ends is entered once, in a whole line.
 
 The invariant: a line is in its file, whole, when `RunDirectory.append` returns; no line of a key that is on
-record is written, and nothing is ever glued to half a line.
+record for good is written, and nothing is ever glued to half a line. The line of a rollout that is done again
+leaves when its replacement has landed, and none is replaced by one that says less.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from rollway.errors import UserError
-from rollway.evaluation.keys import KeySet
-from rollway.evaluation.run_directory.endings import reason_to_set_aside
-from rollway.evaluation.run_directory.parts import next_part, part_files, rewrite_part, write_all
-from rollway.evaluation.tasks import Key
+from rollway.evaluation.run_directory.parts import next_part, rewrite_part, write_all
+from rollway.evaluation.run_directory.stock import Stock, Wanted, take_stock
+from rollway.keys import Key, KeySet
+from rollway.stored.lines import Standing, decode_ending, part_files, standing
+from rollway.whole_files import write_whole
 
 PART_BYTES = 256 * 2**20
 """A part that has grown beyond this is closed and the next begun."""
@@ -27,22 +30,32 @@ PART_BYTES = 256 * 2**20
 _log = logging.getLogger(__name__)
 
 
+class FolderGone(OSError):
+    """The run's folder, or the part being written, is not where it was: what is written would be lost."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOENT, "the folder is gone: it was deleted or moved while the run went on")
+
+
 class RunDirectory:
     """An open run, locked. Close it, or use it as a context manager.
 
-    ``done`` are the keys that are on record for good. Before it is appended to, `take_stock` says which they
-    are, and `clear_away` makes them the only ones.
+    Before it is appended to, `take_stock` says what is there, `clear_away` sets aside what does not count,
+    and after the last `append`, `settle` sets aside what was done again.
     """
 
-    def __init__(self, path: Path, lock: IO[str]) -> None:
+    def __init__(self, path: Path, lock: IO[str], *, config: bytes) -> None:
         self.path = path
-        self.done = KeySet()
+        self._is_at = _identity(os.stat(path))
+        self._config: bytes | None = config  # None: it is written
         self._lock = lock
         self._part: IO[bytes] | None = None
         self._syncer = ThreadPoolExecutor(1, "rollway-sync")  # its thread begins with the first full part
         self._syncing: Future[None] | None = None
         self._aside: IO[bytes] | None = None
-        self._uncounted: dict[Path, dict[int, str]] = {}  # the lines of each part that are to be cleared away
+        self._wanted = Wanted(lambda key: True)
+        self._stock = Stock(KeySet())
+        self._replaced: set[Key] = set()  # of the pending ones
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -65,16 +78,60 @@ class RunDirectory:
                 self._aside = None
             self._lock.close()
 
+    @property
+    def done(self) -> KeySet:
+        """The keys that are on record for good, and those that have been done since."""
+        return self._stock.done
+
+    @property
+    def unasked(self) -> Key | None:
+        """The first rollout on record that is no part of the run any more; ``None``: all are."""
+        return self._stock.unasked
+
+    def counted(self) -> Iterator[Key]:
+        """The keys whose rollouts count, also those that lack only a score."""
+        yield from self._stock.done
+        for key, pending in self._stock.pending.items():
+            if pending.standing is Standing.UNSCORED:
+                yield key
+
+    @property
+    def unscored_count(self) -> int:
+        """How many rollouts lacked only a score when stock was taken."""
+        return sum(one.standing is Standing.UNSCORED for one in self._stock.pending.values())
+
+    def unscored(self, key: Key) -> bytes | None:
+        """The stored record of a rollout that lacks only a score; ``None``: it is to be sampled.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        pending = self._stock.pending.get(key)
+        return pending.read() if pending is not None and pending.standing is Standing.UNSCORED else None
+
     def append(self, key: Key, line: bytes) -> None:
-        """Write one rollout that ended. It is in the file, whole, when this returns.
+        """Write one rollout that ended. It is in the file, whole, when this returns. If it was done again and
+        says less than the line on record, it is set aside.
 
         Raises:
             ValueError: this key is already on disk.
             OSError: it could not be written, and what was written of it has been cut off again; or the part
-                before could not be brought to the disk.
+                before could not be brought to the disk; or the folder is gone (`FolderGone`).
         """
         if key in self.done:
             raise ValueError(f"rollout {key} is already on disk")
+        pending = self._stock.pending.get(key)
+        if pending is not None and standing(decode_ending(line)) < pending.standing:
+            _log.warning("rollout %s was done again and came to less; its earlier record stays", key)
+            self.set_aside(line)
+        else:
+            self._write(line)
+            if pending is not None:
+                self._replaced.add(key)
+        self.done.add(key)
+
+    def _write(self, line: bytes) -> None:
+        self.refuse_gone()
         if self._part is not None and self._part.tell() >= PART_BYTES:
             self._leave_part()
         if self._part is None:
@@ -85,10 +142,25 @@ class RunDirectory:
         except BaseException:
             self._cut_off(began)
             raise
-        self.done.add(key)
+
+    def refuse_gone(self) -> None:
+        """See that what is written will be found.
+
+        Raises:
+            FolderGone: it would not be.
+        """
+        part = self._part
+        try:
+            if _identity(os.stat(self.path)) != self._is_at:
+                raise FolderGone
+            if part is not None and _identity(os.stat(part.name)) != _identity(os.fstat(part.fileno())):
+                raise FolderGone
+        except FileNotFoundError:
+            raise FolderGone from None
 
     def set_aside(self, line: bytes) -> None:
         """Keep a line that does not count."""
+        self.refuse_gone()
         if self._aside is None:
             self._aside = (self.path / "set_aside.jsonl").open("ab", buffering=0)
         began = self._aside.seek(0, os.SEEK_END)
@@ -143,38 +215,55 @@ class RunDirectory:
         if syncing is not None:
             syncing.result()
 
-    def take_stock(self, is_asked: Callable[[Key], bool], tasks: Iterable[str] = ()) -> None:
-        """Read what is there: `done` are the keys that count. What does not stays until `clear_away`.
-
-        Room is made for the keys of ``tasks``, so that `done` does not grow while they are done.
+    def take_stock(self, wanted: Wanted) -> None:
+        """Read what is there: `done` are the keys that count for good. What is not to stay stays until
+        `clear_away`.
 
         Raises:
             UserError: a part cannot be read.
         """
-        seen = KeySet(tasks=tasks)
-        uncounted: dict[Path, dict[int, str]] = {}
-        for part in part_files(self.path):
-            try:
-                reasons, is_torn = _look_through(part, seen, is_asked)
-            except OSError as error:
-                raise UserError(f"cannot read {part}: {error.strerror or error}") from None
-            if reasons or is_torn:
-                uncounted[part] = reasons
-        self.done, self._uncounted = seen, uncounted
+        self._wanted, self._stock = wanted, take_stock(self.path, wanted)
+
+    def write_config(self) -> None:
+        """Write what is asked for now, if it is not there yet.
+
+        Raises:
+            OSError: it cannot be written. The old one is as it was.
+        """
+        if self._config is not None:
+            write_whole(self.path / "config.yaml", self._config)
+            self._config = None
 
     def clear_away(self) -> None:
-        """Set aside what `take_stock` found not to count.
+        """Set aside what `take_stock` found not to count; from here on, the run is what is asked for now.
 
         Raises:
             UserError: it cannot be written. Nothing is lost.
         """
         try:
-            for part, reasons in self._uncounted.items():
+            self.write_config()
+            for part, reasons in self._stock.aside.items():
                 self._clear_part(part, reasons)
         except OSError as error:
             told = error.strerror or error
             raise UserError(f"cannot write to the run directory {self.path}: {told}") from None
-        self._uncounted = {}
+        if self._stock.aside:  # lines have moved
+            self.take_stock(self._wanted)
+
+    def settle(self) -> None:
+        """Set aside the lines of rollouts that have been done again.
+
+        Raises:
+            OSError: it cannot be written. Nothing is lost, and each key counts once all the same.
+        """
+        self.sync()
+        reasons: dict[Path, dict[int, str]] = {}
+        for key in self._replaced:
+            pending = self._stock.pending.pop(key)
+            reasons.setdefault(pending.part, {})[pending.number] = f"rollout {key} was done again"
+        self._replaced = set()
+        for part, told in reasons.items():
+            self._clear_part(part, told)
 
     def _clear_part(self, part: Path, reasons: Mapping[int, str]) -> None:
         numbers = itertools.count()
@@ -190,16 +279,9 @@ class RunDirectory:
         rewrite_part(part, keep)
 
 
-def _look_through(part: Path, seen: KeySet, is_asked: Callable[[Key], bool]) -> tuple[dict[int, str], bool]:
-    """Why lines of a part do not count, by their numbers, and whether its last line has no end."""
-    reasons = {}
-    line = b"\n"
-    with part.open("rb") as lines:
-        for number, line in enumerate(lines):
-            reason = reason_to_set_aside(line, seen, is_asked)
-            if reason is not None:
-                reasons[number] = reason
-    return reasons, not line.endswith(b"\n")
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from any other."""
+    return status.st_dev, status.st_ino
 
 
 def _sync(part: IO[bytes]) -> None:

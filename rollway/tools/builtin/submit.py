@@ -1,14 +1,12 @@
-"""``submit``: the model hands in its answer, and the rollout ends. A reward reads it from the record."""
+"""``submit``: the model hands in its answer, and the rollout ends. A reward reads it as
+`Trajectory.answer`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from rollway.tools.arguments import InvalidArguments, parse_arguments
 from rollway.tools.definition import Tool, ToolOutput, tool
-from rollway.trajectory import Trajectory
-
-NAME = "submit"
+from rollway.trajectory import Trajectory, submission
 
 
 class _NumbersToo:
@@ -34,14 +32,10 @@ async def submit(answer: Answer) -> ToolOutput:
 
 
 def submitted_answer(trajectory: Trajectory) -> str | None:
-    """What the model handed in by `submit`; ``None`` when it never did so with success."""
+    """What the model last handed in by `submit`, also where something else ended the rollout; ``None`` when
+    it never did so with success."""
     for turn in reversed(trajectory.turns):
-        accepted = {result.call_id for result in turn.tool_results if result.ok and result.name == NAME}
-        for call in reversed(turn.tool_calls):
-            if call.id in accepted:
-                try:
-                    answer = parse_arguments(call.arguments).get("answer")
-                except InvalidArguments:  # not of our `submit`, then
-                    continue
-                return None if answer is None else str(answer)
+        answer = submission(turn)
+        if answer is not None:
+            return answer
     return None

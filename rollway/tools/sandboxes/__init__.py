@@ -6,6 +6,7 @@ from rollway.tools.sandboxes.protocol import (
     Sandbox,
     SandboxError,
     SandboxFileError,
+    SandboxLimitReached,
     SandboxProcess,
 )
 from rollway.tools.sandboxes.spec import Backend, Mount, SandboxChanges, SandboxLimits, SandboxSpec
@@ -18,6 +19,7 @@ __all__ = [
     "SandboxChanges",
     "SandboxError",
     "SandboxFileError",
+    "SandboxLimitReached",
     "SandboxLimits",
     "SandboxProcess",
     "SandboxSpec",

@@ -184,7 +184,7 @@ class AgentSandbox:
 
     async def close(self) -> None:
         if self._closing is None:
-            self._link.lose("the sandbox is closed")
+            self._link.lose("the sandbox is closed", by_us=True)
             self._closing = asyncio.ensure_future(self._end())
         await asyncio.shield(self._closing)
 

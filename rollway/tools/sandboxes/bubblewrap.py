@@ -48,6 +48,12 @@ class _Begun:
     started: launching.Started
     group: cgroups.Group | None
 
+    def limit_reached(self) -> str | None:
+        """The limit of its own that it has run into, in words."""
+        if self.group is not None and self.group.ran_out_of_memory():
+            return "its commands used up its memory (sandbox.limits.memory)"
+        return None
+
     async def drop(self) -> None:
         """End it, ungreeted."""
         await self.started.drop()
@@ -87,6 +93,7 @@ async def open_bubblewrap(spec: SandboxSpec) -> AgentSandbox:
     except BaseException:
         await asyncio.shield(begun.end())
         raise
+    link.limit_reached = begun.limit_reached
     return AgentSandbox(begun.name, view.WORKSPACE, link, begun.end)
 
 

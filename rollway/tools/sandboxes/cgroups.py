@@ -21,6 +21,9 @@ REMOVAL_TRIES = 200  # a group is busy for a moment after its last process has e
 REMOVAL_PAUSE = 0.01  # seconds
 
 
+_KILL_COUNTS = ("memory.events", "memory.oom_control")  # of version 2, of version 1
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """A group of the system that we may make groups in."""
@@ -45,6 +48,10 @@ class Group:
         for folder in self.folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has killed something in it because its memory was used up."""
+        return any(_kills(folder / file) for folder in self.folders for file in _KILL_COUNTS)
+
     async def remove(self) -> None:
         """Once its processes have ended. What is still in it is killed."""
         for folder in self.folders:
@@ -52,6 +59,14 @@ class Group:
                 if _removed(folder):
                     break
                 await asyncio.sleep(REMOVAL_PAUSE)
+
+
+def _kills(file: Path) -> int:
+    try:
+        counts = dict(line.split() for line in file.read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(counts.get("oom_kill", 0))
 
 
 def make(owner: str, name: str, *, memory: int, processes: int) -> Group | None:

@@ -158,8 +158,12 @@ def list_command(engine: str) -> list[str]:
 
 
 def running_command(engine: str, sandbox_id: str) -> list[str]:
-    """``true`` or ``false``; it fails where there is no such container."""
-    return [engine, "inspect", "--format", "{{.State.Running}}", container_name(sandbox_id)]
+    """Two words, each ``true`` or ``false``: does it run, and was it killed because its memory was used up?
+
+    It fails where there is no such container.
+    """
+    state = "{{.State.Running}} {{.State.OOMKilled}}"
+    return [engine, "inspect", "--format", state, container_name(sandbox_id)]
 
 
 def container_name(sandbox_id: str) -> str:

@@ -42,7 +42,14 @@ from rollway.tools.sandboxes.container_process import KILLED, ContainerProcess
 from rollway.tools.sandboxes.container_running import Running, as_file, kill_with
 from rollway.tools.sandboxes.container_scripts import NO_DIRECTORY
 from rollway.tools.sandboxes.given import as_bytes, as_command, as_seconds, as_words
-from rollway.tools.sandboxes.protocol import MAX_OUTPUT, ExecResult, Sandbox, SandboxError, SandboxFileError
+from rollway.tools.sandboxes.protocol import (
+    MAX_OUTPUT,
+    ExecResult,
+    Sandbox,
+    SandboxError,
+    SandboxFileError,
+    SandboxLimitReached,
+)
 from rollway.tools.sandboxes.spec import SandboxSpec
 
 START_SECONDS = 600.0  # the engine may have to pull the image first
@@ -312,6 +319,10 @@ class ContainerSandbox:
             state = await ask_engine(running_command(self._engine, self.id))
         except (SandboxError, UserError):
             state = "gone"
-        if state.strip() != "true":
+        running, _, out_of_memory = state.strip().partition(" ")
+        if running != "true":
             await self.close()
-            raise SandboxError(f"sandbox {self.id} is gone: {engine_words(stderr)}")
+            told = f"sandbox {self.id} is gone: {engine_words(stderr)}"
+            if out_of_memory == "true":
+                raise SandboxLimitReached(f"{told}; its commands used up its memory (sandbox.limits.memory)")
+            raise SandboxError(told)

@@ -7,6 +7,7 @@ call that waits and every later one fails at once with the same `SandboxError`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from rollway.tools.sandboxes.agent.frames import Frames, order
-from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError
+from rollway.tools.sandboxes.protocol import SandboxError, SandboxFileError, SandboxLimitReached
 
 MAX_FRAME = 512 << 20  # bytes
 
@@ -25,6 +26,7 @@ class Reply(msgspec.Struct, frozen=True):
     id: int
     error: str | None = None  # "file", "ended" or "sandbox"
     message: str = ""
+    errno: int | None = None  # why the system refused a file
     event: str | None = None  # "output", "exit", "end"; "crash" of the agent itself
     exit_code: int = 0
     sizes: list[int] = []  # bytes of stdout and stderr in the body
@@ -44,6 +46,10 @@ class Link(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.fault: str | None = None  # why no call can succeed any more
+        self.limit_reached: Callable[[], str | None] = lambda: None
+        """Asked when the link is lost: which limit of its own the sandbox ran into, if any."""
+        self._limit: str | None = None
+        self.files_on_host = False  # its files have no limit of their own, but the disk's
         self.listeners: dict[int, Callable[[Reply | None, bytes], None]] = {}  # None: the link is lost
         self._transport: asyncio.Transport | None = None
         self._frames = Frames(MAX_FRAME)
@@ -65,7 +71,7 @@ class Link(asyncio.Protocol):
             SandboxError: the link is lost.
         """
         if self.fault is not None or self._transport is None:
-            raise SandboxError(self.fault or "the sandbox was never started")
+            raise self._lost()
         self._last += 1
         self._transport.write(order({"id": self._last, "op": op, **fields}, body))
         return self._last
@@ -89,10 +95,10 @@ class Link(asyncio.Protocol):
         if not answer.done():
             answer.cancel()
             self.lose(f"the sandbox did not answer within {within:.0f} s and was closed")
-            raise SandboxError(self.fault)
+            raise self._lost()
         reply, body = answer.result()
         if reply.error == "file":
-            raise SandboxFileError(reply.message)
+            raise SandboxFileError(reply.message) from self._disk_fault(reply)
         if reply.error is not None:
             raise SandboxError(reply.message)
         return reply, body
@@ -105,20 +111,34 @@ class Link(asyncio.Protocol):
         finally:
             answer.cancel()
 
-    def lose(self, fault: str) -> None:
-        """Nothing comes of this sandbox any more. The agent sees the socket close, and ends all there is."""
+    def lose(self, fault: str, *, by_us: bool = False) -> None:
+        """Nothing comes of this sandbox any more. The agent sees the socket close, and ends all there is.
+
+        ``by_us``: it is closed, and not lost.
+        """
         if self.fault is not None:
             return
-        self.fault = fault
+        self._limit = None if by_us else self.limit_reached()
+        self.fault = fault if self._limit is None else f"{fault}; {self._limit}"
         if self._transport is not None:
             self._transport.abort()
         for answer in list(self._waiting.values()):
             if not answer.done():
-                answer.set_exception(SandboxError(fault))
+                answer.set_exception(self._lost())
                 answer.exception()  # seen: its caller may have gone
         listeners, self.listeners = list(self.listeners.values()), {}
         for listener in listeners:
             listener(None, b"")
+
+    def _disk_fault(self, reply: Reply) -> OSError | None:
+        """The machine's disk is full; where the sandbox's files have a limit of their own, it is not."""
+        full = self.files_on_host and reply.errno in (errno.ENOSPC, errno.EDQUOT)
+        return OSError(reply.errno, reply.message) if full else None
+
+    def _lost(self) -> SandboxError:
+        if self.fault is None:
+            return SandboxError("the sandbox was never started")
+        return SandboxError(self.fault) if self._limit is None else SandboxLimitReached(self.fault)
 
     # asyncio.Protocol
 

@@ -59,6 +59,7 @@ async def open_local(spec: SandboxSpec) -> AgentSandbox:
     except BaseException:
         await asyncio.shield(asyncio.to_thread(_remove, folder))
         raise
+    link.files_on_host = True
     return AgentSandbox(folder.name, workspace, link, end)
 
 

@@ -20,6 +20,10 @@ class SandboxError(Exception):
     """The sandbox itself failed: it cannot be started, it was closed, or it is gone."""
 
 
+class SandboxLimitReached(SandboxError):
+    """It is gone because what ran in it used up a limit of its own, such as its memory."""
+
+
 class SandboxFileError(Exception):
     """A file operation was refused or failed; the message names the path and is fit for the model."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from stored_runs import CONFIG, files_no_larger_than, line, opened
 
 from rollway.errors import UserError
 from rollway.evaluation.config_files import load_stored_config
-from rollway.evaluation.run_directory import default_path, open_run
+from rollway.evaluation.run_directory import Wanted, claim_path, default_path, open_run
 
 
 def test_a_second_driver_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
@@ -67,15 +68,28 @@ def test_a_full_disk_leaves_an_older_run_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         run.append(("a", 0), line(("a", 0)))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    with files_no_larger_than(200), pytest.raises(UserError, match="cannot write to the run directory"):
-        open_run(tmp_path, CONFIG)
+    with open_run(tmp_path, CONFIG) as run, files_no_larger_than(200):
+        run.take_stock(Wanted(lambda key: True))
+        with pytest.raises(UserError, match="cannot write to the run directory"):
+            run.clear_away()
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
     with opened(tmp_path) as run:
         assert run.done == {("a", 0)}
 
 
-def test_two_runs_of_one_second_get_two_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_begin_at_the_same_moment_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     first = default_path("calculator", "20260101-120000")
-    first.mkdir(parents=True)
-    assert str(default_path("calculator", "20260101-120000")) == f"{first}-2"
+    with ThreadPoolExecutor(8) as threads:
+        claimed = list(threads.map(claim_path, [first] * 24))
+    assert len(set(claimed)) == 24
+    assert str(first) in map(str, claimed)
+    assert f"{first}-2" in map(str, claimed)
+
+
+def test_a_place_where_no_folder_can_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to the run directory"):
+        claim_path(tmp_path / "file" / "run")

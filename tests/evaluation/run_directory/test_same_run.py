@@ -10,14 +10,16 @@ from stored_runs import CONFIG, opened
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
-from rollway.evaluation.run_directory import open_run
-from rollway.evaluation.run_directory.same_run import differing_field
+from rollway.evaluation.run_directory import open_run, stored_config
+from rollway.evaluation.run_directory.same_run import difference, differing_field
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"samples": 3}, "samples was 2 and is now 3"),
+        ({"samples": 1}, "samples was 2 and is now 1 (a run can grow by tasks and samples, not shrink)"),
+        ({"tasks": 5}, "tasks was None and is now 5 (a run can grow"),
+        ({"task_ids": ["a"]}, "task_ids was None and is now ['a'] (a run can grow"),
         ({"sampling": {"temperature": 0.5}}, "sampling.temperature was None and is now 0.5"),
         ({"limits": {"max_turns": 4}}, "limits.max_turns was 30 and is now 4"),
         ({"environment_args": {"a": 1}}, "environment_args was {} and is now {'a': 1}"),
@@ -33,6 +35,42 @@ def test_a_run_of_another_configuration_is_refused_by_the_field_that_differs(
     with pytest.raises(UserError, match="run with a different configuration") as error:
         open_run(tmp_path, other)
     assert field in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shrunk"),
+    [
+        ({"tasks": 5}, {"tasks": 6}, None),
+        ({"tasks": 5}, {}, None),
+        ({"tasks": 5}, {"tasks": 4}, "tasks"),
+        ({"tasks": 5}, {"task_ids": ["a", "b"]}, "task_ids"),
+        ({"task_ids": ["a", "b"]}, {"task_ids": ["c", "b", "a"]}, None),
+        ({"task_ids": ["a", "b"]}, {"task_ids": ["b", "c"]}, "task_ids"),
+        ({"task_ids": ["a", "b"]}, {}, None),
+        ({"task_ids": ["a", "b"]}, {"tasks": 9}, "tasks"),
+        ({"tasks": 5}, {"tasks": 6, "samples": 4}, None),
+        ({"tasks": 5}, {"tasks": 6, "samples": 1}, "samples"),
+        ({"tasks": 5}, {"tasks": 6, "seed": 1}, "seed"),
+    ],
+)
+def test_a_run_can_grow_and_not_shrink(
+    before: dict[str, object], after: dict[str, object], shrunk: str | None
+) -> None:
+    stored, config = (EvalConfig(**(CONFIG.as_dict() | changes)) for changes in (before, after))
+    told = difference(stored, config)
+    assert told is None if shrunk is None else told is not None and told.startswith(f"{shrunk} was ")
+
+
+def test_a_run_has_grown_when_it_goes_on_and_not_before(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    before = (tmp_path / "config.yaml").read_bytes()
+    larger = EvalConfig(**(CONFIG.as_dict() | {"samples": 3}))
+    with open_run(tmp_path, larger) as run:
+        assert (tmp_path / "config.yaml").read_bytes() == before
+        run.clear_away()
+    assert stored_config(tmp_path) == larger
+    with pytest.raises(UserError, match="samples was 3 and is now 2"):
+        open_run(tmp_path, CONFIG)
 
 
 def test_how_a_run_is_done_may_change(tmp_path: Path) -> None:

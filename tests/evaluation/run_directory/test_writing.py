@@ -11,7 +11,7 @@ import pytest
 from stored_runs import CONFIG, files_no_larger_than, keys, line, opened
 
 from rollway.errors import UserError
-from rollway.evaluation.run_directory import open_run, part_files, writing
+from rollway.evaluation.run_directory import Wanted, open_run, part_files, writing
 
 
 def test_what_was_appended_is_there_when_the_run_is_opened_again(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_disk_too_full_to_clear_away_is_told_in_one_line_and_loses_nothing(tmp
     torn = line(("a", 1), metadata={"long": "x" * 5_000})[:-1]
     part.write_bytes(part.read_bytes() + torn)
     with open_run(tmp_path, CONFIG) as run, files_no_larger_than(4_000):
-        run.take_stock(lambda key: True)
+        run.take_stock(Wanted(lambda key: True))
         with pytest.raises(UserError, match=r"cannot write to the run directory .*: File too large"):
             run.clear_away()
     assert part.read_bytes().endswith(torn)

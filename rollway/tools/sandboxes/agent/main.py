@@ -98,7 +98,8 @@ class Agent:
         try:
             answer = getattr(self, "do_" + request["op"])(request, body)
         except Refused as refused:
-            self.send({"id": request["id"], "error": "file", "message": str(refused)})
+            number = getattr(refused.__cause__, "errno", None)
+            self.send({"id": request["id"], "error": "file", "message": str(refused), "errno": number})
         except Ended as ended:
             self.send({"id": request["id"], "error": "ended", "message": str(ended)})
         except (OSError, ValueError) as error:  # ValueError: a text that no file system takes

@@ -1,10 +1,11 @@
-"""A set of the keys of rollouts, small enough for a run of millions: a bit for each sample of a task."""
+"""The keys of rollouts, and a set of them small enough for a run of millions: a bit for each sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
-from rollway.evaluation.tasks import Key
+Key = tuple[str, int]
+"""(task_id, sample_index)"""
 
 
 class KeySet(Set[Key]):

@@ -7,8 +7,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollway.evaluation import keys as keys_module
-from rollway.evaluation.keys import KeySet
+from rollway import keys as keys_module
+from rollway.keys import KeySet
 
 KEYS = st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 70))
 

@@ -1,0 +1,137 @@
+"""The verdict on a run: its table of faults, and the promises that it broke.
+
+The invariant: a run is sound when nothing at all was found, and every finding names its promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from rollway.agent_loop.rollout import turn_seed
+from rollway.chaos.checks import (
+    ENDINGS,
+    FINISHED,
+    NOTHING_LEFT,
+    RIGHT_HISTORY,
+    WHOLE_LINES,
+    Expected,
+    Key,
+    Violation,
+    record_violations,
+    same_rewards,
+    score_violations,
+    unexpected_failures,
+)
+from rollway.chaos.faults import FAULTS, GROUPS, TIMES, Plan
+from rollway.chaos.reading import RunFolder
+from rollway.chaos.runs import Outcome
+from rollway.chaos.server import ANSWERS
+
+
+class Row(NamedTuple):
+    """What one fault did."""
+
+    fault: str
+    struck: int
+    effect: str  # what must come of it
+    lost: int  # rollouts that it struck, and of which a promise is broken
+    held: bool
+
+
+def violations_of(
+    outcome: Outcome, expected: Expected, reference: RunFolder | None, plan: Plan
+) -> list[Violation]:
+    """Every broken promise of a run. ``reference``: the same run without faults, where there was one."""
+    folder = outcome.folder
+    found = [Violation(WHOLE_LINES, f"{where} is not whole") for where in folder.torn]
+    found += record_violations(folder.records, expected)
+    found += score_violations(
+        folder.summary, folder.records, {} if reference is None else reference.summary, expected
+    )
+    if reference is not None:
+        found += same_rewards(folder.records, reference.records)
+    found += unexpected_failures(folder.failures, allowed_failures(plan, outcome.struck))
+    return [*found, *_from_outside(outcome)]
+
+
+def allowed_failures(plan: Plan, struck: Collection[str]) -> frozenset[str]:
+    """Kinds of failures that some fault of the run explains."""
+    names = {fault.name for group in plan.rates for fault in GROUPS[group] if plan.rates[group]}
+    names |= {f"replies.{kind}" for kind in plan.every} | (set(struck) & FAULTS.keys())
+    allowed = frozenset[str]().union(*(FAULTS[name].failures for name in names))
+    if plan.admits is not None:
+        allowed |= FAULTS["replies.429"].failures
+    if plan.broken_worker:
+        allowed |= {"OSError"}
+    if plan.blocked_loop is not None:
+        allowed |= FAULTS["workers.stopped"].failures
+    return allowed
+
+
+def _from_outside(outcome: Outcome) -> Iterator[Violation]:
+    for number, sitting in enumerate(outcome.sittings, 1):
+        if not sitting.expected:
+            ended = "had to be ended" if sitting.exit_code is None else f"ended with {sitting.exit_code}"
+            yield Violation(
+                ENDINGS, f"sitting {number} {ended} after {sitting.seconds:.0f} s: {sitting.last_words}"
+            )
+    if not outcome.finished:
+        yield Violation(FINISHED, f"after {len(outcome.sittings)} sittings it is not")
+    for number, command in outcome.left.items():
+        yield Violation(NOTHING_LEFT, f"process {number} is: {command[:120]}")
+    for line in outcome.log:
+        if line.kind == "wrong":
+            yield Violation(RIGHT_HISTORY, f"task {line.task}, turn {line.turn}, seed {line.seed}")
+
+
+def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violation], plan: Plan) -> list[Row]:
+    """A row for every fault that was to strike.
+
+    Of a rollout with a broken promise, each fault that struck it bears the blame; where none did, those
+    that strike whole processes.
+    """
+    broken = {found.key for found in violations if found.key is not None}
+    keys = struck_keys(outcome, expected)
+    unexplained = broken.difference(*keys.values())
+    rows = []
+    for group in GROUPS:
+        for kind in plan.kinds_of(group):
+            name = f"{group}.{kind}"
+            whom = keys.get(name, set())
+            lost = len(unexplained if group in TIMES else whom & broken)
+            times = sum(line.kind == kind for line in outcome.log) if group == "replies" else len(whom)
+            rows.append(
+                Row(
+                    name,
+                    outcome.struck[name] if group in TIMES else times,
+                    FAULTS[name].effect,
+                    lost,
+                    lost == 0,
+                )
+            )
+    return rows
+
+
+def struck_keys(outcome: Outcome, expected: Expected) -> dict[str, set[Key]]:
+    """The rollouts that each fault struck, for those that strike single ones."""
+    found = {"tools.failing": set[Key]()}
+    by_task: dict[str, set[Key]] = {}
+    by_call: dict[str, Key] = {}
+    by_request: dict[tuple[str, int], Key] = {}
+    for key, turns in expected.turns.items():
+        by_task.setdefault(key[0], set()).add(key)
+        for number, turn in enumerate(turns):
+            by_request[key[0], turn_seed(expected.seeds[key], number)] = key
+            for call in turn.calls:
+                by_call[call.key] = key
+                if call.answer is None:
+                    found["tools.failing"].add(key)
+    for name, struck in outcome.keys.items():
+        found[name] = set[Key]().union(
+            *({by_call[one]} if one in by_call else by_task.get(one, set()) for one in struck)
+        )
+    for line in outcome.log:
+        if line.kind not in ANSWERS and (line.task, line.seed) in by_request:
+            found.setdefault(f"replies.{line.kind}", set()).add(by_request[line.task, line.seed])
+    return found
