@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from rollway.errors import UserError
+from rollway.evaluation.captured import Shipment, captured
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.outbox import Ended, Outbox
 from rollway.evaluation.worker import RolloutWorker, WorkerSpec
@@ -60,10 +61,12 @@ class Exchange:
         self._worker: RolloutWorker | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = ExitStack()
+        self._printed = Shipment()
 
     async def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
         """A name for the log, and what the user has to mend, if anything."""
         name = f"process {os.getpid()} on {os.uname().nodename}"
+        self._held.enter_context(captured(self._printed.keep, shown=False))
         try:
             self._worker = RolloutWorker(spec)
             await self._worker.open()
@@ -84,7 +87,7 @@ class Exchange:
     async def fetch(self, jobs: Sequence[SentJob]) -> tuple[list[Ended], list[Note]]:
         """Begin ``jobs``; what has ended, at least one, and what was logged since the last time."""
         await self.hand(jobs)
-        return await self._outbox.fetch(), self._notes.take()
+        return await self._outbox.fetch(), [*self._notes.take(), *self._printed.take()]
 
     async def stop(self) -> None:
         """Cancel what is in flight."""

@@ -18,6 +18,7 @@ from typing import Any
 from rollway.errors import UserError
 from rollway.evaluation.actor import RolloutActor, SentJob
 from rollway.evaluation.backends import WorkerDied
+from rollway.evaluation.captured import tell
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
@@ -109,7 +110,7 @@ class RayWorker:
                     ended, notes = await self._actor.fetch.remote(self._take_unsent())
                     self._take_in(ended)
                     for level, logger, message in notes:
-                        logging.getLogger(logger).log(level, "(%s) %s", self.name, message)
+                        tell(level, logger, f"({self.name}) {message}")
         except Exception as error:
             self._lose(str(error))
 

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from rollway.environments.base import Task
 from rollway.errors import UserError
-from rollway.evaluation.backends import Backend
+from rollway.evaluation.backends import Backend, LocalWorker
+from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.identity import RunIdentity
@@ -105,6 +106,7 @@ async def drive(
     with (
         collecting_rarely(),
         display,
+        captured(_to_log(), shown=True),
         interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display)),
     ):
         ticker = asyncio.create_task(_tick(display, counts, tracker))
@@ -122,6 +124,12 @@ async def drive(
             unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
+
+
+def _to_log() -> Keep:
+    """What is printed in this process, for the log."""
+    name = LocalWorker.name
+    return lambda level, logger, message: tell(level, logger, f"({name}) {message}")
 
 
 def _announce(plan: Plan, on_record: int, console: Console) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.ray_backend import JobFault, RayWorker
+from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job
 from rollway.trajectory import StopReason
@@ -390,6 +392,24 @@ async def test_warnings_of_the_worker_come_with_its_outcomes(
     await worker.close()
     for number in range(3):
         assert f"(process 1 on a machine) task {number} was odd" in caplog.text
+
+
+async def test_what_is_printed_in_the_worker_comes_with_its_outcomes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def act(job: Job) -> Outcome:
+        print(f"task {job.task_id} was printed")
+        logging.getLogger("shop").info("task %s was sold", job.task_id)
+        return outcome()
+
+    with logging_to(tmp_path / "log.txt"):
+        worker = await Process(act).started(monkeypatch)
+        await soon(asyncio.gather(*(worker.run(job(number)) for number in range(3))))
+        await worker.close()
+    log = (tmp_path / "log.txt").read_text()
+    for number in range(3):
+        assert f"INFO stdout: (process 1 on a machine) task {number} was printed\n" in log
+        assert f"INFO shop: (process 1 on a machine) task {number} was sold\n" in log
 
 
 def started_actor(monkeypatch: pytest.MonkeyPatch, act: Act) -> RolloutActor:
