@@ -2,14 +2,15 @@
 
 An environment holds no state of a rollout. ``setup`` creates what one rollout needs, and the engine opens
 its sandbox; hooks and tools receive both, and both are gone after the rollout. So one Environment object
-serves thousands of rollouts at a time.
+serves thousands of rollouts at a time: its sync hooks and rewards run in threads, like tools, those of one
+rollout one after the other and those of several side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -30,12 +31,18 @@ RewardFunction = Callable[..., float | bool | Awaitable[float | bool]]
 name, which is the sandbox as the rollout left it. If it raises, the rollout is not scored; it is never 0."""
 
 
+RewardPlace = Literal["thread", "process"]
+
+
 class Reward(msgspec.Struct, frozen=True):
-    """A reward function with its weight and name."""
+    """A reward function with its weight and name, and where it runs if it is not async."""
 
     function: RewardFunction
     weight: float = 1.0
     name: str = ""  # the function's name when empty
+    where: RewardPlace = "thread"  # a process can be killed, and its function is on the main
+    # thread there: for code that may never return, that holds Python's lock (a regular expression that
+    # backtracks without end), or that sets a timer with SIGALRM
 
 
 class Environment:
@@ -96,7 +103,8 @@ class Environment:
         return limits
 
     async def setup(self, task: Task) -> Any:
-        """Create the state of one rollout (a workspace, a game). The hooks below receive it."""
+        """Create the state of one rollout (a workspace, a game). The hooks below receive it. A sync one runs in
+        a thread."""
         return None
 
     def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
@@ -104,7 +112,8 @@ class Environment:
         return self.tools
 
     def done(self, task: Task, workspace: Any, trajectory: Trajectory) -> bool:
-        """Whether the rollout has ended in the environment. Called after each turn's tool results."""
+        """Whether the rollout has ended in the environment. Called after each turn's tool results, also after
+        those of a tool that stopped the rollout. It may write to the trajectory's metadata, and nothing else."""
         return False
 
     async def teardown(self, task: Task, workspace: Any, trajectory: Trajectory | None) -> None:
@@ -133,5 +142,5 @@ def named_rewards(environment: Environment) -> list[Reward]:
                 "with Reward(function, name=...)"
             )
         seen.add(name)
-        rewards.append(Reward(reward.function, reward.weight, name))
+        rewards.append(msgspec.structs.replace(reward, name=name))
     return rewards

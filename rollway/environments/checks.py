@@ -9,11 +9,11 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from rollway.environments.base import Environment, Reward, environment_name
+from rollway.environments.base import Environment, Reward, RewardPlace, environment_name
 from rollway.errors import UserError, in_short
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
@@ -52,6 +52,9 @@ def check_environment(environment: Environment) -> None:
             raise _wrong(environment, "rewards", environment.rewards, "functions, or Reward(function)", entry)
         if isinstance(entry, Reward) and not (_is_number(entry.weight) and isinstance(entry.name, str)):
             wanted = "Reward(function, weight=a number, name=a text)"
+            raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
+        if isinstance(entry, Reward) and entry.where not in get_args(RewardPlace):
+            wanted = f"Reward(function, where={' or '.join(map(repr, get_args(RewardPlace)))})"
             raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
 
 
