@@ -90,6 +90,11 @@ def tools_of(environment: Environment, task: Task, workspace: Any) -> list[Tool]
     return tools
 
 
+def is_own(environment: Environment, hook: str) -> bool:
+    """Has the environment a hook of its own? One that it has not need not be called."""
+    return getattr(getattr(environment, hook), "__func__", None) is not getattr(Environment, hook)
+
+
 async def awaited(hook: str, returned: Awaitable[Any]) -> Any:
     """What an async hook came to.
 
