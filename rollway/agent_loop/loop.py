@@ -112,7 +112,7 @@ class AgentLoop:
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
             UserError: ``keep_results`` is set, but there is no sandbox; or ``messages`` hold a tool call
-                without its tool message.
+                without its tool message, or a value that `rollway.plain_values` makes nothing of.
             asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """
