@@ -6,6 +6,7 @@ the trajectory that sampled them; in the branch they are context.
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Sequence
 
@@ -49,6 +50,7 @@ def branch(trajectory: Trajectory, turn: int, *, seed: int | None = None) -> Tra
         tool_errors=[error for error in trajectory.tool_errors if error.turn <= turn],
         parent=Parent(trajectory.id, turn),
         metadata=dict(trajectory.metadata),
+        tool_state=copy.deepcopy(trajectory.tool_state) if turn == len(trajectory.turns) else None,
     )
 
 

@@ -7,9 +7,10 @@ the rollout needs by itself, whatever else its servers and its machine have to d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class WaitKind(StrEnum):
@@ -30,6 +31,19 @@ Span = tuple[float, float]
 """Start and end, `time.monotonic()` moments."""
 
 
+class _Open(NamedTuple):
+    """A wait that goes on, as far as is known."""
+
+    kind: WaitKind
+    start: float
+    ended: Callable[[], float | None]
+
+    def end(self, now: float) -> float:
+        """When it ended, or ``now``."""
+        known = self.ended()
+        return now if known is None else known
+
+
 class RolloutClock:
     """The time of one rollout. Used on the thread of its event loop; `phase` and `age` from any thread.
 
@@ -43,7 +57,7 @@ class RolloutClock:
         self.phase = ""
         self.began = self.phase_since = time.monotonic()
         self._spans: dict[WaitKind, list[Span]] = {}
-        self._open: dict[object, tuple[WaitKind, float]] = {}
+        self._open: dict[object, _Open] = {}
 
     @contextmanager
     def doing(self, phase: str) -> Iterator[None]:
@@ -64,17 +78,22 @@ class RolloutClock:
         finally:
             self.end_wait(wait)
 
-    def begin_wait(self, kind: WaitKind, since: float | None = None) -> object:
-        """A wait that goes on until `end_wait` is given what this returns. ``since``: None is now."""
+    def begin_wait(
+        self, kind: WaitKind, since: float | None = None, ended: Callable[[], float | None] = lambda: None
+    ) -> object:
+        """A wait that goes on until `end_wait` is given what this returns. ``since``: None is now.
+
+        ``ended`` tells when it ended on another thread, of which nobody tells this one; None: it goes on.
+        """
         wait = object()
-        self._open[wait] = (kind, time.monotonic() if since is None else since)
+        self._open[wait] = _Open(kind, time.monotonic() if since is None else since, ended)
         return wait
 
     def end_wait(self, wait: object, *, keep: bool = True) -> None:
         """The wait is over. ``keep``: it was one; else it counts as if it had never begun."""
-        kind, start = self._open.pop(wait)
+        over = self._open.pop(wait)
         if keep:
-            self.waited(kind, start, time.monotonic())
+            self.waited(over.kind, over.start, over.end(time.monotonic()))
 
     def waited(self, kind: WaitKind, start: float, end: float) -> None:
         """Enter a wait that is over, such as a model call that turned out to have failed."""
@@ -84,7 +103,12 @@ class RolloutClock:
     @property
     def waits_now(self) -> frozenset[WaitKind]:
         """What is being waited for at this moment."""
-        return frozenset(kind for kind, _ in self._open.values())
+        return frozenset(wait.kind for wait in self._open.values() if wait.ended() is None)
+
+    def waiting_for(self, kinds: Iterable[WaitKind]) -> int:
+        """How many waits of ``kinds`` go on at this moment."""
+        wanted = set(kinds)
+        return sum(wait.kind in wanted and wait.ended() is None for wait in self._open.values())
 
     def age(self) -> float:
         """Seconds since the rollout began."""
@@ -98,7 +122,7 @@ class RolloutClock:
     def seconds(self) -> dict[str, float]:
         """Seconds of each kind that was waited for, overlaps within a kind united."""
         now = time.monotonic()
-        kinds = {*self._spans, *self.waits_now}
+        kinds = {*self._spans, *(wait.kind for wait in self._open.values())}
         return {str(kind): self._united(self._of(kind, now), self.began, now) for kind in sorted(kinds)}
 
     def waited_within(self, start: float, end: float, kinds: Iterable[WaitKind] = tuple(WaitKind)) -> float:
@@ -107,7 +131,7 @@ class RolloutClock:
         return self._united([span for kind in kinds for span in self._of(kind, now)], start, end)
 
     def _of(self, kind: WaitKind, now: float) -> list[Span]:
-        running = [(start, now) for of, start in self._open.values() if of is kind]
+        running = [(wait.start, wait.end(now)) for wait in self._open.values() if wait.kind is kind]
         return [*self._spans.get(kind, ()), *running]
 
     def _all(self, now: float) -> list[Span]:

@@ -1,11 +1,15 @@
 """The limits of a rollout. By default only turns, tool calls' time and the length of results are limited.
 
 Limits are checked in the order of the fields below: before each model call ``max_turns``, then
-``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` applies at any moment, and
-``tool_timeout`` to each call. The first limit that is reached names the stop reason. Calls beyond
-``max_tool_calls`` and calls past ``tool_timeout`` do not end the rollout: the model gets an error for each,
-and may still answer. Results over ``max_result_chars``, then over their share of ``max_turn_result_chars``,
-are cut in the middle, with a line that gives the number of removed characters.
+``max_completion_tokens``; before tools run ``max_tool_calls``. ``timeout`` and ``working_timeout`` apply at
+any moment, and ``tool_timeout`` to each call. The first limit that is reached names the stop reason. Calls
+beyond ``max_tool_calls`` and calls past ``tool_timeout`` do not end the rollout: the model gets an error for
+each, and may still answer. Results over ``max_result_chars``, then over their share of
+``max_turn_result_chars``, are cut in the middle, with a line that gives the number of removed characters.
+
+``working_timeout`` stands still while the rollout waits for a place in the tool pool, a retry, a server that
+is away, overloaded or stands still, a connection, a weight update, an approval or a sandbox. So the load of
+the machines does not enter the score.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_completion_tokens: int | None = None  # sampled tokens of the whole rollout
     max_tool_calls: int | None = None  # calls of the whole rollout
     timeout: float | None = None  # wall seconds of the whole rollout
+    working_timeout: float | None = None  # seconds of model and tool time, without what is only waited for
     tool_timeout: float | None = 60.0  # seconds of one tool call, without its time in the queue
     max_result_chars: int | None = 50_000  # of one tool result, as the model gets it
     max_turn_result_chars: int | None = None  # of all results of one turn together

@@ -206,6 +206,7 @@ class Turn(msgspec.Struct, omit_defaults=True):
     tool_calls: list[ToolCall] = []
     parsed_by: str = "server"  # "server" or the name of the parser that read the calls
     finish_reason: str = ""  # the server's word
+    reply_id: str = ""  # the server's own id of the reply; "" where it gives none
     server_fields: ServerFields | None = None  # goes back to `server` with the turn's message
     usage: Usage = Usage()
     server: str = ""  # base URL that answered
@@ -276,12 +277,22 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TrajectoryTiming(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``started`` in Unix seconds, the others in seconds."""
+    """``started`` in Unix seconds, the others in seconds; of all sittings together."""
 
     started: float = 0.0
     total: float = 0.0
     model: float = 0.0  # waiting for the model
     tools: float = 0.0  # waiting for tools
+    working: float = 0.0  # asking the model and running tools, without what was only waited for
+    sittings: int = 1  # calls of `AgentLoop.run` that it took
+
+
+class ToolState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a rollout's tools had for themselves when it ended, for whoever goes on with it."""
+
+    notes: dict[str, Any] = {}  # by name, as plain values
+    random: str | None = None  # where the random numbers were, in base64; None: none were drawn
+    lost: list[str] = []  # notes that cannot be written as JSON, or are too large
 
 
 class Trajectory(msgspec.Struct, omit_defaults=True):
@@ -315,10 +326,11 @@ class Trajectory(msgspec.Struct, omit_defaults=True):
     worker: str = ""  # the worker that ran it, as in the run's log
     node: str = ""  # the machine's name
     metadata: dict[str, Any] = {}
+    tool_state: ToolState | None = None  # None: its tools kept nothing for themselves
     sampling: dict[str, Any] | None = None
     """What its tokens were drawn with: ``defaults``, and each field that shapes the distribution with the
     value that was sent. With ``defaults`` at "server", an absent field was the server's own choice. None:
-    not on record."""
+    not on record, or not the same in all sittings."""
 
     @property
     def answer(self) -> str | None:

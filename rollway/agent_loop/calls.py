@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX
+from rollway.clock import RolloutClock, WaitKind
 from rollway.limits import Limits
 from rollway.replies import repair_request
 from rollway.tool_parsers import ParseError
@@ -50,7 +51,10 @@ class TurnCalls:
         approval: ApprovalPolicy | None,
         keep_results: bool,
         execute: CallExecutor | None,
+        clock: RolloutClock,
     ) -> None:
+        self.clock = clock
+        self.in_flight = 0  # calls of the turn that have not ended
         self.trajectory = trajectory
         self.context = context
         self.limits = limits
@@ -66,7 +70,13 @@ class TurnCalls:
             max_result_chars=limits.max_result_chars,
             context=context,
             approval=approval,
+            clock=clock,
         )
+
+    @property
+    def running(self) -> int:
+        """Calls that run at this moment, and do not wait for the pool or an approval."""
+        return self.in_flight - self.clock.waiting_for((WaitKind.POOL, WaitKind.APPROVAL))
 
     async def run(self, calls: Sequence[ToolCall], turn: Turn) -> bool:
         """Run a turn's calls at the same time. True when one of them ends the rollout."""
@@ -139,6 +149,13 @@ class TurnCalls:
             )
 
     async def _run_one(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
+        self.in_flight += 1
+        try:
+            return await self._run_or_refuse(call, turn, position=position)
+        finally:
+            self.in_flight -= 1
+
+    async def _run_or_refuse(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
         """Run the rollout's call number ``position`` (0-based), or say why it may not run."""
         limit = self.limits.max_tool_calls
         if limit is not None and position >= limit:

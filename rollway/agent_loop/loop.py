@@ -12,10 +12,13 @@ import uuid
 from collections.abc import Sequence
 from typing import get_args
 
+from rollway.agent_loop.deadlines import noted_waits
+from rollway.agent_loop.going_on import being_run, forget_end, refuse_finished, seconds_left, timing_of
 from rollway.agent_loop.prompts import readied_prompt
-from rollway.agent_loop.rollout import Done, Rollout
+from rollway.agent_loop.rollout import Done, Rollout, sampled_tokens
 from rollway.agent_loop.shown import InsertAs
 from rollway.branching import covered_messages
+from rollway.clock import RolloutClock
 from rollway.errors import UserError
 from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
@@ -24,7 +27,8 @@ from rollway.limits import Limits
 from rollway.sequences import Decode, build_sequences, count_fits
 from rollway.tool_parsers import ToolParser, get_parser, get_reasoning_format
 from rollway.tools import ApprovalPolicy, CallExecutor, RolloutContext, Tool, ToolPool, ToolRegistry
-from rollway.trajectory import Message, StopReason, Trajectory, TrajectoryTiming
+from rollway.tools.tool_state import random_mark, restore, saved_state
+from rollway.trajectory import Message, StopReason, Trajectory
 
 
 class AgentLoop:
@@ -99,20 +103,25 @@ class AgentLoop:
         trajectory: Trajectory | None = None,
         done: Done | None = None,
         context: RolloutContext | None = None,
+        clock: RolloutClock | None = None,
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
         A given ``trajectory`` is filled in place, so that its owner has the partial record whatever happens.
         If it has turns (a branch, see `rollway.branching`, or an interrupted rollout), the run resumes it:
-        ``messages`` must begin with its own, and its calls and tokens count towards the limits. The loop
+        ``messages`` must begin with its own, and its calls, tokens and seconds count towards the limits; its
+        tools have the notes and the random numbers that they had, and its score is taken away. The loop
         calls ``done`` after each turn's tool results; if it raises, the rollout ends with an environment
         error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
-        seeded by the trajectory's seed.
+        seeded by the trajectory's seed. The loop enters on ``clock`` what the rollout does and waits for;
+        ``None`` creates one. `Trajectory.cut` tells which limit's clock ended the rollout, if one
+        did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`).
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
             UserError: ``keep_results`` is set, but there is no sandbox; or ``messages`` hold a tool call
-                without its tool message.
+                without its tool message; or the trajectory is finished and nothing is added to it, or is
+                being run.
             asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """
@@ -122,33 +131,56 @@ class AgentLoop:
         context.tool_timeout = self.limits.tool_timeout
         if self.keep_results and context.sandbox is None:
             raise UserError("keep_results requires a sandbox, but the rollout has none")
+        with being_run(trajectory):
+            return await self._run(messages, trajectory, done, context, clock or RolloutClock(trajectory.id))
+
+    async def _run(
+        self,
+        messages: Sequence[Message],
+        trajectory: Trajectory,
+        done: Done | None,
+        context: RolloutContext,
+        clock: RolloutClock,
+    ) -> Trajectory:
         covered = covered_messages(trajectory, messages)
-        before = len(trajectory.turns)
-        trajectory.messages = readied_prompt(messages)
-        trajectory.stop_reason, trajectory.error = None, None  # of an earlier run
-        trajectory.sampling = self.drawn_with
-        rollout = Rollout(self, trajectory, done, covered, context)
-        clock = asyncio.timeout(self.limits.timeout)
+        refuse_finished(trajectory, messages, self.limits, sampled_tokens(trajectory.turns))
+        readied = readied_prompt(messages)
+        before, earlier, state = len(trajectory.turns), trajectory.timing, trajectory.tool_state
+        if before and trajectory.sampling != self.drawn_with:
+            trajectory.sampling = None
+        else:
+            trajectory.sampling = self.drawn_with
+        trajectory.messages = readied
+        forget_end(trajectory)
+        mark = random_mark(context.random) if len(self.tools) else None
+        restore(state, context)
+        waited_before, worked_before = trajectory.waits, clock.working()
+        rollout = Rollout(
+            self, trajectory, done, covered, context, clock, left=seconds_left(self.limits, earlier)
+        )
         started, wall = time.time(), time.monotonic()
         try:
-            async with clock:
+            async with rollout.deadlines:
                 trajectory.stop_reason = await rollout.run()
         except TimeoutError:
-            if not clock.expired():
+            if rollout.deadlines.cut is None:
                 raise  # somebody else's
-            trajectory.stop_reason = StopReason.TIMEOUT
+            trajectory.stop_reason = rollout.cut_off(rollout.deadlines.cut)
         except asyncio.CancelledError:
             trajectory.stop_reason = StopReason.CANCELLED
             raise
         finally:
+            trajectory.waits = noted_waits(clock, waited_before)
             trajectory.sequences = build_sequences(trajectory.turns)
             trajectory.metrics |= count_fits(trajectory.turns)
-            trajectory.timing = TrajectoryTiming(
+            trajectory.timing = timing_of(
+                earlier,
+                trajectory.turns[before:],
                 started=started,
                 total=time.monotonic() - wall,
-                model=sum(turn.timing.total for turn in trajectory.turns[before:]),
-                tools=sum(turn.timing.tools for turn in trajectory.turns[before:]),
+                working=clock.working() - worked_before,
             )
+            trajectory.tool_state = saved_state(context, mark, state)
         return trajectory
 
 

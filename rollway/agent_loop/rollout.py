@@ -6,22 +6,41 @@ done about it; the tokens and calls of all turns count towards the limits.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rollway.agent_loop.calls import TurnCalls
+from rollway.agent_loop.deadlines import ClockKind, Deadlines, Judgement, Moment, TimeLeft, judged, told
 from rollway.agent_loop.placement import Placement
 from rollway.agent_loop.stopping import promises_call, reached_limit, reason_to_stop, server_gave_up
-from rollway.inference.errors import ContextOverflow, InferenceError, InvalidReply, UnreadableCall
+from rollway.clock import RolloutClock, WaitKind
+from rollway.inference.attempts import AttemptLog
+from rollway.inference.errors import (
+    ContextOverflow,
+    InferenceError,
+    InvalidReply,
+    NoReplyInTime,
+    UnreadableCall,
+)
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
 from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
 from rollway.tool_parsers.stray import names_a_call
 from rollway.tools import RolloutContext
-from rollway.trajectory import ErrorRecord, StopReason, Trajectory, Turn, TurnTiming
+from rollway.trajectory import (
+    Attempt,
+    Cut,
+    ErrorRecord,
+    ModelCall,
+    StopReason,
+    Trajectory,
+    Turn,
+    TurnTiming,
+)
 
 if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
@@ -46,8 +65,8 @@ MOST_TRACEBACK = 8_000
 class Rollout:
     """One run of the loop: the record, and what is needed to go on with it.
 
-    ``covered`` is how many of the record's messages stand in its turns already; ``done`` as for
-    `AgentLoop.run`.
+    ``covered`` is how many of the record's messages stand in its turns already; ``timeout`` the seconds left
+    of the wall clock; ``done`` as for `AgentLoop.run`.
     """
 
     def __init__(
@@ -57,15 +76,21 @@ class Rollout:
         done: Done | None,
         covered: int,
         context: RolloutContext,
+        clock: RolloutClock,
+        *,
+        left: TimeLeft,
     ) -> None:
         self.loop = loop
+        self.clock = clock
+        self.deadlines = Deadlines(left, clock, self._moment)
+        self.asking_since = 0.0  # when the model call in progress began
+
         self.limits = loop.limits
         self.trajectory = trajectory
         self.done = done
         self.definitions = [tool.shared_definition() for tool in loop.tools]
-        self.deadline = time.monotonic() + loop.limits.timeout if loop.limits.timeout else None
         turns = trajectory.turns
-        self.completion_tokens = sum(_sampled(turn) for turn in turns)
+        self.completion_tokens = sampled_tokens(turns)
         self.placement = Placement(loop, trajectory)
         self.call_ids = ids_in(trajectory.messages)
         self.chain = PromptChain(loop.decode)
@@ -80,6 +105,7 @@ class Rollout:
             approval=loop.approval,
             keep_results=loop.keep_results,
             execute=loop.execute,
+            clock=clock,
         )
 
     async def run(self) -> StopReason:
@@ -101,14 +127,25 @@ class Rollout:
             self.trajectory.metadata["context_overflow"] = str(error)
             return StopReason.CONTEXT_OVERFLOW
         except InferenceError as error:
-            if self.deadline is not None and time.monotonic() >= self.deadline:
-                return StopReason.TIMEOUT  # the client has the same deadline, and noticed it first
+            if isinstance(error, NoReplyInTime) or self._is_past():  # the client noticed it first
+                moment = self._moment(ClockKind.WALL, error)
+                self.deadlines.cut_short(moment)
+                return self.cut_off(moment, error)
             self.trajectory.error = ErrorRecord(
                 kind=type(error).__name__, message=str(error), where="model", attempts=error.attempts
             )
             return StopReason.MODEL_ERROR
         cut = self._cut_prompt(completion)
         if cut is not None:
+            self.trajectory.calls.append(
+                ModelCall(
+                    turn=len(self.trajectory.turns),
+                    outcome="rejected",
+                    attempts=completion.attempts,
+                    seconds=time.monotonic() - started,
+                    server=completion.server,
+                )
+            )
             self.trajectory.error = ErrorRecord(
                 kind=InvalidReply.__name__,
                 message=f"{completion.server} did not read the whole prompt: {cut}",
@@ -131,13 +168,83 @@ class Rollout:
     async def _asked_model(self) -> Completion:
         """The model's reply. What its template refuses is asked again as it takes it."""
         try:
-            return await self.loop.client.generate(self._request())
+            return await self._generated()
         except InferenceError as error:
             if not self.placement.mend(error):
                 raise
-        completion = await self.loop.client.generate(self._request())
+        completion = await self._generated()
         self.placement.remember()
         return completion
+
+    async def _generated(self) -> Completion:
+        """One model call. One that gives no reply is entered into the record, with its failed tries."""
+        tried = AttemptLog()
+        request = self._request(tried)
+        self.asking_since = time.monotonic()
+        try:
+            with self.clock.doing("model"):
+                return await self.loop.client.generate(request)
+        except InferenceError as error:
+            late = isinstance(error, NoReplyInTime)
+            outcome = "overflow" if isinstance(error, ContextOverflow) else "deadline" if late else "error"
+            self._enter_call(request, outcome, error.attempts or tried.entries)
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled" if self.deadlines.cut is None else "deadline"
+            self._enter_call(request, outcome, tried.entries)
+            raise
+
+    def _is_past(self) -> bool:
+        wall = self.deadlines.wall
+        return wall is not None and time.monotonic() >= wall
+
+    def _enter_call(
+        self, request: CompletionRequest, outcome: str, attempts: Sequence[Attempt], server: str = ""
+    ) -> None:
+        self.trajectory.calls.append(
+            ModelCall(
+                turn=len(self.trajectory.turns),
+                outcome=outcome,
+                attempts=list(attempts),
+                seconds=time.monotonic() - self.asking_since,
+                request_id=request.request_id,
+                server=server or getattr(self.loop.client, "server", ""),
+            )
+        )
+
+    def _moment(self, clock: ClockKind, error: InferenceError | None = None) -> Moment:
+        """What the rollout is doing now, or was until ``error`` told that the deadline has come."""
+        now = time.monotonic()
+        phase = "model" if error is not None else self.clock.phase
+        since = self.asking_since if phase == "model" else self.clock.phase_since
+        waits = self.clock.waits_now
+        if isinstance(error, NoReplyInTime) and error.waiting_for is not None:
+            waits = frozenset({error.waiting_for})
+        return Moment(
+            clock=clock,
+            phase=phase,
+            seconds=now - since,
+            waits=waits,
+            stalled=phase == "model" and self.clock.waited_within(since, now, [WaitKind.STALL]) > 0,
+            running=self.calls.running,
+            turns=len(self.trajectory.turns),
+        )
+
+    def cut_off(self, moment: Moment, error: InferenceError | None = None) -> StopReason:
+        """Enter where a clock cut in; the stop reason."""
+        self.trajectory.cut = Cut(moment.phase, round(moment.seconds, 3), moment.clock.value)
+        judgement = judged(moment)
+        if judgement is Judgement.SCORED:
+            return StopReason.TIMEOUT
+        places = {Judgement.NO_REPLY: "model", Judgement.HOOK_LATE: "environment"}
+        self.trajectory.error = ErrorRecord(
+            kind=judgement.value,
+            message=told(moment, self.limits),
+            where=places.get(judgement, "tools"),
+            attempts=error.attempts if error is not None else [],
+        )
+        no_reply = judgement is Judgement.NO_REPLY
+        return StopReason.MODEL_ERROR if no_reply else StopReason.ENVIRONMENT_ERROR
 
     def _tell_lost_call(self, reply: Reply) -> None:
         """Say once for a client that a reply held what looks like a call and that its format yields none."""
@@ -153,7 +260,7 @@ class Rollout:
                 _log.warning(lost_call(tool, text or "", self.loop.parser))
                 return
 
-    def _request(self) -> CompletionRequest:
+    def _request(self, tried: AttemptLog) -> CompletionRequest:
         index = len(self.trajectory.turns)
         changes: dict[str, int] = {}
         budget = self._tokens_left()
@@ -171,7 +278,9 @@ class Rollout:
             sampling=_with(sampling, changes) if changes else sampling,
             rollout_budget=budget is not None and sampling.max_tokens is None,
             request_id=f"{self.trajectory.id}-{index}",
-            deadline=self.deadline,
+            deadline=self.deadlines.wall,
+            tried=tried,
+            clock=self.clock,
         )
 
     def _prefix(self) -> PromptPrefix | None:
@@ -207,6 +316,7 @@ class Rollout:
             tool_calls=reply.calls,
             parsed_by=reply.parsed_by,
             finish_reason=completion.finish_reason,
+            reply_id=completion.reply_id,
             server_fields=reply.server_fields,
             usage=completion.usage,
             server=completion.server,
@@ -250,7 +360,8 @@ class Rollout:
             return reason
         started = time.monotonic()
         try:
-            stopped = await self.calls.run(reply.calls, turn)
+            with self.clock.doing("tools"):
+                stopped = await self.calls.run(reply.calls, turn)
         except BaseException:
             self.calls.leave_unread(reply.errors, turn, why="the rollout ended while other calls ran")
             raise
@@ -268,7 +379,8 @@ class Rollout:
     def _asked(self, done: Done) -> StopReason | None:
         """What the environment says. A fault of its own ends in the record."""
         try:
-            return StopReason.ENVIRONMENT_DONE if done(self.trajectory) else None
+            with self.clock.doing("done"):
+                return StopReason.ENVIRONMENT_DONE if done(self.trajectory) else None
         except Exception as error:
             self.trajectory.error = ErrorRecord(
                 kind=type(error).__name__,
@@ -288,6 +400,11 @@ def _may_hold_thought(turn: Turn) -> bool:
     """Whether a chat template may find a thought in a turn, and take it out of the next prompt."""
     content = (turn.content or "").lower()
     return bool(turn.reasoning) or any(mark in content for mark in ("think", "thought", "<|", "reason"))
+
+
+def sampled_tokens(turns: Iterable[Turn]) -> int:
+    """What turns take of the budget."""
+    return sum(_sampled(turn) for turn in turns)
 
 
 def _sampled(turn: Turn) -> int:

@@ -14,11 +14,14 @@ import msgspec
 from rich.console import Console
 
 from rollway.chaos.checks import Violation, record_violations, score_violations
-from rollway.chaos.faults import Plan
+from rollway.chaos.faults import OVER_LIMIT, Plan
 from rollway.chaos.happenings import planned
 from rollway.chaos.judging import Row, rows_of, violations_of
 from rollway.chaos.runs import Outcome, Setup, do_run, expected_of
 from rollway.chaos.table import print_rows, print_seen, print_violations
+
+ADMITTED = 0.75
+"""Share of the rollouts in flight whose requests the server admits at a time."""
 
 SAMPLES = 2
 """Of each task, where the rollouts can be halved."""
@@ -38,7 +41,11 @@ class Chaos(NamedTuple):
         """The run with its faults."""
         config = {"workers": self.workers, "concurrency": self.concurrency, **self.config}
         samples = SAMPLES if self.rollouts % SAMPLES == 0 else 1
-        return Setup(self.plan, self.rollouts, samples, config, planned(self.plan, self.away))
+        plan = self.plan
+        if OVER_LIMIT in plan.kinds_of("replies"):
+            most = self.concurrency * max(1, self.workers)
+            plan = msgspec.structs.replace(plan, admits=max(1, round(ADMITTED * most)))
+        return Setup(plan, self.rollouts, samples, config, planned(plan, self.away))
 
 
 class Verdict(NamedTuple):
@@ -57,8 +64,8 @@ def without_faults(setup: Setup) -> Setup:
     calm = msgspec.structs.replace(
         plan, rates=rates, kinds=kinds, every={}, admits=None, broken_worker=False, blocked_loop=None
     )
-    config = {"workers": 0, "concurrency": setup.config.get("concurrency", 32)}
-    return Setup(calm, setup.rollouts, setup.samples, config)
+    config = {name: setup.config[name] for name in ("concurrency", "pool_size") if name in setup.config}
+    return Setup(calm, setup.rollouts, setup.samples, {"workers": 0, **config})
 
 
 def judged(setup: Setup, path: Path) -> Verdict:

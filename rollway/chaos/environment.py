@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -79,6 +80,8 @@ class ChaosEnvironment(Environment):
             raise ConnectionError("the store of worlds is away")
         if self._strikes("hooks", "blocking_setup", task):
             time.sleep(self._plan.block_seconds)  # noqa: ASYNC251  (blocking is the fault)
+        if self._strikes("hooks", "hanging_setup", task):
+            await asyncio.Event().wait()
         return task["task_id"]
 
     def _break_worker(self) -> None:
@@ -119,6 +122,8 @@ class ChaosEnvironment(Environment):
     def _brief(self, trajectory: Trajectory, task: Task) -> float:
         if self._strikes("hooks", "slow_reward", task):
             time.sleep(self._plan.block_seconds)
+        if self._strikes("hooks", "hanging_reward", task):
+            threading.Event().wait()
         return rewards_of_record(trajectory)["brief"]
 
     def _strikes(self, group: str, kind: str, task: Task) -> bool:

@@ -16,7 +16,11 @@ from rollway.chaos.lots import chosen, lot
 MODEL_FAULTS = frozenset(
     {"ServerOverloaded", "ServerUnreachable", "InvalidReply", "NoReplyInTime", "ServerStalled"}
 )
-HOOK_FAULTS = frozenset({"ConnectionError", "OSError", "TimeoutError", "HookTimeout"})
+HOOK_FAULTS = frozenset({"ConnectionError", "OSError", "TimeoutError", "HookTimeout", "HookTimedOut"})
+
+
+HANGING = {"hanging_setup": "run again", "hanging_reward": "scored again"}
+"""Kinds of hooks that never return, and what must come of them once their deadline is past."""
 
 
 class Fault(NamedTuple):
@@ -51,6 +55,7 @@ REPLIES = tuple(
             "garbage",
             "empty_body",
             "slow",
+            "over_limit",
         ),
     )
 )
@@ -69,6 +74,7 @@ HOOKS = (
     *(_hooks(kind, "scored again") for kind in ("reward", "async_reward")),
     _hooks("teardown", "noted"),
     *(_hooks(kind, "waited for") for kind in ("slow_prompt", "blocking_setup", "slow_reward")),
+    *(_hooks(kind, effect)._replace(unasked=False) for kind, effect in HANGING.items()),
 )
 SANDBOXES = (
     Fault("sandboxes.start", "run again", frozenset({"OSError", "SandboxError"})),
@@ -82,6 +88,7 @@ WORKERS = (
 DRIVER = (
     Fault("driver.killed", "resumed"),
     Fault("driver.interrupted", "resumed", frozenset({"cancelled"})),
+    Fault("driver.terminated", "resumed", frozenset({"cancelled"})),
 )
 GROUPS = {
     "replies": REPLIES,
@@ -101,12 +108,15 @@ RATES: dict[str, float] = {
     "hooks": 0.1,  # share of the tasks
     "sandboxes": 0.3,  # share of the tasks with a sandbox
     "workers": 2,  # times in the run
-    "driver": 2,  # times in the run
+    "driver": 3,  # times in the run
 }
 """How often each group strikes, unless it is said otherwise."""
 
 TIMES = frozenset({"servers", "workers", "driver"})
 """Groups whose rate counts times in the run; that of the others is a share."""
+
+OVER_LIMIT = "over_limit"
+"""The kind of replies that no lot decides: the server has as many requests as it admits."""
 
 MOST_TIMES = 3
 """A reply is struck so often at most, and then comes whole."""
@@ -122,6 +132,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     delay: float = 0.01  # seconds until a reply, on average
     admits: int | None = None  # requests that the server works on at a time; it refuses others
     tool_timeout: float = 5.0  # seconds
+    hook_timeout: float = 10.0  # seconds, where hooks may hang
     backend: str = "local"  # of sandboxes
     block_seconds: float = 0.3  # that a slow hook takes
     broken_worker: bool = False  # the first worker breaks every rollout
@@ -131,6 +142,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def failing(self) -> float:
         """Share of calls to tools that fail whenever they are called."""
         return self.rates.get("tools", 0.0) if "failing" in self.kinds_of("tools") else 0.0
+
+    @property
+    def hangs(self) -> bool:
+        """May a hook hang?"""
+        return not HANGING.keys().isdisjoint(self.kinds_of("hooks"))
 
     @property
     def sandboxes(self) -> float:
@@ -144,7 +160,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def kind_for(self, group: str, *key: object) -> str | None:
         """Which kind of a group strikes a key; None: none does."""
-        kinds = self.kinds_of(group)
+        kinds = [kind for kind in self.kinds_of(group) if kind != OVER_LIMIT]
         if not kinds or lot(self.seed, group, *key) >= self.rates[group]:
             return None
         return chosen(kinds, self.seed, group, "kind", *key)

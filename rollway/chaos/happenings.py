@@ -17,6 +17,9 @@ from rollway.chaos.marks import Marks
 from rollway.chaos.processes import processes_of, send, workers_of
 from rollway.chaos.server_process import ServerProcess
 
+INTERRUPTED = 130
+"""The exit code of a run that was told to stop."""
+
 
 class Happening(NamedTuple):
     """One of the faults of `TIMES`."""
@@ -93,9 +96,10 @@ class Happenings:
             case "driver.killed":
                 driver.kill()
                 self.endings.add(-signal.SIGKILL)
-            case "driver.interrupted":
-                driver.send_signal(signal.SIGINT)
-                self.endings.add(130)
+            case "driver.interrupted" | "driver.terminated":
+                interrupts = happening.name == "driver.interrupted"
+                driver.send_signal(signal.SIGINT if interrupts else signal.SIGTERM)
+                self.endings.add(INTERRUPTED)
             case "servers.away":
                 self._server.kill()
                 self._give_back.append((now + happening.seconds, self._server.start))

@@ -51,7 +51,8 @@ def violations_of(
     )
     if reference is not None:
         found += same_rewards(folder.records, reference.records)
-    found += unexpected_failures(folder.failures, allowed_failures(plan, outcome.struck))
+    allowed = allowed_failures(plan, outcome.struck)
+    found += unexpected_failures([*folder.failures, *folder.set_aside], allowed)
     return [*found, *_from_outside(outcome)]
 
 
@@ -100,17 +101,16 @@ def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violati
             name = f"{group}.{kind}"
             whom = keys.get(name, set())
             lost = len(unexplained if group in TIMES else whom & broken)
-            times = sum(line.kind == kind for line in outcome.log) if group == "replies" else len(whom)
-            rows.append(
-                Row(
-                    name,
-                    outcome.struck[name] if group in TIMES else times,
-                    FAULTS[name].effect,
-                    lost,
-                    lost == 0,
-                )
-            )
+            rows.append(Row(name, _times(name, outcome, whom), FAULTS[name].effect, lost, lost == 0))
     return rows
+
+
+def _times(name: str, outcome: Outcome, whom: Collection[Key]) -> int:
+    """How often a fault struck. A tool that always fails leaves no mark, but fails its rollouts."""
+    group, _, kind = name.partition(".")
+    if group == "replies":
+        return sum(line.kind == kind for line in outcome.log)
+    return outcome.struck[name] or len(whom)
 
 
 def struck_keys(outcome: Outcome, expected: Expected) -> dict[str, set[Key]]:

@@ -19,6 +19,7 @@ class RunFolder(NamedTuple):
     records: list[Record]  # lines of the trajectories, in order
     torn: list[str]  # where lines are that are no whole JSON object
     failures: list[Record]  # attempts that came to nothing, as far as the run keeps them
+    set_aside: list[Record]  # lines that were taken out of the trajectories
     summary: Record  # empty where there is none
 
 
@@ -30,9 +31,11 @@ def read_run(path: Path) -> RunFolder:
         found, bad = _lines(part)
         records += found
         torn += bad
-    failures = [record for name in ("attempts.jsonl", "set_aside.jsonl") for record in _lines(path / name)[0]]
-    summary = path / "summary.json"
-    return RunFolder(records, torn, failures, json.loads(summary.read_text()) if summary.exists() else {})
+    set_aside, _ = _lines(path / "set_aside.jsonl")
+    attempts, _ = _lines(path / "attempts.jsonl")
+    file = path / "summary.json"
+    summary = json.loads(file.read_text()) if file.exists() else {}
+    return RunFolder(records, torn, attempts or set_aside, set_aside, summary)
 
 
 def _lines(path: Path) -> tuple[list[Record], list[str]]:

@@ -157,6 +157,8 @@ def _config(setup: Setup, url: str, marks: Path) -> dict[str, Any]:
         "model": {"base_url": url, "name": MODEL},
         "limits": {"tool_timeout": setup.plan.tool_timeout},
     }
+    if setup.plan.hangs:
+        config["limits"]["hook_timeout"] = setup.plan.hook_timeout
     for name, value in setup.config.items():
         config[name] = config.get(name, {}) | value if isinstance(value, dict) else value
     return config

@@ -111,6 +111,14 @@ def _half_502(seed: int, path: Path, console: Console) -> Iterator[Mark]:
     yield _one_sitting(verdict.outcome)
 
 
+def _judge_away(seed: int, path: Path, console: Console) -> Iterator[Mark]:
+    plan = Plan(seed=seed, rates={"hooks": 0.3}, kinds={"hooks": ["reward", "async_reward"]})
+    verdict = judged(Setup(plan, 300, 2, {"workers": 0}), path)
+    yield _lost(verdict, console)
+    again = verdict.outcome.sampled_again()
+    yield Mark("nothing is sampled again", f"{again} rollouts were", again == 0)
+
+
 MOST_WASTED = 8
 REPLACED_SECONDS = 90.0
 LASTING = 0.5  # seconds of a reply, so that a run is not over before a worker is missed
@@ -181,6 +189,7 @@ SCENARIOS: dict[str, Scenario] = {
     "still": _still,
     "admits": _admits,
     "half-502": _half_502,
+    "judge-away": _judge_away,
     "broken-worker": _broken_worker,
     "stopped-worker": _stopped_worker,
     "blocked-loop": _blocked_loop,

@@ -147,7 +147,7 @@ def rewards_of(answer_is_right: bool, results_ok: Sequence[bool], turns: int) ->
     return {
         "right": float(answer_is_right),
         "used": sum(results_ok) / len(results_ok) if results_ok else 0.0,
-        "brief": 1 / turns,
+        "brief": 1 / turns if turns else 0.0,
     }
 
 

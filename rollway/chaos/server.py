@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from rollway.chaos.faults import Plan
+from rollway.chaos.faults import OVER_LIMIT, Plan
 from rollway.chaos.lots import lot
 from rollway.chaos.script import Reply, Script, logprob_of, message_ids, prompt_ids, task_of
 
 MODEL = "scripted"
 BACKLOG = 4096
-ANSWERS = frozenset({"ok", "over", "wrong"})
+ANSWERS = frozenset({"ok", OVER_LIMIT, "wrong"})
 """Kinds of log lines that are no fault by lot."""
 
 SLOW_SECONDS = 1.0  # that a slow reply takes
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 class LogLine(NamedTuple):
     """One answer."""
 
-    kind: str  # "ok", the kind of fault, "over" (refused, since too many were there) or "wrong"
+    kind: str  # "ok", the kind of fault, or "wrong", beside an answer to a wrong conversation
     task: str
     seed: int
     turn: int
@@ -84,7 +84,7 @@ class ChaosServer:
         body = json.loads(await request.read())
         asked = read_request(body)
         if self._plan.admits is not None and self._running >= self._plan.admits:
-            self._note("over", asked)
+            self._note(OVER_LIMIT, asked)
             return _error(429, "too many requests")
         self._running += 1
         try:

@@ -18,11 +18,18 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    from rollway.cli.console import lasting_streams
+
+    with lasting_streams():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(words: list[str]) -> int:
     import typer
 
-    from rollway.cli.app import build_app
+    from rollway.cli.app import build_app, with_values
 
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    words = with_values(words) or ["--help"]
     # typer bundles click or uses the installed one; this finds its error classes in either.
     usage_error: type[Any] = typer.BadParameter.__mro__[1]
     click_error: type[Any] = typer.BadParameter.__mro__[2]

@@ -28,6 +28,21 @@ COMMANDS = {
 }
 
 
+OPTIONAL_VALUES = {"--wait-for-server": "1800"}
+"""Options whose value, a number, may be left out, and what it then is. typer knows no such options."""
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the values that were left out."""
+    words: list[str] = []
+    for place, word in enumerate(arguments):
+        words.append(word)
+        after = arguments[place + 1] if place + 1 < len(arguments) else ""
+        if word in OPTIONAL_VALUES and not after.replace(".", "", 1).isdigit():
+            words.append(OPTIONAL_VALUES[word])
+    return words
+
+
 def build_app(arguments: Sequence[str]) -> Callable[..., Any]:
     """The command line for ``arguments``, to be called with ``standalone_mode=False``."""
     app = typer.Typer(

@@ -70,7 +70,7 @@ def chaos(
       hooks      0.1 of the tasks: hooks and rewards that raise or block
       sandboxes  0.3 of the tasks with a sandbox: not started, killed
       workers    2 times: killed, stopped
-      driver     2 times: killed, interrupted
+      driver     3 times: killed, interrupted, terminated
 
     \b
     Scenarios:
@@ -78,6 +78,7 @@ def chaos(
       still           a server that stands still for 20 s, limits.timeout 10
       admits          a server that admits 32 of 128 requests
       half-502        502 on 1/2 of the replies, cut bodies on 1/10, 429 on 1/3
+      judge-away      rewards that raise once for 3 of 10 tasks
       broken-worker   one of two workers fails every rollout
       stopped-worker  one of two workers is stopped
       blocked-loop    a hook blocks the event loop of one of two workers

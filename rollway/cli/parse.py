@@ -57,7 +57,6 @@ def parse(
     text = sys.stdin.buffer.read().decode("utf-8", "replace")
     thought, content = split(text, None) if split else (None, text)
     parsed = parser.parse(content or "", offered, lenient=lenient)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     print(as_json(thought, parsed) if print_json else as_text(thought, parsed))
 
 

@@ -27,7 +27,8 @@ FIELDS = """\b
       --set limits.tool_timeout=SECONDS      Timeout of a tool call [default: 60]
       --set limits.max_tool_calls=N          Limit on tool calls per rollout [default: none]
       --set model.timeouts.total=SECONDS     Timeout of a model request [default: 3600]
-      --set model.retry.tries=N              Tries of a model request; 1 means no retry [default: 5]
+      --set model.retry.patience=SECONDS     Patience with a server that is away or busy [default: 1800]
+      --set model.retry.tries=N              Tries of a request that gets garbage [default: 5]
       --set stop_after_failures=N            Stop after N failures in a row [default: 32]"""
 """The part of the help on what has no option of its own."""
 
@@ -153,6 +154,14 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             int | None,
             typer.Option(metavar="N", help="Limit on rollouts in flight per worker. [default: 32]"),
         ] = None,
+        wait_for_server: Annotated[
+            float | None,
+            typer.Option(
+                metavar="[SECONDS]",
+                help="Wait for a server that is still starting. [default: no; without SECONDS: 1800]",
+                show_default=False,
+            ),
+        ] = None,
         wandb: Annotated[
             bool | None, typer.Option("--wandb", help="Log the run to Weights & Biases.")
         ] = None,
@@ -187,6 +196,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "sandbox.backend": sandbox,
             "tools.record": record_tools,
             "tools.replay": None if replay_tools is None else str(replay_tools),
+            "model.wait_for_server": wait_for_server,
             "workers": workers,
             "concurrency": concurrency,
             "wandb.enabled": wandb,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cached_property, partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rollway.data.content_ids import ContentIds
@@ -145,4 +146,4 @@ def is_id(value: Any) -> bool:
         return value != "" and (
             value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
         )
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's, too

@@ -15,6 +15,7 @@ import msgspec
 
 from rollway.data import DatasetSource
 from rollway.limits import Limits
+from rollway.plain_values import printable
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Sandbox, SandboxSpec
 from rollway.trajectory import Message, Trajectory
@@ -122,7 +123,7 @@ class Environment:
 
 def environment_name(environment: Environment) -> str:
     """The name in trajectories and run directories."""
-    return environment.name or type(environment).__name__
+    return printable(environment.name) or type(environment).__name__
 
 
 def named_rewards(environment: Environment) -> list[Reward]:

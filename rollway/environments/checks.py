@@ -5,7 +5,6 @@ Every fault is one `UserError` line that names the environment and the attribute
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
@@ -13,26 +12,24 @@ from typing import Any
 
 import msgspec
 
-from rollway.environments.base import Environment, Reward, environment_name
+from rollway.environments.base import Environment, Reward, environment_name, named_rewards
+from rollway.environments.signatures import HOOKS, hook_fault, reward_fault
 from rollway.errors import UserError, in_short
 from rollway.tools import Tool
 from rollway.tools.sandboxes import Mount, SandboxLimits, SandboxSpec
 
-_PLAIN_HOOKS = ("tasks", "prompt", "sandbox_for", "limits_for", "tools_for", "done")
-
 
 def check_environment(environment: Environment) -> None:
     """See that ``name``, ``pass_threshold``, ``tools``, ``toolsets`` and ``rewards`` are what they should be,
-    and that no hook is async that is not awaited.
+    and that hooks and rewards can be called as they are called.
 
     Raises:
         UserError: one is not.
     """
-    for hook in _PLAIN_HOOKS:
-        if inspect.iscoroutinefunction(getattr(environment, hook)):
-            raise UserError(
-                f"environment {type(environment).__name__!r}: {hook} must not be async; write def {hook}(...)"
-            )
+    for hook in HOOKS:
+        fault = hook_fault(hook, getattr(environment, hook))
+        if fault is not None:
+            raise UserError(f"environment {type(environment).__name__!r}: {fault}")
     for attribute in ("name", "pass_threshold", "tools", "toolsets", "rewards"):
         _read(environment, attribute)
     if not isinstance(environment.name, str | None):
@@ -45,6 +42,16 @@ def check_environment(environment: Environment) -> None:
         raise _wrong(environment, "toolsets", environment.toolsets, "a dict from names to lists of tools")
     for name, tools in environment.toolsets.items():
         _check_tools(environment, f"toolsets[{name!r}]", tools)
+    check_rewards(environment)
+
+
+def check_rewards(environment: Environment) -> None:
+    """See that ``rewards`` is a list of functions that can be called as rewards are, with names of their own.
+
+    Raises:
+        UserError: it is not.
+    """
+    _read(environment, "rewards")
     if not _is_list(environment.rewards):
         raise _wrong(environment, "rewards", environment.rewards, "a list of functions, or of Reward(...)")
     for entry in environment.rewards:
@@ -56,6 +63,15 @@ def check_environment(environment: Environment) -> None:
         if isinstance(entry, Reward) and not _are_weights(entry.weights):
             wanted = "Reward(function, weights=a dict from names to numbers)"
             raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
+    owner = environment_name(environment)
+    try:
+        rewards = named_rewards(environment)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for reward in rewards:
+        fault = reward_fault(reward.function, type(environment))
+        if fault is not None:
+            raise UserError(f"environment {owner!r}: its reward {reward.name!r} {fault}")
 
 
 def check_spec(environment: Environment, spec: Any) -> None:

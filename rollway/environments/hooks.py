@@ -18,15 +18,28 @@ from rollway.plain_values import plain
 from rollway.tools import Tool
 from rollway.trajectory import Message
 
+ROLES = (
+    *("system", "developer", "user", "assistant", "tool", "function"),
+    *("ipython", "observation", "document", "control", "environment", "critic", "root"),
+)
+"""The roles of the chat format, and those that some model's template knows besides."""
+
+_MEANT = {"human": "user", "bot": "assistant", "ai": "assistant", "gpt": "assistant", "model": "assistant"}
+"""Roles of other formats."""
+
 
 def prompt_of(environment: Environment, task: Task) -> list[Message]:
-    """The messages that a rollout begins with: copies in plain values, without keys that an Arrow table
-    filled in with None.
+    """The messages that a rollout begins with, see `read_prompt`."""
+    return read_prompt(environment.prompt(task))
+
+
+def read_prompt(returned: Any) -> list[Message]:
+    """What `prompt` returned, as messages: copies in plain values, without keys that an Arrow table filled in
+    with None.
 
     Raises:
-        TypeError: `prompt` returned none, or something in them that cannot be sent.
+        TypeError: it is no list of messages, or something in them cannot be sent.
     """
-    returned = environment.prompt(task)
     messages = list(returned) if _is_list(returned) else None
     if messages is None or not all(isinstance(message, Mapping) for message in messages):
         shown = returned if messages is None else messages
@@ -34,7 +47,21 @@ def prompt_of(environment: Environment, task: Task) -> list[Message]:
     said, lost = plain(messages, "prompt")
     if lost:
         raise TypeError(f"prompt returned what cannot be sent: {lost[0]}")
+    for place, message in enumerate(said):
+        _check_message(place, message)
     return [present_message(message) for message in said]
+
+
+def _check_message(place: int, message: Message) -> None:
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        meant = _MEANT.get(role if isinstance(role, str) else "", "")
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        known = ", ".join(ROLES[:5])
+        raise TypeError(f"prompt returned message {place} with role {role!r}{hint}; the roles are {known}")
+    if not isinstance(content, str | list | None):
+        told = f"prompt returned message {place} with content {in_short(content)}"
+        raise TypeError(f"{told}; it must be a text, or a list of parts")
 
 
 def limits_of(environment: Environment, task: Task, limits: Limits) -> Limits:

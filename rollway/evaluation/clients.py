@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,15 @@ import msgspec
 
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig, ModelConfig
-from rollway.inference import ChatClient, InferenceError, OpenAIClient, TokenClient
+from rollway.evaluation.server_wait import once_there
+from rollway.inference import (
+    ChatClient,
+    InferenceError,
+    OpenAIClient,
+    ServerOverloaded,
+    ServerUnreachable,
+    TokenClient,
+)
 from rollway.inference.faults import never_fits
 from rollway.sequences import Decode
 
@@ -121,9 +129,21 @@ async def dropped_tools(config: EvalConfig, api_key: str | None) -> str | None:
     )
 
 
-async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
+def _say_nothing(line: str) -> None:
+    """For `check_server`, where nobody reads what it waits for."""
+
+
+async def check_server(
+    config: EvalConfig, api_key: str | None, *, tell: Callable[[str], None] = _say_nothing, hint: str = ""
+) -> ModelConfig:
     """Ask the server whether it is there, and return the configuration's model with its name filled in, and
     in chat mode with its folder, where the server names one that is on this machine.
+
+    A server that is not there yet is waited for as long as ``model.wait_for_server`` says.
+
+    Args:
+        tell: gets a line when the waiting begins, and one when it is over.
+        hint: how to ask for that; stands behind the complaint that nobody answers.
 
     Raises:
         UserError: nobody answers, it does not serve the model, ``model.folder`` is no model folder, or
@@ -131,15 +151,17 @@ async def check_server(config: EvalConfig, api_key: str | None) -> ModelConfig:
     """
     _check_folder(config.model)
     client = open_client(config, api_key)
+    seconds = config.model.wait_for_server
     try:
-        await client.check()
+        await once_there(client.check, server=client.server, seconds=seconds, tell=tell)
         _check_budget(config, client)
         found: dict[str, Any] = {"name": client.model}
         if isinstance(client, ChatClient) and config.model.folder is None and client.folder is not None:
             found["folder"] = str(client.folder)
         return msgspec.structs.replace(config.model, **found)
     except InferenceError as error:
-        raise UserError(str(error)) from None
+        waitable = isinstance(error, (ServerUnreachable, ServerOverloaded)) and seconds is None
+        raise UserError(f"{error}{hint if waitable else ''}") from None
     finally:
         await client.close()
 

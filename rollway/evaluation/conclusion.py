@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from rollway.evaluation.groups import fill_advantages
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.report import write_report
-from rollway.evaluation.run_directory import RunDirectory, holds_run, part_files, read_trajectories
+from rollway.evaluation.run_directory import RunDirectory, holds_run, read_trajectories
 from rollway.evaluation.samples import Sample, SampleChooser
 from rollway.evaluation.sitting import Ending
-from rollway.evaluation.summary import RunSummary, SummaryBuilder, read_summary, write_summary
+from rollway.evaluation.summary import RunSummary, SummaryBuilder, write_summary
 from rollway.evaluation.table import print_table
 from rollway.evaluation.tracking import Tracker
 from rollway.stored.identity import read_identity
@@ -91,6 +90,7 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
         samples=plan.config.samples,
         wall_seconds=seconds,
         allowed=[one.what for one in identity.allowed] if identity is not None else (),
+        sittings=len(identity.sittings) if identity is not None else 0,
     )
     return summary, chooser.chosen()
 
@@ -115,14 +115,3 @@ def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path)
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MOST_TOLD else f"{line[:MOST_TOLD]}..."
-
-
-def seconds_before(path: Path) -> float | None:
-    """How long the run has taken in earlier sittings; ``None`` when one of them left no summary that can be
-    read."""
-    if not part_files(path):
-        return 0.0
-    try:
-        return read_summary(path / "summary.json").wall_seconds
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None

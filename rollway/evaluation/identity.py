@@ -18,6 +18,7 @@ from rollway.errors import UserError, nearest
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.run_directory import RunDirectory
+from rollway.evaluation.sittings import earlier_sittings, seconds_of
 from rollway.inference.served_identity import ask_served, folder_digest
 from rollway.stored.identity import (
     ALLOWANCES,
@@ -28,6 +29,7 @@ from rollway.stored.identity import (
     Allowed,
     Identity,
     Served,
+    Sitting,
     changed_files,
     read_identity,
     some_of,
@@ -55,6 +57,7 @@ class RunIdentity:
                 )
         self._plan, self._run, self._allow = plan, run, frozenset(allow)
         self._before = read_identity(run.path)
+        self._sittings = earlier_sittings(run.path)
         self._source = _source(plan.config)
         self._served: Served | None = None
         self._digests = TaskDigests(run.path)
@@ -62,6 +65,11 @@ class RunIdentity:
         self._allowed: list[Allowed] = []
         self._counts = bool(run.done) or run.unscored_count > 0  # is there anything to be mixed with?
         self._tells_tasks = plan.config.data is None  # else its fingerprint does, and rows are not read twice
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took in earlier sittings; ``None``: that is not known."""
+        return seconds_of(self._sittings)
 
     @property
     def warnings(self) -> list[str]:
@@ -138,6 +146,7 @@ class RunIdentity:
             source=self._source,
             served=self._served or (before.served if before is not None else None),
             allowed=allowed,
+            sittings=[*self._sittings, Sitting(time.time())],
         )
         try:
             for task_id, fields in self._changed.items():
@@ -147,6 +156,16 @@ class RunIdentity:
             raise _cannot_write(self._run.path, error) from None
         self._allowed, self._changed = [], {}
 
+    def end(self, seconds: float) -> None:
+        """Put on record how long the sitting took that `begin` began.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._before is not None and self._before.sittings:
+            self._before.sittings[-1] = Sitting(self._before.sittings[-1].began, seconds)
+            write_identity(self._run.path, self._before)
+
     def note_allowed(self) -> None:
         """Put on record what was allowed, of a run in which nothing is left to be done.
 
@@ -154,7 +173,7 @@ class RunIdentity:
             UserError: it cannot be written.
         """
         if self._allowed:
-            self._before = self._before or Identity()
+            self._before = self._before or Identity(sittings=self._sittings)
             self._before.allowed += self._allowed
             try:
                 write_identity(self._run.path, self._before)

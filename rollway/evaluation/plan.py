@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from rollway.agent_loop.prompts import readied_prompt
-from rollway.environments.base import Environment, Task, environment_name, named_rewards
+from rollway.environments.base import Environment, Task, environment_name
 from rollway.environments.checks import check_environment
-from rollway.environments.hooks import prompt_of
+from rollway.environments.hooks import read_prompt
 from rollway.environments.loading import load_environment
 from rollway.errors import UserError
 from rollway.evaluation.clients import read_api_key
@@ -113,10 +113,6 @@ def prepare(config: EvalConfig) -> Plan:
         )
     environment = load_environment(config.environment, config.environment_args)
     check_environment(environment)
-    try:
-        named_rewards(environment)
-    except ValueError as error:
-        raise UserError(str(error)) from None
     config = settle_data(config, environment)
     tasks = load_tasks(environment, config)
     first = tasks.first()
@@ -142,21 +138,24 @@ def prepare(config: EvalConfig) -> Plan:
 
 
 def _check_first_prompt(environment: Environment, first: Task) -> None:
-    """See that the first task's prompt is one that servers take. A fault of the hook itself is left to the
+    """See that the first task's prompt is one that servers take. What the hook raises is left to the
     rollouts, where it is recorded.
 
     Raises:
-        UserError: a tool call in it is not answered.
+        UserError: there is no hook, it returned something else than messages, or a tool call in them is not
+            answered.
     """
+    where = f"environment {environment_name(environment)!r}, task {first['task_id']!r}"
     try:
-        messages = prompt_of(environment, first)
+        returned = environment.prompt(first)
+    except NotImplementedError:
+        raise UserError(f"{where}: it has no prompt; define def prompt(self, task)") from None
     except Exception:
         return
     try:
-        readied_prompt(messages)
-    except UserError as error:
-        name = environment_name(environment)
-        raise UserError(f"environment {name!r}, task {first['task_id']!r}: {error}") from None
+        readied_prompt(read_prompt(returned))
+    except (UserError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _recordings(config: EvalConfig, environment: Environment, tasks: TaskSet) -> Recordings | None:

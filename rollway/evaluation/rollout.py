@@ -18,8 +18,10 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol
 
 from rollway.agent_loop import AgentLoop
+from rollway.agent_loop.deadlines import noted_waits
 from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.shown import InsertAs
+from rollway.clock import RolloutClock, WaitKind
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
 from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
 from rollway.evaluation.record_numbers import settle_numbers
@@ -101,6 +103,7 @@ async def run_rollout(
     sandboxes: SandboxSource | None = None,
     run_tools: RunTools | None = None,
     tape: Tape | None = None,
+    clock: RolloutClock | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
     those of `AgentLoop`.
@@ -109,7 +112,7 @@ async def run_rollout(
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
     environment's hooks by itself. Without ``sandboxes``, a sandbox that the environment asks for is started
     there and then. ``run_tools`` adds to the environment's tools, and rules over them; ``tape`` records every
-    call, or answers it from a record.
+    call, or answers it from a record. ``clock`` is entered what the rollout does and waits for.
 
     Raises:
         asyncio.CancelledError: the caller cancelled. The record says so, `teardown` has run and the sandbox
@@ -118,7 +121,8 @@ async def run_rollout(
     """
     limits = limits or Limits()
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
-    started, clock = time.time(), time.monotonic()
+    times = clock or RolloutClock(record.id)
+    started, began = time.time(), time.monotonic()
     async with AsyncExitStack() as held:
         held.callback(settle_numbers, record)  # when all of the environment's code has run
         if isinstance(tape, ReplayTape):
@@ -129,7 +133,8 @@ async def run_rollout(
             source = sandboxes or _FreshSandboxes()
             sandbox = None
             if not isinstance(tape, ReplayTape):
-                sandbox = await _open_sandbox(held, environment, task, record, source)
+                with times.doing("sandbox"), times.waiting(WaitKind.SANDBOX):
+                    sandbox = await _open_sandbox(held, environment, task, record, source)
                 await _prepare(environment, task, sandbox, limits.timeout)
             workspace = await _set_up(held, environment, task, record, limits.timeout)
             own = tools_of(environment, task, workspace)
@@ -137,7 +142,8 @@ async def run_rollout(
                 ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record, tape)
             )
         if record.stop_reason is not None:
-            record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
+            record.timing = TrajectoryTiming(started=started, total=time.monotonic() - began)
+            record.waits = noted_waits(times, {})
             return record
         loop = AgentLoop(
             client,
@@ -156,7 +162,7 @@ async def run_rollout(
         )
         done = _Done(environment, task, workspace)
         context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
-        await loop.run(record.messages, trajectory=record, done=done, context=context)
+        await loop.run(record.messages, trajectory=record, done=done, context=context, clock=times)
         with _faults_into(record):
             if done.fault is not None:
                 raise done.fault

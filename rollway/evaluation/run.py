@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
@@ -19,7 +19,7 @@ from rollway.environments.loading import environment_source
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalBackend
 from rollway.evaluation.clients import check_server, dropped_tools
-from rollway.evaluation.conclusion import conclude, seconds_before
+from rollway.evaluation.conclusion import conclude
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.formats import choose_formats
 from rollway.evaluation.identity import RunIdentity
@@ -82,12 +82,13 @@ async def evaluate_async(
         plan = prepare(config)
     async with AsyncExitStack() as held:
         opened = held.enter_context(_opened(plan)) if plan.resumes else None
-        ending = Ending(seconds=0.0 if opened is None else seconds_before(plan.path))
+        ending = Ending(seconds=0.0)
         tracker: Tracker | None = None
         run, result = opened or (None, None)
         is_new = run is None
         identity = None if run is None else _identity(held, plan, run, allow)
         if run is not None and result is not None and identity is not None and len(run.done) == plan.asked:
+            ending = Ending(seconds=identity.seconds)
             run.clear_away()
             identity.note_allowed()
         else:
@@ -108,9 +109,7 @@ async def evaluate_async(
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(
-                        plan, run, identity, backend, console, tracker, ending.seconds, result.status
-                    )
+                    ending = await drive(plan, run, identity, backend, console, tracker, result.status)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)
@@ -163,7 +162,8 @@ async def _reached(
     config, policy = plan.config, plan.config.model.policy
     if policy is None:
         with told_if_slow(console, f"asking {config.model.base_url} what it serves"):
-            config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
+            model = await check_server(config, plan.api_key, tell=_teller(console), hint=_HINT)
+        config = msgspec.structs.replace(config, model=model)
     if slow := _slow_starts(config):
         console.print(f"starting {slow}", highlight=False, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
@@ -216,6 +216,19 @@ def _slow_starts(config: EvalConfig) -> str:
         where = "Ray" if address is None else f"Ray at {address}"
         slow.append(f"{workers} worker{'s' * (workers > 1)} on {where}")
     return " and ".join(slow)
+
+
+_HINT = "; to wait for a server that is still starting, add --wait-for-server"
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    """What shows a line of the start, and keeps it in the log."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _log.info(line)
+
+    return tell
 
 
 @contextmanager

@@ -45,6 +45,8 @@ TRACK_SECONDS = 10.0
 
 NO_BOUNDARY = "the local sandbox is not a security boundary: commands of the model have all your permissions"
 
+NO_REWARDS = "the environment has no rewards: its rollouts are not scored (define rewards = [...])"
+
 STARTS_SERVERS = (
     "the recorded run did not store its MCP servers' tools: the servers are started to list tools, but no "
     "tool is called"
@@ -71,7 +73,6 @@ async def drive(
     backend: Backend,
     console: Console,
     tracker: Tracker | None,
-    seconds_before: float | None,
     status: StatusFile,
     quiet: QuietTimes = DEFAULT_QUIET,
 ) -> Ending:
@@ -149,8 +150,9 @@ async def drive(
             problem = str(error)
         finally:
             ticker.cancel()
-            unsaved = _close(shelf, plan.path)
-    seconds = None if seconds_before is None else seconds_before + driver.seconds
+            took = driver.seconds
+            unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
+    seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
 
 
@@ -171,7 +173,8 @@ def _announce(plan: Plan, on_record: int, console: Console) -> None:
 
 def _warnings(plan: Plan) -> list[str]:
     local = plan.sandbox is not None and plan.sandbox.backend == "local"
-    return [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
+    unscored = not plan.environment.rewards
+    return [NO_REWARDS] * unscored + [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
 
 
 def _keep(
@@ -204,6 +207,15 @@ def _saw_task(identity: RunIdentity, path: Path, task_id: str, task: Task) -> No
         identity.saw_task(task_id, task)
     except OSError as error:
         raise DriverStopped(_cannot_write(path, error)) from error
+
+
+def _end(identity: RunIdentity, seconds: float, path: Path) -> str | None:
+    """What is wrong with the end of the sitting."""
+    try:
+        identity.end(seconds)
+    except OSError as error:
+        return _cannot_write(path, error)
+    return None
 
 
 def _close(shelf: RecordingWriter | None, path: Path) -> str | None:

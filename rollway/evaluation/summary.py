@@ -71,6 +71,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     tokens_per_second: float | None  # sampled tokens per wall second
     weight_versions: dict[str, int]  # version -> turns that named it
     sampling: list[dict[str, Any]] = []  # the ways on record in which tokens were drawn
+    sittings: int = 0  # starts in which rollouts ran; 0: not known
     allowed: list[str] = []
     """What was mixed in although it is not what the run began with: "changed-tasks", "changed-environment",
     "other-weights"."""
@@ -185,6 +186,7 @@ class SummaryBuilder:
         samples: int,
         wall_seconds: float | None = None,
         allowed: Iterable[str] = (),
+        sittings: int = 0,
     ) -> RunSummary:
         """The summary of everything added, against what was asked for.
 
@@ -192,6 +194,7 @@ class SummaryBuilder:
             asked: rollouts asked for, ``samples`` for each task.
             wall_seconds: what these rollouts took, all sessions of a continued run together.
             allowed: what was mixed in, as `RunSummary.allowed` names it.
+            sittings: starts in which they ran; 0: not known.
 
         Raises:
             ValueError: ``asked`` is no multiple of ``samples``, or more is on record than was asked for.
@@ -236,6 +239,7 @@ class SummaryBuilder:
             tokens_per_second=self.completion_tokens / wall_seconds if wall_seconds else None,
             weight_versions=dict(self._weight_versions),
             sampling=list(self._sampling),
+            sittings=sittings,
             allowed=list(dict.fromkeys(allowed)),
         )
 

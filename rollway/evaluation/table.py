@@ -171,9 +171,10 @@ def _seconds(summary: RunSummary) -> list[str]:
     lines = [_spread(name, spread) for name, spread in spreads.items() if spread is not None]
     if lines:
         lines.insert(0, " " * 11 + "".join(f"{head:>9}" for head in ("mean", "p50", "p90", "p99", "max")))
-    return (
-        lines if summary.wall_seconds is None else [*lines, f"{'whole run':<11}{summary.wall_seconds:>9,.1f}"]
-    )
+    if summary.wall_seconds is None:
+        return lines
+    sittings = f"  in {summary.sittings} sittings" if summary.sittings > 1 else ""
+    return [*lines, f"{'whole run':<11}{summary.wall_seconds:>9,.1f}{sittings}"]
 
 
 def _spread(name: str, spread: Spread) -> str:

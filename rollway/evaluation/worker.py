@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.environments.base import Environment
 from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
@@ -132,6 +133,7 @@ class RolloutWorker:
             sandboxes=self._sandboxes,
             run_tools=self._tools,
             tape=tape,
+            clock=RolloutClock(f"{job.task_id}/{job.sample_index}"),
         )
 
     async def _scoring(self, job: Job, record: Trajectory, unscored: Unscored) -> Trajectory:

@@ -57,6 +57,11 @@ def unreadable(server: str, what: str, body: bytes, error: object) -> TryFailed:
     return TryFailed(InvalidReply(f"{server} sent no usable {what}: {error}; it begins {start}"), retry=False)
 
 
+def id_of(said: Any) -> str:
+    """The id of a reply, as its server gives it in whatever type; "" where it gives none."""
+    return said if isinstance(said, str) else "" if said is None else str(said)
+
+
 def is_cut(body: bytes) -> bool:
     """Whether a body is the beginning of JSON, or nothing at all."""
     text = without_constants(body.strip())

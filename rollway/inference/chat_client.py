@@ -170,6 +170,7 @@ class ChatClient:
                 gate=self._gate,
                 clock=request.clock,
                 request_id=request.request_id,
+                tried=request.tried,
             )
         except ModelNotFound as error:
             if error.served:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from rollway.inference.bodies import NOT_JSON, decode_leniently, is_cut, unreadable
+from rollway.inference.bodies import NOT_JSON, decode_leniently, id_of, is_cut, unreadable
 from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.errors import InvalidReply
 from rollway.inference.faults import one_line, refusal_of, refused_try
@@ -100,6 +100,7 @@ class _Metadata(msgspec.Struct):
 class _Reply(msgspec.Struct):
     needed: ClassVar[frozenset[str]] = frozenset({"choices", "prompt_token_ids"})
     choices: list[_Choice] | None = None
+    id: Any = None
     model: str | None = None
     usage: _Usage | None = None
     prompt_token_ids: list[int] | None = None
@@ -231,6 +232,7 @@ def _completion(
         usage=usage,
         model=reply.model or "",
         server=server,
+        reply_id=id_of(reply.id),
         weight_version=_weight_version(reply),
     )
 

@@ -15,6 +15,7 @@ class InferenceError(Exception):
     """A model call that gave no reply. ``attempts`` lists its tries, the last one included; see `Attempt`."""
 
     request_id: str = ""  # of the call, where it had one
+    reason: str = ""  # in few words, where there are any: "connection refused", "503: loading"
 
     def __init__(self, message: str, *, status: int | None = None, attempts: Sequence[Attempt] = ()) -> None:
         super().__init__(message)

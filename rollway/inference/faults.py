@@ -295,7 +295,9 @@ def error_for(
             f"{server} could not read a tool call of the model's own ({status}): {said}", status=status
         )
     if status in RETRIED_STATUSES or status >= 500:
-        return ServerOverloaded(f"{server} answered {status}: {said}", status=status)
+        overloaded = ServerOverloaded(f"{server} answered {status}: {said}", status=status)
+        overloaded.reason = f"{status}: {said}"
+        return overloaded
     if status in (401, 403):
         return BadRequest(
             f"{server} refused the API key ({status}): {said}; pass a valid api_key", status=status
@@ -370,7 +372,9 @@ def name_list(names: Sequence[str]) -> str:
 
 def unreachable(server: str, reason: str) -> ServerUnreachable:
     """The error for an address where nothing answers."""
-    return ServerUnreachable(
+    error = ServerUnreachable(
         f"no server at {server} ({one_line(reason)}); start one with 'rollway serve' or 'vllm serve MODEL', "
         "or pass the base_url of a running one"
     )
+    error.reason = one_line(reason)
+    return error

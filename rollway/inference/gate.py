@@ -86,6 +86,7 @@ class ServerGate:
         self._in_flight: set[Sent] = set()
         self._away: WaitKind | None = None  # AWAY or STALL while the gate is closed
         self._reason: InferenceError | None = None  # of that, or of an outage by overload
+        self._words = ""  # the same in few words, where a probe found it
         self._since = 0.0  # moment from which on it counts
         self._told = False
         self._quota: int | None = None  # calls that may still be let out in this step; None: all
@@ -130,14 +131,13 @@ class ServerGate:
                 raise self._late(waiter.kind, time.monotonic() - began) from None
             raise
 
-    def holds(self) -> bool:
-        """Whether a call would have to wait now."""
-        return (
-            self._away is not None
-            or self._quota is not None
-            or bool(self._waiters)
-            or not self._limit.has_room(time.monotonic())
-        )
+    def paces(self, fault: TryFault) -> bool:
+        """Whether a call whose try failed so may come back at once, because it has to wait here."""
+        if self._away is not None:
+            return True
+        if fault is not TryFault.OVERLOADED:
+            return False
+        return bool(self._waiters) or not self._limit.has_room(time.monotonic())
 
     def serves(self, now: float) -> bool:
         """Whether somebody got a reply lately."""
@@ -232,8 +232,8 @@ class ServerGate:
         if self._away is not None:
             return
         if self._limit.outage and not outage:
-            self._reason, self._since, self._told = failure.error, now, False
-            self._expire_at(now + self._patience)
+            self._reason, self._words = failure.error, failure.error.reason
+            self._count_from(now)
         elif before is None and self._limit.limit is not None:
             self._since = now
             for waiter in self._waiters:
@@ -247,9 +247,8 @@ class ServerGate:
             return
         if self._away is None:
             self.outages += 1
-            self._told = False
-            self._since = since
-            self._expire_at(since + self._patience)
+            if not self._limit.outage:
+                self._count_from(since)
         self._away, self._reason = kind, reason
         self._quota = None
         if self._step is not None:
@@ -266,17 +265,18 @@ class ServerGate:
             _log.warning("server %s is back after %.0f s", self.server, now - self._since)
         self._settle()
         self._away = self._reason = None
-        self._told = False
+        self._told, self._words = False, ""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
+        if self._limit.outage:  # it is there again, and still sends all away
+            self._count_from(now)
+        if len(self._waiters) > self._times.let_out:
+            self._stepped(self._times.let_out)
+            return
         for waiter in self._waiters:
             waiter.waits_for(self._kind())
-        if len(self._waiters) > self._times.let_out:
-            self._quota = self._times.let_out
-            self._stepped(self._times.let_out)
-        else:
-            self._let_out()
+        self._let_out()
 
     def _stepped(self, quota: int) -> None:
         """One more step of letting out."""
@@ -288,16 +288,20 @@ class ServerGate:
         self._let_out()
         if not self._waiters or self._quota:  # nobody waits, or not because of the steps
             self._quota = None
+            for waiter in self._waiters:
+                waiter.waits_for(self._kind())
             return
         loop = asyncio.get_running_loop()
         self._step = loop.call_later(self._times.step, self._stepped, 2 * quota)
 
-    def _expire_at(self, moment: float) -> None:
+    def _count_from(self, since: float) -> None:
+        """From this moment on patience is used up."""
+        self._since, self._told = since, False
         if self._expiry is not None:
             self._expiry.cancel()
         self._expiry = None
         if self._patience > 0:
-            self._expiry = asyncio.get_running_loop().call_at(moment, self._give_up)
+            self._expiry = asyncio.get_running_loop().call_at(since + self._patience, self._give_up)
 
     def _expired(self, now: float) -> bool:
         closed = self._away is not None or self._limit.outage
@@ -313,6 +317,9 @@ class ServerGate:
             waiter.over()
             if not waiter.passed.done():
                 waiter.passed.set_exception(self._lasting(now))
+        self._cut_off(now)
+
+    def _cut_off(self, now: float) -> None:
         if self._away is WaitKind.STALL:
             for sent in self._in_flight:
                 sent.cut_off(self._lasting(now))
@@ -350,7 +357,7 @@ class ServerGate:
         pause = times.first_pause
         if self._away is WaitKind.AWAY:
             await asyncio.sleep(pause)  # it has just refused
-        while self._away is None or not self._expired(time.monotonic()):
+        while True:
             asked = time.monotonic()
             doubt = asyncio.get_running_loop().call_later(times.doubt, self._suspect)
             try:
@@ -358,6 +365,7 @@ class ServerGate:
             finally:
                 doubt.cancel()
             now = time.monotonic()
+            self._words = found.reason
             if found.presence is Presence.THERE:
                 self._heard = now
                 if self._away is not None:
@@ -376,6 +384,9 @@ class ServerGate:
                 self._settle()
                 return
             self._tell(now)
+            if self._away is not None and self._expired(now):
+                self._cut_off(now)
+                return
             await asyncio.sleep(pause if self._away else times.first_pause / 2)
             if self._away is not None:
                 pause = min(times.longest_pause, _GROWTH * pause)
@@ -421,7 +432,7 @@ class ServerGate:
             "server %s %s (%s); %s for it, for up to %.0f s",
             self.server,
             what,
-            self._reason,
+            self._words or self._reason,
             "1 call waits" if calls == 1 else f"{calls} calls wait",
             self._since + self._patience - now,
         )
@@ -429,6 +440,8 @@ class ServerGate:
     def _kind(self) -> WaitKind:
         if self._away is not None:
             return self._away
+        if self._quota is not None:
+            return WaitKind.AWAY
         limited = self._limit.outage or self._limit.limit is not None
         return WaitKind.OVERLOAD if limited else WaitKind.CONNECTION
 
@@ -466,7 +479,7 @@ class ServerGate:
             address=self.server,
             state=state,  # type: ignore[arg-type]
             since=None if state == "up" else time.time() - (now - self._since),
-            reason="" if state == "up" or self._reason is None else str(self._reason),
+            reason="" if state == "up" else self._words or str(self._reason or ""),
             waiting=len(self._waiters),
             in_flight=len(self._in_flight),
             limit=1 if self._limit.outage else limit,

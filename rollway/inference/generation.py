@@ -44,6 +44,7 @@ class Generation:
         self._spans: list[VersionSpan] | None = []
         self._known = True  # the server gave ids
         self._version: str | None = None
+        self._reply_id = ""
         self._attempts: list[Attempt] = []
         self._usage: list[Usage] = []
         self._waited: float | None = None
@@ -78,6 +79,7 @@ class Generation:
         self._untrainable = self._untrainable or part.untrainable
         self._said.append(part.content or "")
         self._version = part.weight_version or self._version
+        self._reply_id = part.reply_id or self._reply_id
         self._attempts += part.attempts
         self._usage.append(part.usage)
         self._waited = part.timing.queued if self._waited is None else self._waited
@@ -128,6 +130,7 @@ class Generation:
             ),
             model=model,
             server=server,
+            reply_id=self._reply_id,
             weight_version=version,
             weight_versions=spans,
             resumes=self.resumes,

@@ -129,6 +129,7 @@ class OpenAIClient:
                 gate=self._gate,
                 clock=request.clock,
                 request_id=request.request_id,
+                tried=request.tried,
             )
         except BadRequest as error:
             raise with_mend(error, request.sampling, self._form.spelling) from None
@@ -246,9 +247,11 @@ class OpenAIClient:
             raise TryFailed(self._unreachable(str(error.__cause__ or error)), fault=fault) from error
 
     def _unreachable(self, reason: str) -> ServerUnreachable:
-        return ServerUnreachable(
+        error = ServerUnreachable(
             f"no answer from {self.server} ({one_line(reason)}); check the network and base_url"
         )
+        error.reason = one_line(reason)
+        return error
 
     def _timed_out(self, error: Exception) -> TryFailed:
         # The package does not say which limit was reached; the cause's name does, in every version of httpx.

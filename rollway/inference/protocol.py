@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from rollway.clock import RolloutClock
+from rollway.inference.attempts import AttemptLog
 from rollway.trajectory import (
     Attempt,
     ErrorRecord,
@@ -91,6 +92,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
+    tried: AttemptLog | None = None  # the client enters every failed try, also of a call that is cancelled
     clock: RolloutClock | None = None  # of the rollout: the client enters on it what it only waits for
 
 
@@ -111,7 +113,7 @@ class Completion(msgspec.Struct, kw_only=True):
     usage: Usage = Usage()
     model: str = ""
     server: str = ""
-    reply_id: str = ""  # the server's own id of the reply, as it stands in its log; "" where it gives none
+    reply_id: str = ""  # the server's own id of the reply, as in its log; "" where it gives none
     weight_version: str | None = None  # the last one, where there are several
     weight_versions: list[VersionSpan] = []  # over all of token_ids, or empty
     resumes: int = 0  # times that an aborted generation went on from what it had

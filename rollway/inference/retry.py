@@ -81,6 +81,7 @@ async def with_retries(
     gate: ServerGate | None = None,
     clock: RolloutClock | None = None,
     request_id: str = "",
+    tried: AttemptLog | None = None,
 ) -> _Reply:
     """Call ``attempt(number)``, number counting from 0, until a try succeeds or must not be repeated.
 
@@ -91,6 +92,7 @@ async def with_retries(
         deadline: `time.monotonic()` moment; a try that runs when it comes is cancelled.
         gate: of the server, through which each try goes; None: this call has the server to itself.
         clock: on which the waits are entered.
+        tried: which has every failed try, also of a call that is cancelled.
 
     Raises:
         NoReplyInTime: the deadline came first.
@@ -103,6 +105,7 @@ async def with_retries(
         gate or ServerGate(server, patience=policy.patience),
         clock or RolloutClock(),
         rng,
+        tried,
     )
     try:
         return await call.reply(attempt, sleep)
@@ -122,8 +125,10 @@ class _Call:
         gate: ServerGate,
         clock: RolloutClock,
         rng: random.Random,
+        tried: AttemptLog | None,
     ) -> None:
         self.log = AttemptLog()
+        self._tried = tried
         self._server = server
         self._deadline = deadline
         self._gate = gate
@@ -204,9 +209,13 @@ class _Call:
         """
         now = time.monotonic()
         self.log.add(failure.error, now - sent.at)
+        if self._tried is not None:
+            self._tried.add(failure.error, now - sent.at)
         if failure.retry:
             self._clock.waited(failure.fault.wait, sent.at, now)
-        delay = self._budget.delay(failure, now, held=self._gate.holds(), served=self._gate.serves(now))
+        delay = self._budget.delay(
+            failure, now, held=self._gate.paces(failure.fault), served=self._gate.serves(now)
+        )
         if delay is None or (self._deadline is not None and now + delay >= self._deadline):
             raise self._given_up(failure) from failure
         if delay > 0:
@@ -258,7 +267,7 @@ class _Budget:
     def delay(self, failure: TryFailed, now: float, *, held: bool, served: bool) -> float | None:
         """Seconds to wait before the next try; None when there must be none.
 
-        ``held``: the gate lets nobody through at present, so the next try waits there. ``served``: other
+        ``held``: the next try has to wait at the gate in any case. ``served``: other
         calls do get replies, so this one had bad luck and need not hold back for long.
         """
         if failure.fault is TryFault.FINAL:

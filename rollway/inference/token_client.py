@@ -290,6 +290,7 @@ class TokenClient:
                 gate=self._gate,
                 clock=clock,
                 request_id=request.request_id,
+                tried=request.tried,
             )
         except ContextOverflow:
             if not generation.token_ids:

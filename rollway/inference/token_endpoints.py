@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from rollway.inference.bodies import NOT_JSON, decode_leniently, is_cut, unreadable
+from rollway.inference.bodies import NOT_JSON, decode_leniently, id_of, is_cut, unreadable
 from rollway.inference.endings import Finish, fault_in_reply, word_of
 from rollway.inference.faults import refusal_of, refused_try
 from rollway.inference.llama_completion import DECODER as LLAMA_DECODER
@@ -113,6 +113,7 @@ class _GenerateChoice(msgspec.Struct):
 class _GenerateReply(msgspec.Struct):
     needed: ClassVar[frozenset[str]] = frozenset({"prompt_token_ids"})
     choices: list[_GenerateChoice]
+    request_id: Any = None
     model: str | None = None
     usage: _Usage | None = None
     prompt_token_ids: msgspec.Raw = _NOTHING
@@ -148,6 +149,7 @@ def _read_generate(body: bytes, call: TokenCall) -> TokenReply:
         usage=_usage(reply.usage, call, choice.token_ids),
         weight_versions=_spans(choice.weight_versions, choice.token_ids),
         model=reply.model or "",
+        reply_id=id_of(reply.request_id),
     )
 
 
@@ -172,6 +174,7 @@ class _CompletionChoice(msgspec.Struct):
 
 class _CompletionReply(msgspec.Struct):
     choices: list[_CompletionChoice]
+    id: Any = None
     model: str | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -205,6 +208,7 @@ def _read_completion(body: bytes, call: TokenCall) -> TokenReply:
         prompt_token_ids=call.token_ids,
         usage=_usage(reply.usage, call, choice.token_ids),
         model=reply.model or "",
+        reply_id=id_of(reply.id),
     )
 
 
@@ -217,6 +221,7 @@ _SGLANG_TOP = frozenset(
 
 class _Meta(msgspec.Struct):
     exact: ClassVar[frozenset[str]] = _ENDING
+    id: Any = None
     finish_reason: str | Finish | None = None
     output_token_logprobs: list[tuple[Logprob, TokenId, Any]] | None = None
     prompt_tokens: int | None = None
@@ -284,6 +289,7 @@ def _read_sglang(body: bytes, call: TokenCall) -> TokenReply:
         ),
         weight_version=None if meta.weight_version is None else str(meta.weight_version),
         weight_versions=_spans(meta.weight_versions, ids),
+        reply_id=id_of(meta.id),
     )
 
 

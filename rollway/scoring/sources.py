@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from rollway.environments.base import Environment, Reward, environment_name, named_rewards
+from rollway.environments.checks import check_rewards
 from rollway.environments.loading import import_file, load_environment
+from rollway.environments.signatures import reward_fault
 from rollway.environments.sources import file_digests, source_digests
 from rollway.errors import UserError, nearest
 from rollway.trajectory import Trajectory
@@ -74,12 +76,10 @@ def rewards_of(environment: Environment) -> list[Reward]:
     """The environment's reward functions.
 
     Raises:
-        UserError: it has none, or two of one name.
+        UserError: it has none, or one that cannot be called as rewards are.
     """
-    try:
-        rewards = named_rewards(environment)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    check_rewards(environment)
+    rewards = named_rewards(environment)
     if not rewards:
         raise UserError(
             f"environment {environment_name(environment)!r} has no rewards; pass your own function with "
@@ -121,6 +121,9 @@ def _from_file(source: FunctionSource) -> Reward:
     function = reward.function
     if _takes_one(function):
         function = _without_task(function)
+    fault = reward_fault(function)
+    if fault is not None:
+        raise UserError(f"{source.file}: {source.function!r} {fault}")
     return Reward(function, reward.weight, reward.name or source.function, reward.weights)
 
 

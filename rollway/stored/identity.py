@@ -45,6 +45,13 @@ class Allowed(msgspec.Struct, frozen=True):
     told: str  # what had changed, in one line
 
 
+class Sitting(msgspec.Struct, frozen=True):
+    """A start of the run in which rollouts ran."""
+
+    began: float  # Unix seconds; 0.0: the earlier ones of a run that an older version began
+    seconds: float | None = None  # from its first job to its last outcome; None: it goes on, or was killed
+
+
 class Identity(msgspec.Struct, kw_only=True):
     """What the rollouts on record were made with."""
 
@@ -53,6 +60,7 @@ class Identity(msgspec.Struct, kw_only=True):
     source: dict[str, str] = {}  # digests of the environment's files, and of the approval function's
     served: Served | None = None  # None: no model has been asked yet
     allowed: list[Allowed] = []  # in order of time
+    sittings: list[Sitting] = []
 
 
 def read_identity(run: Path) -> Identity | None:

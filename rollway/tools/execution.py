@@ -10,10 +10,12 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import msgspec
 
+from rollway.clock import RolloutClock, WaitKind
 from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool
@@ -93,6 +95,7 @@ async def execute_call(
     max_result_chars: int | None = MAX_RESULT_CHARS,
     context: RolloutContext | None = None,
     approval: ApprovalPolicy | None = None,
+    clock: RolloutClock | None = None,
 ) -> ExecutedCall:
     """Run one call.
 
@@ -104,6 +107,7 @@ async def execute_call(
             no bound.
         context: what tools that ask for the rollout's own things get; ``None`` is a new one.
         approval: asked before the call runs; ``None``: it needs none.
+        clock: of the rollout, on which it is entered how long the call waited for its approval and the pool.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled. Nothing is left on the event loop; the thread of a
@@ -117,12 +121,13 @@ async def execute_call(
         readier = Readier(registry, pool, turn, context)
         readied = readier.check(tool, call)
         if approval is not None and readied.fault is None:
-            readied = await readier.approve(approval, tool, call, readied)
+            with nullcontext() if clock is None else clock.waiting(WaitKind.APPROVAL):
+                readied = await readier.approve(approval, tool, call, readied)
     outcome: ToolAnswer | Fault | None = readied.fault
     if outcome is None:
         assert tool is not None
         args, kwargs = readied.call()
-        came = await _run(tool, args, kwargs, pool, timeout)
+        came = await _run(tool, args, kwargs, pool, timeout, clock)
         outcome = judge(tool.name, came, timeout)
     answered = _answered(call, turn, outcome, came, readied, max_result_chars)
     if came.error is not None:
@@ -146,13 +151,20 @@ def answer_without_running(
 
 
 async def _run(
-    tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any], pool: ToolPool, timeout: float | None
+    tool: Tool,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    pool: ToolPool,
+    timeout: float | None,
+    clock: RolloutClock | None,
 ) -> CallResult:
     try:
         if tool.process:
-            return await pool.call_in_process(tool.function, args, kwargs, timeout=timeout)
+            return await pool.call_in_process(tool.function, args, kwargs, timeout=timeout, clock=clock)
         run = _run_async if is_async(tool.function) else _run_sync
-        return await pool.call(run, tool.function, args, kwargs, timeout=timeout)
+        return await pool.call_bound(
+            functools.partial(run, tool.function, args, kwargs), timeout=timeout, clock=clock
+        )
     except PoolClosed as error:
         return CallResult(error=error)
 

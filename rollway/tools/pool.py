@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from rollway.clock import RolloutClock, WaitKind
 from rollway.statistics import percentiles
 from rollway.tools.async_calls import AsyncCounts, call_async
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
@@ -67,12 +68,18 @@ class ToolPool:
         Raises:
             PoolClosed: the pool had been closed before.
         """
+        bound = functools.partial(function, *args, **kwargs) if args or kwargs else function
+        return await self.call_bound(bound, timeout=timeout)
+
+    async def call_bound(
+        self, function: Callable[[], Any], *, timeout: float | None = None, clock: RolloutClock | None = None
+    ) -> CallResult:
+        """`call` with a function without arguments, whose time in the queue is entered on ``clock``."""
         if self._closed:
             raise _closed_error()
-        bound = functools.partial(function, *args, **kwargs) if args or kwargs else function
         if is_async(function):
-            return await call_async(bound, timeout, self._async)
-        result = await self._call_in_thread(bound, timeout)
+            return await call_async(function, timeout, self._async)
+        result = await self._call_in_thread(function, timeout, clock)
         if inspect.iscoroutine(result.value):
             return await self._await_returned(result, timeout)
         return result
@@ -84,6 +91,7 @@ class ToolPool:
         kwargs: dict[str, Any],
         *,
         timeout: float | None = None,
+        clock: RolloutClock | None = None,
     ) -> CallResult:
         """Run ``function(*args, **kwargs)`` in a separate process; the value is text for the model.
 
@@ -94,7 +102,7 @@ class ToolPool:
         Raises:
             PoolClosed: the pool had been closed before.
         """
-        return await self._process_calls().call(function, args, kwargs, timeout)
+        return await self._process_calls().call(function, args, kwargs, timeout, clock)
 
     def _process_calls(self) -> ProcessCalls:
         if self._processes is not None and not self._closed:
@@ -108,7 +116,9 @@ class ToolPool:
                 self._processes = ProcessCalls(self._workers.counts().size)
         return self._processes
 
-    async def _call_in_thread(self, function: Callable[[], Any], timeout: float | None) -> CallResult:
+    async def _call_in_thread(
+        self, function: Callable[[], Any], timeout: float | None, clock: RolloutClock | None
+    ) -> CallResult:
         in_context = functools.partial(contextvars.copy_context().run, function)
         calls = self._loop_calls()
         call = ThreadCall(in_context, timeout, self._workers, calls.mailbox)
@@ -116,11 +126,17 @@ class ToolPool:
             raise _closed_error()
         if not call.announced:  # one that is has its deadline set when its thread reports that it began
             call.look()
+        wait = None
+        if clock is not None:
+            wait = clock.begin_wait(WaitKind.POOL, call.submitted, lambda: call.started)
         try:
             return await call.future
         except asyncio.CancelledError:
             call.withdraw()
             raise
+        finally:
+            if clock is not None and wait is not None:
+                clock.end_wait(wait)
 
     async def _await_returned(self, first: CallResult, timeout: float | None) -> CallResult:
         left = None if timeout is None else max(0.0, timeout - first.duration)

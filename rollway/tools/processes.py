@@ -10,8 +10,10 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+from rollway.clock import RolloutClock, WaitKind
 from rollway.tools.places import Places
 from rollway.tools.pool_records import CallResult, PoolClosed, ProcessEnded
 from rollway.tools.process_calls import call_result
@@ -44,6 +46,7 @@ class ProcessCalls:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout: float | None,
+        clock: RolloutClock | None = None,
     ) -> CallResult:
         """Run ``function(*args, **kwargs)`` for at most ``timeout`` seconds; the value is a `ToolAnswer`.
 
@@ -56,16 +59,23 @@ class ProcessCalls:
             packed = pack_call(function, args, kwargs)
         except Exception as error:
             return CallResult(error=TypeError(f"cannot send the call to a separate process: {error}"))
+        try:
+            with nullcontext() if clock is None else clock.waiting(WaitKind.POOL):
+                worker = await self._taken()
+        except PoolClosed:
+            raise
+        except (OSError, ProcessEnded, RuntimeError) as error:
+            return CallResult(error=error, queued=time.monotonic() - asked)
+        return await self._ask(worker, packed, timeout, time.monotonic() - asked)
+
+    async def _taken(self) -> WorkerProcess:
+        """A worker, as soon as there is a place for one and it has started."""
         await self._places.take()
         try:
-            worker = self._take_idle() or await self._start()
-        except (OSError, ProcessEnded, RuntimeError) as error:
-            self._places.give_back()
-            return CallResult(error=error, queued=time.monotonic() - asked)
+            return self._take_idle() or await self._start()
         except BaseException:
             self._places.give_back()
             raise
-        return await self._ask(worker, packed, timeout, time.monotonic() - asked)
 
     async def _ask(
         self, worker: WorkerProcess, packed: bytes, timeout: float | None, queued: float

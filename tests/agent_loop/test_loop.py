@@ -55,16 +55,20 @@ async def test_the_wall_clock_ends_a_rollout_and_its_request() -> None:
     async with bench([hang()]) as it:
         trajectory = await it.loop(limits=Limits(timeout=0.2)).run(QUESTION)
         await it.server.until(lambda server: server.running == 0)
-    assert trajectory.stop_reason is StopReason.TIMEOUT
+    assert trajectory.stop_reason is StopReason.MODEL_ERROR
+    assert trajectory.cut is not None
+    assert (trajectory.cut.where, trajectory.cut.clock) == ("model", "timeout")
 
 
-async def test_running_out_of_time_is_never_taken_for_a_fault_of_the_server() -> None:
+async def test_a_server_that_never_answers_is_never_a_score() -> None:
     """The client has the same deadline, and may notice it first."""
     async with bench(lambda request: hang()) as it:
         loop = it.loop(limits=Limits(timeout=0.1))
         trajectories = await asyncio.gather(*(loop.run(QUESTION) for _ in range(100)))
-    assert {trajectory.stop_reason for trajectory in trajectories} == {StopReason.TIMEOUT}
-    assert all(trajectory.error is None for trajectory in trajectories)
+    assert {trajectory.stop_reason for trajectory in trajectories} == {StopReason.MODEL_ERROR}
+    assert {trajectory.error.kind for trajectory in trajectories if trajectory.error} == {"NoReplyInTime"}
+    assert all(trajectory.cut is not None for trajectory in trajectories)
+    assert {call.outcome for trajectory in trajectories for call in trajectory.calls} == {"deadline"}
 
 
 @pytest.mark.parametrize("timeout", [None, 60])

@@ -72,6 +72,7 @@ SHOWN_DEFAULTS: dict[str, Callable[[EvalConfig], object]] = {
     "limits.tool_timeout": lambda config: config.limits.tool_timeout,
     "limits.max_tool_calls": lambda config: config.limits.max_tool_calls,
     "model.timeouts.total": lambda config: config.model.timeouts.total,
+    "model.retry.patience": lambda config: config.model.retry.patience,
     "model.retry.tries": lambda config: config.model.retry.tries,
     "stop_after_failures": lambda config: config.stop_after_failures,
 }
@@ -101,7 +102,40 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.strip().count(".") == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        (["--wait-for-server"], 1800),
+        (["--wait-for-server", "30"], 30),
+        (["--wait-for-server=2.5"], 2.5),
+        (["--wait-for-server", "--workers", "0"], 1800),
+    ],
+)
+def test_how_long_to_wait_for_the_server_may_be_left_out(
+    words: list[str], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[EvalConfig] = []
+
+    def remembered(config: EvalConfig, **_: object) -> None:
+        configs.append(config)
+
+    monkeypatch.setattr("rollway.evaluation.evaluate", remembered)
+    assert main(["eval", *words, "calculator", "--base-url", "http://127.0.0.1:1"]) == 0
+    assert configs[0].model.wait_for_server == seconds
+
+
 def test_unknown_commands_and_options_are_one_line(complaint) -> None:
     assert complaint("evil") == "No such command 'evil'. Did you mean 'eval'?; see rollway --help"
     assert complaint("eval", "--bogus").endswith("see rollway eval --help")
     assert complaint("eval", "calculator", "--tasks", "x").startswith("Invalid value for '--tasks'")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["eval", "--help"], ["parse", "--list"], ["no-such-command"]])
+def test_a_reader_that_has_left_is_no_traceback(words: list[str]) -> None:
+    ours, its = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "rollway.cli", *words]
+    done = subprocess.run(command, stdout=its, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(its)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (2 if "no-such-command" in words else 0)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -101,6 +102,69 @@ def test_a_reader_that_leaves_does_not_end_the_run(
     os.close(ours)
     _, told = process.communicate(timeout=100)
     assert (process.returncode, told) == (0, b"")
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 3
+
+
+ODD = """
+from rollway import Environment
+
+
+def größe(trajectory, task):
+    return 1.0
+
+
+class Odd(Environment):
+    name = "Gruß 🙂 \\ud800"
+    rewards = [größe]
+
+    def tasks(self, split):
+        return [{"task_id": "ü"}]
+
+    def prompt(self, task):
+        return [{"role": "user", "content": "Grüße?"}]
+"""
+
+
+@pytest.mark.parametrize(
+    "terminal",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "utf-8"},
+    ],
+)
+def test_letters_that_the_terminal_cannot_say_do_not_end_a_run(
+    terminal: dict[str, str], server_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    done = command("eval", "odd.py", "--base-url", server_url, cwd=tmp_path, env=os.environ | terminal)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"run\n")
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 1
+
+
+def command(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    words = (*words, "--workers", "0", "--out", "run")
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 100} | options
+    return subprocess.run([sys.executable, "-m", "rollway.cli", *words], **piped, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_the_output_does_not_end_a_run(
+    environment_file: str, server_url: str, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = command("eval", environment_file, "--base-url", server_url, cwd=tmp_path, stdout=full)
+    assert done.returncode == 0
+    assert done.stderr == b"rollway: cannot write to standard output: No space left on device\n"
+    assert read_summary(tmp_path / "run" / "summary.json").scored == 3
+
+
+def test_a_run_without_an_output_goes_on(environment_file: str, server_url: str, tmp_path: Path) -> None:
+    words = f"{sys.executable} -m rollway.cli eval {environment_file} --base-url {server_url}"
+    shell = f"{words} --workers 0 --out run >&- 2>&-"
+    assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, timeout=100, check=False).returncode == 0
     assert read_summary(tmp_path / "run" / "summary.json").scored == 3
 
 

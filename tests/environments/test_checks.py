@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,6 +56,128 @@ def test_a_hook_that_is_async_and_not_awaited_is_told_in_one_line(hook: str) -> 
     setattr(environment, hook, answer)
     with pytest.raises(UserError, match=rf"{hook} must not be async; write def {hook}\("):
         check_environment(environment)
+
+
+class Sums(Environment):
+    rewards = (right,)
+
+    def tasks(self, split: str) -> Any:
+        return [{"task_id": "1"}]
+
+    def prompt(self, task: Any) -> Any:
+        return [{"role": "user", "content": "1 + 1?"}]
+
+
+def complaint_about(environment: Environment) -> str:
+    with pytest.raises(UserError) as error:
+        check_environment(environment)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def without_task(self: Any) -> Any: ...
+
+
+def without_self(task: Any) -> Any: ...
+
+
+def with_everything(self: Any, *arguments: Any, **more: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "told"),
+    [
+        ("prompt", without_task, "prompt takes () and is called with (task); write def prompt(self, task)"),
+        ("prompt", without_self, "prompt takes () and is called with (task); write def prompt(self, task)"),
+        ("tasks", without_task, "write def tasks(self, split)"),
+        ("done", without_self, "write def done(self, task, workspace, trajectory)"),
+        ("teardown", without_task, "write async def teardown(self, task, workspace, trajectory)"),
+    ],
+)
+def test_a_hook_that_cannot_be_called_as_it_is_called_is_told_of(hook: str, function: Any, told: str) -> None:
+    made = type("Wrong", (Sums,), {hook: function})()
+    assert told in complaint_about(made)
+
+
+@pytest.mark.parametrize("hook", ["setup", "prepare_sandbox", "teardown"])
+def test_a_hook_that_must_be_async_is_told_so(hook: str) -> None:
+    def plain(self: Any, *arguments: Any) -> Any: ...
+
+    plain.__name__ = hook
+    assert f"{hook} must be async; write async def {hook}(self, " in complaint_about(
+        type("Wrong", (Sums,), {hook: plain})()
+    )
+
+
+def test_a_hook_that_takes_anything_is_let_through() -> None:
+    check_environment(type("Loose", (Sums,), {"prompt": with_everything, "done": with_everything})())
+
+
+class Method(Sums):
+    async def reward(self, trajectory: Any, task: Any) -> float:
+        return 1.0
+
+    rewards = (reward,)
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        (lambda completion, answer: 1.0, "takes (completion, answer); a reward is called with"),
+        (lambda completions, **columns: 1.0, "takes (completions, **columns); a reward is called with"),
+        (lambda trajectory: 1.0, "takes (trajectory); a reward is called with (trajectory, task)"),
+        (lambda trajectory, task, workspace: 1.0, "takes (trajectory, task, workspace); a reward is called"),
+        (lambda trajectory, task, *, workspace: 1.0, "takes (trajectory, task, workspace); a reward is"),
+        (lambda: 1.0, "takes (); a reward is called with"),
+    ],
+)
+def test_a_reward_that_cannot_be_called_as_it_is_called_is_told_of(reward: Any, told: str) -> None:
+    made = Sums()
+    made.rewards = [Reward(reward, name="odd")]
+    assert f"its reward 'odd' {told}" in complaint_about(made)
+
+
+def test_a_method_that_is_listed_as_a_function_is_told_of() -> None:
+    told = complaint_about(Method())
+    assert "its reward 'reward' is a method that was listed as a function" in told
+    assert "return [self.reward]" in told
+
+
+def test_rewards_that_can_be_called_are_let_through() -> None:
+    class Bound(Sums):
+        def right(self, trajectory: Any, task: Any) -> float:
+            return 1.0
+
+        @property
+        def rewards(self) -> Any:
+            return [self.right, Reward(numbers, name="other"), partial(numbers), max, with_sandbox]
+
+        def named(trajectory: Any, task: Any) -> float:  # noqa: N805 (a function of the class body)
+            return 1.0
+
+    def numbers(*arguments: Any) -> float:
+        return 1.0
+
+    def with_sandbox(trajectory: Any, task: Any, sandbox: Any) -> float:
+        return 1.0
+
+    check_environment(Bound())
+    made = Sums()
+    made.rewards = [vars(Bound)["named"]]
+    check_environment(made)
+
+
+def test_two_rewards_of_one_name_are_told_of() -> None:
+    made = Sums()
+    made.rewards = [lambda trajectory, task: 1, lambda trajectory, task: 2]
+    assert "two rewards named '<lambda>'" in complaint_about(made)
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": "1"}, {1: 1.0}, {"a": math.nan}, ["a"]])
+def test_weights_that_are_no_numbers_by_name_are_told_of(weights: Any) -> None:
+    made = Sums()
+    made.rewards = [Reward(right, weights=weights)]
+    assert "Reward(function, weights=a dict from names to numbers)" in complaint_about(made)
 
 
 def test_a_property_that_raises_is_told_in_one_line() -> None:

@@ -29,6 +29,24 @@ def test_a_prompt_that_is_no_list_of_messages_is_told_so(returned: Any) -> None:
         prompt_of(giving("prompt", returned), {})
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"role": "human", "content": "hi"}, r"message 0 with role 'human' \(did you mean 'user'\?\)"),
+        (
+            {"role": "usr", "content": "hi"},
+            "message 0 with role 'usr'; the roles are system, ",
+        ),
+        ({"content": "hi"}, "message 0 with role None"),
+        ({"role": ["user"], "content": "hi"}, "message 0 with role"),
+        ({"role": "user", "content": 5}, "message 0 with content 5; it must be a text, or a list of parts"),
+    ],
+)
+def test_a_message_that_no_server_takes_is_told_of(message: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        prompt_of(giving("prompt", [message]), {})
+
+
 def test_a_prompts_messages_are_copies() -> None:
     message = {"role": "user", "content": "hello"}
     (copy,) = prompt_of(giving("prompt", (message,)), {})

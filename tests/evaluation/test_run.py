@@ -187,8 +187,10 @@ async def test_a_run_in_which_nothing_was_scored_has_failed(config: Config) -> N
 
 async def test_an_environment_without_rewards_is_no_failure(policy, config: Config, edit_environment) -> None:
     edit_environment("rewards = [right]", "")
-    summary = await evaluate_async(config(policy))
+    out = io.StringIO()
+    summary = await evaluate_async(config(policy), console=Console(file=out, width=80))
     assert summary.failures == {"not_scored": 6}
+    assert "the environment has no rewards: its rollouts are not scored" in out.getvalue().splitlines()[1]
 
 
 async def test_the_first_interrupt_stops_cleanly_and_the_rest_is_done_later(
@@ -229,6 +231,24 @@ async def test_two_rewards_of_one_name_are_told_before_anything_starts(
     edit_environment("[right]", "[right, right]")
     with pytest.raises(UserError, match="two rewards named 'right'"):
         await evaluate_async(config(policy))
+    assert not policy.requests
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('[{"role": "user"', '[{"role": "human"', "role 'human' (did you mean 'user'?)"),
+        ("def prompt(self, task)", "def ask(self, task)", "it has no prompt; define def prompt(self, task)"),
+    ],
+)
+async def test_a_prompt_that_is_none_is_told_before_anything_starts(
+    policy, config: Config, edit_environment, old: str, new: str, told: str
+) -> None:
+    edit_environment(old, new)
+    with pytest.raises(UserError) as error:
+        await evaluate_async(config(policy))
+    assert str(error.value).startswith("environment 'Sums', task 'test-0': ")
+    assert told in str(error.value)
     assert not policy.requests
 
 

@@ -39,7 +39,7 @@ def test_a_list_that_came_with_a_cancelled_rollout_is_kept_for_those_that_were_n
     recorded = RecordingTape([SHARED]).recorded(("task", 0), "id", set())
     cancelled = Outcome(b"{}", StopReason.CANCELLED, True, None, 0, recorded=recorded)
     set_aside: list[bytes] = []
-    run: Any = SimpleNamespace(path=tmp_path, set_aside=set_aside.append)
+    run: Any = SimpleNamespace(path=tmp_path, set_aside=set_aside.append, refuse_gone=lambda: None)
     job: Any = SimpleNamespace(key=("task", 0))
     counts: Any = None
     _keep(run, RecordingWriter(tmp_path), counts, job, cancelled, True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import datasets
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,9 +63,10 @@ def test_a_dataset_is_read_row_by_row() -> None:
     assert tasks.first() == {"task_id": "t3", "n": 3}
 
 
-def test_whole_numbers_are_ids_too() -> None:
+@pytest.mark.parametrize("number", [7, numpy.int64(7)])
+def test_whole_numbers_are_ids_too(number: Any) -> None:
     asked = config()
-    tasks = load_tasks(Given([{"task_id": 7}]), asked)
+    tasks = load_tasks(Given([{"task_id": number}]), asked)
     assert [job.key for job in tasks.jobs(asked, set())] == [("7", 0)]
 
 

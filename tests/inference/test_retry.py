@@ -10,16 +10,20 @@ from email.utils import formatdate
 
 import pytest
 
+from rollway.clock import RolloutClock
 from rollway.inference.errors import (
     BadRequest,
     InferenceError,
+    ModelNotFound,
     NoReplyInTime,
     ServerOverloaded,
     ServerUnreachable,
 )
+from rollway.inference.gate import GateTimes, ServerGate
+from rollway.inference.presence import Found, Presence
 from rollway.inference.protocol import Completion
 from rollway.inference.retry import DEFAULT_RETRY, RetryPolicy, parse_retry_after, with_retries
-from rollway.inference.tries import TryFailed
+from rollway.inference.tries import TryFailed, TryFault
 
 
 def overloaded(retry_after: float | None = None) -> TryFailed:
@@ -100,6 +104,131 @@ async def test_the_message_of_the_last_failure_says_how_often_it_was_tried() -> 
     )
 
 
+def moments(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Let time pass with ``run``'s pauses only."""
+    now = [1000.0]
+
+    async def sleep(seconds: float) -> None:
+        run.delays.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run.sleep = sleep  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("fault", [TryFault.AWAY, TryFault.UNAVAILABLE, TryFault.TIMED_OUT])
+async def test_what_time_may_mend_is_tried_until_patience_is_used_up(
+    fault: TryFault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = TryFailed(ServerUnreachable("gone"), fault=fault)
+    run = Run(*[gone] * 999, policy=RetryPolicy(tries=2, patience=100.0))
+    moments(monkeypatch, run)
+    error = await run.error()
+    assert sum(run.delays) == pytest.approx(100.0)
+    assert "tries in 100 s" in str(error)
+
+
+async def test_garbage_is_tried_a_few_times_however_much_patience_there_is() -> None:
+    run = Run(*[TryFailed(ServerOverloaded("oops", status=500))] * 9, policy=RetryPolicy(tries=3))
+    await run.error()
+    assert len(run.numbers) == 3
+
+
+async def test_a_request_at_which_the_connection_breaks_each_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = TryFailed(ServerUnreachable("broken"), fault=TryFault.BROKEN)
+    run = Run(*[broken] * 999, policy=RetryPolicy(tries=3, patience=1e9))
+    moments(monkeypatch, run)
+    await run.error()
+    assert len(run.numbers) == 4 * 3
+
+
+async def test_a_request_that_kills_its_server_each_time_is_given_up_sooner() -> None:
+    numbers: list[int] = []
+
+    async def probe(seconds: float) -> Found:
+        listening = len(numbers) % 2 == 0  # it is gone at the first probe after each crash
+        numbers.append(-1)
+        return Found(Presence.THERE if listening else Presence.REFUSED)
+
+    async def attempt(number: int) -> Completion:
+        numbers[:] = [-1]
+        kills.append(number)
+        raise TryFailed(ServerUnreachable("broken"), fault=TryFault.BROKEN)
+
+    kills: list[int] = []
+    times = GateTimes(first_pause=0.001, longest_pause=0.001)
+    gate = ServerGate("http://s", probe, patience=60.0, times=times)
+    policy = RetryPolicy(tries=3, first_delay=0.05)
+    with pytest.raises(ServerUnreachable, match="gave up after 3 tries"):
+        await with_retries(attempt, policy, server="http://s", rng=random.Random(), gate=gate)
+    assert gate.outages == len(kills) == 3
+    assert gate.report().in_flight == 0
+    gate.close()
+
+
+async def test_patience_of_zero_leaves_it_to_the_tries() -> None:
+    gone = TryFailed(ServerUnreachable("gone"), fault=TryFault.AWAY)
+    run = Run(*[gone] * 9, policy=RetryPolicy(tries=3, patience=0))
+    await run.error()
+    assert len(run.numbers) == 3
+
+
+async def test_the_record_of_many_tries_stays_short_and_counts_them() -> None:
+    broken = TryFailed(ServerUnreachable("broken"), fault=TryFault.BROKEN)
+    busy = TryFailed(ServerOverloaded("bad gateway", status=502), fault=TryFault.UNAVAILABLE)
+    run = Run(broken, *[busy] * 500, broken, *[busy] * 500, Completion())
+    attempts = (await run()).attempts
+    assert len(attempts) <= 10
+    assert sum(attempt.times for attempt in attempts) == 1002
+    assert {attempt.error for attempt in attempts} == {"ServerOverloaded", "ServerUnreachable"}
+
+
+async def test_failed_tries_and_pauses_are_waits_of_the_rollout() -> None:
+    clock = RolloutClock()
+
+    async def attempt(number: int) -> Completion:
+        await asyncio.sleep(0.02)
+        if number == 0:
+            raise TryFailed(ServerUnreachable("broken"), fault=TryFault.BROKEN)
+        if number == 1:
+            raise overloaded_429
+        return Completion()
+
+    overloaded_429 = TryFailed(ServerOverloaded("busy", status=429), fault=TryFault.OVERLOADED)
+    policy = RetryPolicy(first_delay=0.02)
+    await with_retries(attempt, policy, server="http://s", rng=random.Random(), clock=clock)
+    waits = clock.seconds()
+    assert sorted(waits) == ["overload", "retry"]
+    assert min(waits.values()) >= 0.03
+    assert clock.age() - clock.working() >= 0.06
+
+
+async def test_a_refused_request_is_no_wait() -> None:
+    clock = RolloutClock()
+
+    async def attempt(number: int) -> Completion:
+        await asyncio.sleep(0.01)
+        raise TryFailed(BadRequest("no"), retry=False)
+
+    with pytest.raises(BadRequest):
+        await with_retries(attempt, RetryPolicy(), server="http://s", rng=random.Random(), clock=clock)
+    assert clock.seconds() == {}
+
+
+async def test_what_a_call_gave_up_with_names_its_request_and_keeps_its_own_fields() -> None:
+    async def attempt(number: int) -> Completion:
+        error = ModelNotFound("no such model")
+        error.served = ["a"]
+        raise TryFailed(error)
+
+    policy = RetryPolicy(first_delay=0.0)
+    with pytest.raises(ModelNotFound) as raised:
+        await with_retries(attempt, policy, server="http://s", rng=random.Random(), request_id="r-1")
+    assert (raised.value.request_id, raised.value.served) == ("r-1", ["a"])
+
+
 async def test_delays_double_up_to_the_longest_and_are_jittered() -> None:
     run = Run(*[overloaded()] * 6, policy=RetryPolicy(tries=6, first_delay=1.0, max_delay=5.0))
     await run.error()
@@ -146,7 +275,7 @@ async def test_a_try_that_runs_at_the_deadline_is_cut_off_and_on_record() -> Non
         return Completion()
 
     deadline = time.monotonic() + 0.2
-    with pytest.raises(ServerUnreachable, match="deadline") as raised:
+    with pytest.raises(NoReplyInTime, match="deadline") as raised:
         await with_retries(attempt, RetryPolicy(), server="http://s", deadline=deadline, rng=random.Random())
     assert cancelled.is_set()
     assert len(raised.value.attempts) == len(begun) == 1
@@ -241,6 +370,7 @@ def test_a_date_counts_from_now() -> None:
         lambda: RetryPolicy(tries=0),
         lambda: RetryPolicy(first_delay=-1.0),
         lambda: RetryPolicy(max_retry_after=-1.0),
+        lambda: RetryPolicy(patience=-1.0),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(make: Callable[[], RetryPolicy]) -> None:

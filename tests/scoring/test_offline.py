@@ -202,6 +202,20 @@ def test_an_endless_split_is_read_no_further_than_needed(stored_run):
     assert score(stored_run).mean_reward.mean == pytest.approx((0 + 0 + 1 + 2 + 2) / 5)
 
 
+def test_a_stored_rollout_has_its_answer_and_a_function_may_name_several_numbers(stored_run):
+    named = stored_run.write(
+        "named.py",
+        """
+        def judged(trajectory, task):
+            return {"right": task["answer"] in (trajectory.answer or ""), "long": len(trajectory.answer) > 80}
+        """,
+    )
+    summary = score_run(stored_run.path, reward=f"{named}:judged")
+    assert {name: mean.mean for name, mean in summary.rewards.items()} == {"right": 0.8, "long": 0.0}
+    assert summary.mean_reward.mean == 0.8
+    assert stored_run.rows("judged")[0]["rewards"] == {"right": 1.0, "long": 0.0}
+
+
 MISTAKES = [
     ({"reward": "{dir}/my_rewards.py:twise"}, r"'twise' does not exist \(did you mean 'twice'\?\)"),
     (
@@ -214,6 +228,10 @@ MISTAKES = [
     ({"reward": "{dir}/bad.py:f"}, r"bad.py, line 2: the file cannot be imported: .*not_there"),
     ({"reward": "{dir}/syntax.py:f"}, r"syntax.py, line 1: .*SyntaxError"),
     ({"reward": "{dir}/empty.py"}, r"has no function\(trajectory, task\)"),
+    (
+        {"reward": "{dir}/foreign.py:f"},
+        r"foreign.py: 'f' takes \(completion, answer\); a reward is called with",
+    ),
     ({"name": "a/b"}, r"invalid score name 'a/b'"),
     ({"compare": "twise"}, r"no score 'twise'.*it has none yet"),
     ({"environment": "calculater"}, r"no environment named 'calculater'"),
@@ -225,6 +243,7 @@ def test_a_mistake_in_the_request_is_one_line_and_writes_nothing(stored_run, opt
     stored_run.write("bad.py", "import math\nimport not_there\n")
     stored_run.write("syntax.py", "def f(:\n")
     stored_run.write("empty.py", "x = 1\n")
+    stored_run.write("foreign.py", "def f(completion, answer):\n    return 1.0\n")
     options = {name: value.format(dir=stored_run.path.parent) for name, value in options.items()}
     with pytest.raises(UserError, match=complaint) as caught:
         score_run(stored_run.path, **options)

@@ -26,7 +26,7 @@ BOUNDS = Bounds(largest=1e-6, mean=1e-6)
 
 
 async def verify(trajectories: list[Trajectory], script, **options) -> VerificationReport:
-    retry = RetryPolicy(tries=1)
+    retry = RetryPolicy(tries=1, patience=0)
     async with ScriptedServer(script) as server, PromptScorer(server.url, "scripted", retry=retry) as scorer:
         return await verify_trajectories(trajectories, scorer, **({"bounds": BOUNDS} | options))
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from rollway.evaluation.config.section import Section
+from rollway.evaluation.config.section import Seconds, Section
 from rollway.inference.chat_request import ReasoningField
 from rollway.inference.prompt_writer import OnMismatch
 from rollway.inference.retry import RetryPolicy
@@ -37,6 +37,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     max_tokens_field: str | None = None  # carries sampling.max_tokens; null: the backend's own way
     retry: RetryPolicy = RetryPolicy()
     timeouts: Timeouts = Timeouts()
+    wait_for_server: Seconds | None = None  # seconds to wait at the start for a server that is not there yet
 
     def __post_init__(self) -> None:
         super().__post_init__()

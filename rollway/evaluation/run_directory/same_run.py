@@ -26,6 +26,7 @@ HOW_NOT_WHAT = frozenset(
         "model.api_key_env",
         "model.retry",
         "model.timeouts",
+        "model.wait_for_server",
     }
 )
 """Fields that change how a run executes, not what it runs; they may differ when it is resumed."""

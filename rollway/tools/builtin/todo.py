@@ -30,7 +30,7 @@ async def todo(
     complete: Annotated[list[int], "numbers of the things that are done"] = [],  # noqa: B006
 ) -> str:
     """Keep a list of what is to be done. Returns the list; without arguments it only shows it."""
-    items = notes.setdefault(_KEY, [])
+    items = notes[_KEY] = msgspec.convert(notes.get(_KEY, []), list[Item])  # plain ones: read from a record
     total = len(items) + len(add)
     wrong = [number for number in complete if not 1 <= number <= total]
     if wrong:
