@@ -15,11 +15,10 @@ from collections import OrderedDict
 import msgspec
 
 from rollway.clock import RolloutClock, WaitKind
+from rollway.inference import gate_words
 from rollway.inference.errors import (
     InferenceError,
     InvalidReply,
-    NoReplyInTime,
-    ServerOverloaded,
     ServerUnreachable,
 )
 from rollway.inference.overload import DEFAULT_PAUSES, OverloadLimit, Pauses
@@ -128,7 +127,8 @@ class ServerGate:
         except BaseException as error:
             self._withdraw(waiter)
             if isinstance(error, TimeoutError) and limit.expired():
-                raise self._late(waiter.kind, time.monotonic() - began) from None
+                seconds = time.monotonic() - began
+                raise gate_words.too_late(self.server, waiter.kind, self._reason, seconds) from None
             raise
 
     def paces(self, fault: TryFault) -> bool:
@@ -250,6 +250,7 @@ class ServerGate:
             if not self._limit.outage:
                 self._count_from(since)
         self._away, self._reason = kind, reason
+        self._words = self._words if self._asking is not None else reason.reason
         self._quota = None
         if self._step is not None:
             self._step.cancel()
@@ -373,11 +374,11 @@ class ServerGate:
             elif self._heard > asked or (self._good > began and self._away is None):
                 pass  # a call heard of it meanwhile
             elif found.presence is Presence.REFUSED:
-                self._close(WaitKind.AWAY, self._unreachable(found, reason), now)
+                self._close(WaitKind.AWAY, gate_words.not_found(self.server, found, reason), now)
             elif found.presence is Presence.BEHIND:
                 glances += 1
                 if glances >= _GLANCES:
-                    self._close(WaitKind.AWAY, self._unreachable(found, reason), began)
+                    self._close(WaitKind.AWAY, gate_words.not_found(self.server, found, reason), began)
             elif now - asked < 2 * times.answer:  # else it was this loop that stood still
                 self._close_silent(found, reason, now)
             if self._away is None and not (found.presence is Presence.BEHIND and self._good <= began):
@@ -393,10 +394,9 @@ class ServerGate:
 
     def _close_silent(self, found: Found, reason: InferenceError | None, now: float) -> None:
         if self._in_flight:
-            still = f"{self.server} accepts requests and stands still ({found.reason}); see its log"
-            self._close(WaitKind.STALL, ServerUnreachable(still), self._heard)
+            self._close(WaitKind.STALL, gate_words.stands_still(self.server, found), self._heard)
         elif self._away is None:
-            self._close(WaitKind.AWAY, self._unreachable(found, reason), now)
+            self._close(WaitKind.AWAY, gate_words.not_found(self.server, found, reason), now)
 
     def _suspect(self) -> None:
         """A probe is not answered at once: from the last sign of life on it may be a stall."""
@@ -411,12 +411,7 @@ class ServerGate:
                 sent.clock.end_wait(sent.stall, keep=self._away is not None)
                 sent.stall = None
 
-    # Words
-
-    def _unreachable(self, found: Found, reason: InferenceError | None) -> InferenceError:
-        if reason is not None and found.presence is not Presence.BEHIND and reason.status is None:
-            return reason
-        return ServerUnreachable(f"no server at {self.server} ({found.reason}); see its log")
+    # What is said of it
 
     def _tell(self, now: float) -> None:
         """Say once that it is gone."""
@@ -427,15 +422,10 @@ class ServerGate:
             return
         self._told = True
         calls = len(self._waiters) + (len(self._in_flight) if stall else 0)
-        what = "stands still" if stall else "is away" if self._away else "sends every call away"
-        _log.warning(
-            "server %s %s (%s); %s for it, for up to %.0f s",
-            self.server,
-            what,
-            self._words or self._reason,
-            "1 call waits" if calls == 1 else f"{calls} calls wait",
-            self._since + self._patience - now,
-        )
+        kind = self._away or WaitKind.OVERLOAD
+        why = self._words or str(self._reason)
+        left = self._since + self._patience - now
+        _log.warning(gate_words.gone(self.server, kind, why, calls=calls, seconds=left))
 
     def _kind(self) -> WaitKind:
         if self._away is not None:
@@ -446,27 +436,7 @@ class ServerGate:
         return WaitKind.OVERLOAD if limited else WaitKind.CONNECTION
 
     def _lasting(self, now: float) -> InferenceError:
-        kind = ServerUnreachable if self._away is not None else ServerOverloaded
-        status = None if self._reason is None else self._reason.status
-        words = (
-            f"{self._reason} (gave up {now - self._since:.0f} s after it went; retry.patience allows no more)"
-        )
-        return kind(words, status=status)
-
-    def _late(self, kind: WaitKind, seconds: float) -> NoReplyInTime:
-        waited = {
-            WaitKind.AWAY: "the server is away",
-            WaitKind.STALL: "the server stands still",
-            WaitKind.OVERLOAD: "the server takes no more requests at once",
-            WaitKind.CONNECTION: "all connections of the client are in use",
-        }[kind]
-        why = "" if self._reason is None else f" ({self._reason})"
-        error = NoReplyInTime(
-            f"the request to {self.server} was not sent before the request's deadline: {waited}{why}; "
-            f"it waited {seconds:.1f} s"
-        )
-        error.waiting_for, error.seconds = kind, seconds
-        return error
+        return gate_words.given_up(self._reason, now - self._since, overloaded=self._away is None)
 
     def report(self) -> ServerReport:
         """The present state."""
