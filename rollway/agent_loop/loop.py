@@ -113,7 +113,7 @@ class AgentLoop:
         tools have the notes and the random numbers that they had, and its score is taken away. The loop
         calls ``done`` after each turn's tool results, also where a tool stopped the rollout. A sync one runs
         in a thread of the pool; one that raises, or changes the conversation, ends the rollout with an
-        environment error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
+        environment error. ``context`` goes to the tools that ask for it; ``None`` creates one, with numbers
         seeded by the trajectory's seed. The loop enters on ``clock`` what the rollout does and waits for;
         ``None`` creates one. `Trajectory.cut` tells which limit's clock ended the rollout, if one
         did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`).
