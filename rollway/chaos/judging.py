@@ -93,7 +93,8 @@ def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violati
     that strike whole processes.
     """
     broken = {found.key for found in violations if found.key is not None}
-    keys = struck_keys(outcome, expected)
+    names = {f"{group}.{kind}" for group in GROUPS for kind in plan.kinds_of(group)}
+    keys = {name: whom for name, whom in struck_keys(outcome, expected).items() if name in names}
     unexplained = broken.difference(*keys.values())
     rows = []
     for group in GROUPS:
