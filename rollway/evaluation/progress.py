@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.overview import Overview
 from rollway.evaluation.table import number_text
 from rollway.sums import RunningSum
 from rollway.trajectory import FAILURES
@@ -156,20 +157,18 @@ def duration_text(seconds: float) -> str:
 class ProgressDisplay:
     """Shows `Counts` while it is open. ``tick`` is to be called a few times a second.
 
-    ``troubles`` says what is wrong with servers at the moment, a line for each.
+    ``overview`` is asked for what is in flight, and for servers that are away.
     """
 
     def __init__(
         self,
         console: Console,
         counts: Counts,
-        in_flight: Callable[[], int],
-        troubles: Callable[[], Sequence[str]] = tuple,
+        overview: Callable[[], Overview],
     ) -> None:
         self._console = console
         self._counts = counts
-        self._in_flight = in_flight
-        self._troubles = troubles
+        self._overview = overview
         self._rows = [  # two, so that a large run's numbers have room in 60 columns
             Progress(BarColumn(bar_width=None), *_columns("done", "reward", "left"), expand=True),
             Progress(*_columns("failed", "in_flight", "tokens")),
@@ -200,10 +199,9 @@ class ProgressDisplay:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _picture(self) -> Group:
-        troubles = (
-            Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in self._troubles()
-        )
-        return Group(*self._rows, *troubles)
+        troubles = self._overview().troubles(time.time())
+        lines = (Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in troubles)
+        return Group(*self._rows, *lines)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -214,7 +212,7 @@ class ProgressDisplay:
     def tick(self) -> None:
         """Bring the display up to date."""
         if self._live is not None:
-            shown = _shown(self._counts, self._in_flight())
+            shown = _shown(self._counts, self._overview().in_flight)
             for row in self._rows:
                 row.update(row.task_ids[0], completed=self._counts.done, **shown)
             self._live.refresh()
@@ -223,7 +221,8 @@ class ProgressDisplay:
             self._print()
 
     def _print(self) -> None:
-        line = progress_line(self._counts, self._in_flight(), self._troubles())
+        overview = self._overview()
+        line = progress_line(self._counts, overview.in_flight, overview.troubles(time.time()))
         if line != self._last_line:
             self._last_line = line
             self.say(line)

@@ -5,11 +5,8 @@ The driver's outcomes meet the run directory, the display and the tracker here, 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,24 +21,21 @@ from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
-from rollway.evaluation.overview import Overview, overview_of
+from rollway.evaluation.overview import overview_of
 from rollway.evaluation.plan import Plan
-from rollway.evaluation.progress import Counts, ProgressDisplay
-from rollway.evaluation.quiet import QuietTimes, QuietWatch
+from rollway.evaluation.progress import Counts
+from rollway.evaluation.quiet import QuietTimes
 from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
-from rollway.evaluation.status import Status, StatusFile, status_of
+from rollway.evaluation.status import StatusFile
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.tracking import Tracker
+from rollway.evaluation.watching import Watching
 from rollway.tools.replay import RecordingWriter
 from rollway.trajectory import StopReason
 
-TICK_SECONDS = 0.25
-"""Between two looks at the progress."""
-
-TRACK_SECONDS = 10.0
-"""Between two notes to the run's tracker."""
+AT_ONCE = f"a second interrupt, exit {INTERRUPTED} at once; what had ended is on disk"
 
 NO_BOUNDARY = "the local sandbox is not a security boundary: commands of the model have all your permissions"
 
@@ -111,35 +105,22 @@ async def drive(
         stop_after_failures=config.stop_after_failures,
     )
     _announce(plan, len(run.done), console)
-    started = time.time()
-
-    def overview() -> Overview:
-        return overview_of(driver)
-
-    def status_now() -> Status:
-        return status_of(counts, overview(), workers_asked=config.workers, started=started)
-
-    display = ProgressDisplay(
-        console, counts, lambda: driver.in_flight, lambda: overview().troubles(time.time())
+    watching = Watching(
+        console,
+        counts,
+        lambda: overview_of(driver),
+        status,
+        tracker,
+        workers_asked=config.workers,
+        quiet=quiet,
     )
     problem: str | None = None
     with (
         collecting_rarely(),
-        display,
+        watching,
         captured(_to_log(), shown=True),
-        interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display, status)),
+        interrupts_call(lambda: _interrupt(driver, console), lambda: watching.leave(AT_ONCE)),
     ):
-        status.begin(status_now)
-        watch = QuietWatch(quiet)
-
-        def look() -> None:
-            status.tick()
-            line = watch.look(counts.ended, driver.in_flight, overview)
-            if line is not None:
-                _log.warning("%s", line)
-                display.say(line)
-
-        ticker = asyncio.create_task(_tick(display, counts, tracker, look))
         try:
             await driver.run()
         except DriverStopped as stopped:
@@ -149,7 +130,6 @@ async def drive(
                 raise
             problem = str(error)
         finally:
-            ticker.cancel()
             took = driver.seconds
             unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
@@ -246,23 +226,3 @@ def _interrupt(driver: Driver, console: Console) -> None:
     )
     _log.warning("interrupted; %d rollouts in flight are cancelled", driver.in_flight)
     driver.interrupt()
-
-
-def _leave(display: ProgressDisplay, status: StatusFile) -> None:
-    """The process ends now."""
-    display.close()
-    status.end("interrupted", "a second interrupt ended the process at once")
-    _log.warning("ended: a second interrupt, exit %d at once; what had ended is on disk", INTERRUPTED)
-
-
-async def _tick(
-    display: ProgressDisplay, counts: Counts, tracker: Tracker | None, look: Callable[[], None]
-) -> None:
-    next_note = time.monotonic() + TRACK_SECONDS
-    while True:
-        display.tick()
-        look()
-        if tracker is not None and time.monotonic() >= next_note:
-            next_note = time.monotonic() + TRACK_SECONDS
-            tracker.log(counts.numbers())
-        await asyncio.sleep(TICK_SECONDS)

@@ -10,7 +10,9 @@ from rich.console import Console
 
 from rollway.evaluation import progress
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.overview import Overview
 from rollway.evaluation.progress import Counts, ProgressDisplay, progress_line
+from rollway.inference.server_report import ServerReport
 from rollway.trajectory import StopReason
 
 
@@ -72,7 +74,7 @@ def test_a_terminal_gets_a_live_display_and_is_given_back() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
     counts = Counts(2, 0)
-    with ProgressDisplay(console, counts, lambda: 1) as display:
+    with ProgressDisplay(console, counts, lambda: Overview(in_flight=1)) as display:
         counts.add(ended())
         display.tick()
     text = out.getvalue()
@@ -89,7 +91,7 @@ def test_the_live_display_fits_and_shows_all_numbers_of_a_large_run(width: int, 
         counts.add(ended(reward=0.25, tokens=4_567_890, failed=failed))
     counts.failed = 12_345
     console = Console(file=out, force_terminal=True, width=width, color_system=None)
-    with ProgressDisplay(console, counts, lambda: 4096) as display:
+    with ProgressDisplay(console, counts, lambda: Overview(in_flight=4096)) as display:
         out.truncate(out.seek(0))
         display.tick()
         picture = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]|\r", "", out.getvalue())
@@ -103,7 +105,7 @@ def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
     out = io.StringIO()
     counts = Counts(2, 0)
-    with ProgressDisplay(Console(file=out, width=40), counts, lambda: 0) as display:
+    with ProgressDisplay(Console(file=out, width=40), counts, Overview) as display:
         display.tick()
         counts.add(ended())
         display.tick()
@@ -113,15 +115,15 @@ def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatc
 
 
 def test_servers_that_are_away_are_shown_while_they_are(clock: Clock) -> None:
-    away = "server http://127.0.0.1:8000 away for 31 s, 128 calls wait"
-    counts = Counts(10, 0, clock)
+    counts, servers = Counts(10, 0, clock), [ServerReport(address="http://a:1", state="away", waiting=128)]
+    away = "server http://a:1 away, 128 calls wait"
     assert progress_line(counts, 3, [away]).endswith(f"- left  {away}")
-    out, troubles = io.StringIO(), [away]
+    out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100, color_system=None)
-    with ProgressDisplay(console, counts, lambda: 3, lambda: troubles) as display:
+    with ProgressDisplay(console, counts, lambda: Overview(servers=servers)) as display:
         display.tick()
         assert away in out.getvalue()
-        troubles.clear()
+        servers.clear()
         out.truncate(out.seek(0))
         display.tick()
         assert "away" not in out.getvalue()

@@ -85,13 +85,13 @@ async def test_a_second_ctrl_c_is_the_last_line(config: Config, gated, environme
     )
 
 
-def test_other_ends_have_the_commands_exit_code(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_other_ends_have_the_commands_exit_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = EvalConfig(environment="calculator")
     for error, told in [
         (UserError("no such\nserver"), "exit 2: no such server"),
         (KeyboardInterrupt(), "exit 130: KeyboardInterrupt"),
         (ZeroDivisionError("by zero"), "exit 1: by zero"),
     ]:
-        config = EvalConfig(environment="calculator")
         with pytest.raises(type(error)), start_and_end_logged(config, tmp_path):
             raise error
         assert told in caplog.messages[-1]
