@@ -132,8 +132,15 @@ def clustered_mean_of_sums(
     if not (math.isfinite(low) and math.isfinite(high)):
         known = error if math.isfinite(error) else None
         return Estimate(mean, known, None, None, n, tasks, note="no interval: beyond the range of numbers")
-    few = f"only {tasks} tasks: a rough interval" if tasks < FEW_TASKS else None
-    return Estimate(mean, error, low, high, n, tasks, "wilson" if proportions else "t", few)
+    method: Literal["wilson", "t"] = "wilson" if proportions else "t"
+    return Estimate(mean, error, low, high, n, tasks, method, _doubt(tasks, has_width=low < high))
+
+
+def _doubt(tasks: int, *, has_width: bool) -> str | None:
+    """What is wrong with an interval."""
+    if not has_width:
+        return "no task differs: the interval has no width"
+    return f"only {tasks} tasks: a rough interval" if tasks < FEW_TASKS else None
 
 
 def _standard_error(deviations: Sequence[Fraction], n: int) -> float:

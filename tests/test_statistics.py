@@ -200,6 +200,12 @@ def test_where_no_task_differs_each_counts_once_however_many_samples_it_has():
     assert clustered_mean([[1.0]] * 10).low == alike.low
 
 
+def test_an_interval_without_a_width_says_so():
+    estimate = clustered_mean([[2.0]] * 10)
+    assert (estimate.low, estimate.high) == (2.0, 2.0)
+    assert estimate.note == "no task differs: the interval has no width"
+
+
 def test_values_beyond_0_to_1_keep_the_t_interval():
     estimate = clustered_mean([[0.0], [1.0], [2.0]])
     assert estimate.method == "t"

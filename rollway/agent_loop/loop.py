@@ -111,8 +111,9 @@ class AgentLoop:
         If it has turns (a branch, see `rollway.branching`, or an interrupted rollout), the run resumes it:
         ``messages`` must begin with its own, and its calls, tokens and seconds count towards the limits; its
         tools have the notes and the random numbers that they had, and its score is taken away. The loop
-        calls ``done`` after each turn's tool results; if it raises, the rollout ends with an environment
-        error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
+        calls ``done`` after each turn's tool results, also where a tool stopped the rollout. A sync one runs
+        in a thread of the pool; one that raises, or changes the conversation, ends the rollout with an
+        environment error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
         seeded by the trajectory's seed. The loop enters on ``clock`` what the rollout does and waits for;
         ``None`` creates one. `Trajectory.cut` tells which limit's clock ended the rollout, if one
         did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`).
@@ -120,8 +121,8 @@ class AgentLoop:
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
             UserError: ``keep_results`` is set, but there is no sandbox; or ``messages`` hold a tool call
-                without its tool message; or the trajectory is finished and nothing is added to it, or is
-                being run.
+                without its tool message, or a value that `rollway.plain_values` makes nothing of; or the
+                trajectory is finished and nothing is added to it, or is being run.
             asyncio.CancelledError: the caller cancelled. The record is complete up to that moment, with
                 stop reason ``cancelled``, and the request and tools in flight are cancelled.
         """

@@ -6,16 +6,22 @@ from collections.abc import Sequence
 
 from rollway.absent_keys import present_message
 from rollway.errors import UserError, in_short
+from rollway.plain_values import plain
 from rollway.trajectory import Message
 
 
 def readied_prompt(messages: Sequence[Message]) -> list[Message]:
-    """Copies of the messages, without keys that are there only because a table has a column for them.
+    """Copies of the messages in plain values, without keys that are there only because a table has a column
+    for them.
 
     Raises:
-        UserError: a tool call in them is not answered, which every server refuses.
+        UserError: something in them cannot be sent; or a tool call in them is not answered, which every
+            server refuses.
     """
-    readied = [_readied(message) for message in messages]
+    said, lost = plain(messages, "messages")
+    if lost:
+        raise UserError(f"the prompt holds what cannot be sent: {lost[0]}")
+    readied = [_readied(message) for message in said]
     refuse_unanswered(readied)
     return readied
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, cast
 
 from rollway.agent_loop.calls import TurnCalls
 from rollway.agent_loop.deadlines import ClockKind, Deadlines, Judgement, Moment, TimeLeft, judged, told
@@ -31,10 +32,12 @@ from rollway.replies import Reply, history_message, ids_in, lost_call, read_repl
 from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
 from rollway.tool_parsers.stray import names_a_call
 from rollway.tools import RolloutContext
+from rollway.tools.pool import is_async
 from rollway.trajectory import (
     Attempt,
     Cut,
     ErrorRecord,
+    Message,
     ModelCall,
     StopReason,
     Trajectory,
@@ -45,7 +48,7 @@ from rollway.trajectory import (
 if TYPE_CHECKING:
     from rollway.agent_loop.loop import AgentLoop
 
-Done = Callable[[Trajectory], bool]
+Done = Callable[[Trajectory], bool | Awaitable[bool]]
 
 _log = logging.getLogger(__name__)
 
@@ -372,16 +375,25 @@ class Rollout:
         if broken is not None:
             self.trajectory.error = ErrorRecord(kind=broken.kind, message=broken.message, where=broken.where)
             return StopReason.ENVIRONMENT_ERROR
-        if stopped:
+        reason = None if self.done is None else await self._asked(self.done)
+        if stopped and reason is not StopReason.ENVIRONMENT_ERROR:
             return StopReason.TOOL_STOPPED
-        return None if self.done is None else self._asked(self.done)
+        return reason
 
-    def _asked(self, done: Done) -> StopReason | None:
-        """What the environment says. A fault of its own ends in the record."""
+    async def _asked(self, done: Done) -> StopReason | None:
+        """What the environment says. A fault of its own ends in the record, whose conversation stays as it
+        was, whatever ``done`` does to it."""
+        messages, turns = self.trajectory.messages[:], self.trajectory.turns[:]
         try:
             with self.clock.doing("done"):
-                return StopReason.ENVIRONMENT_DONE if done(self.trajectory) else None
-        except Exception as error:
+                is_done = await self._answer(done)
+            if self._put_back(messages, turns):
+                raise ValueError(
+                    "done changed the conversation; it may read messages and turns, and write to metadata"
+                )
+            return StopReason.ENVIRONMENT_DONE if is_done else None
+        except (Exception, SystemExit) as error:
+            self._put_back(messages, turns)
             self.trajectory.error = ErrorRecord(
                 kind=type(error).__name__,
                 message=str(error),
@@ -389,6 +401,30 @@ class Rollout:
                 traceback="".join(traceback.format_exception(error))[-MOST_TRACEBACK:],
             )
             return StopReason.ENVIRONMENT_ERROR
+
+    async def _answer(self, done: Done) -> bool:
+        """A sync ``done`` is asked in a thread of the pool, where one that hangs holds up nobody else."""
+        if is_async(done):
+            return bool(await cast(Awaitable[bool], done(self.trajectory)))
+        seconds = self.limits.hook_seconds
+        came = await self.loop.pool.call(done, self.trajectory, timeout=seconds)
+        if came.timed_out:
+            raise TimeoutError(f"done did not return within {seconds:g} s")
+        if came.error is not None:
+            raise came.error
+        return bool(came.value)
+
+    def _put_back(self, messages: list[Message], turns: list[Turn]) -> bool:
+        """Undo what was done to the lists. False: nothing was."""
+        record = self.trajectory
+        if _same(record.messages, messages) and _same(record.turns, turns):
+            return False
+        record.messages, record.turns = messages, turns
+        return True
+
+
+def _same(now: Sequence[object], before: Sequence[object]) -> bool:
+    return len(now) == len(before) and all(map(operator.is_, now, before))
 
 
 def turn_seed(seed: int, turn: int) -> int:

@@ -18,6 +18,7 @@ class _Command(NamedTuple):
 COMMANDS = {
     "eval": _Command("rollway.cli.eval", "run", "Evaluate a model on an environment."),
     "rollout": _Command("rollway.cli.rollout", "run", "Roll out groups of samples for training."),
+    "status": _Command("rollway.cli.status", "status", "Show how far a run is."),
     "score": _Command("rollway.cli.score", "score", "Score a stored run again, without the model."),
     "export": _Command("rollway.cli.export", "export", "Write a stored run to Parquet or JSON Lines."),
     "verify": _Command("rollway.cli.verify", "verify", "Verify the logprobs of a stored run."),

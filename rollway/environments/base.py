@@ -2,14 +2,15 @@
 
 An environment holds no state of a rollout. ``setup`` creates what one rollout needs, and the engine opens
 its sandbox; hooks and tools receive both, and both are gone after the rollout. So one Environment object
-serves thousands of rollouts at a time.
+serves thousands of rollouts at a time: its sync hooks and rewards run in threads, like tools, those of one
+rollout one after the other and those of several side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -34,8 +35,12 @@ RewardFunction = Callable[..., RewardValue | Awaitable[RewardValue]]
 name, which is the sandbox as the rollout left it. If it raises, the rollout is not scored; it is never 0."""
 
 
+RewardPlace = Literal["thread", "process"]
+
+
 class Reward(msgspec.Struct, frozen=True):
-    """A reward function with its weight and name, and the weights of what it names itself.
+    """A reward function with its weight and name, where it runs if it is not async, and the weights of what
+    it names itself.
 
     A function that returns several numbers by name enters each under its own name; ``weight`` applies to all.
     """
@@ -46,6 +51,9 @@ class Reward(msgspec.Struct, frozen=True):
     weights: Mapping[str, float] | None = None
     """By the names that it returns. Those named here must be there; the others have weight 0, as metrics do.
     None: each has weight 1."""
+    where: RewardPlace = "thread"  # a process can be killed, and its function is on the main
+    # thread there: for code that may never return, that holds Python's lock (a regular expression that
+    # backtracks without end), or that sets a timer with SIGALRM
 
 
 class Environment:
@@ -106,7 +114,8 @@ class Environment:
         return limits
 
     async def setup(self, task: Task) -> Any:
-        """Create the state of one rollout (a workspace, a game). The hooks below receive it."""
+        """Create the state of one rollout (a workspace, a game). The hooks below receive it. A sync one runs
+        in a thread."""
         return None
 
     def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
@@ -114,7 +123,8 @@ class Environment:
         return self.tools
 
     def done(self, task: Task, workspace: Any, trajectory: Trajectory) -> bool:
-        """Whether the rollout has ended in the environment. Called after each turn's tool results."""
+        """Whether the rollout has ended in the environment. Called after each turn's tool results, also after
+        those of a tool that stopped the rollout. It may change the trajectory's metadata, nothing else."""
         return False
 
     async def teardown(self, task: Task, workspace: Any, trajectory: Trajectory | None) -> None:
@@ -123,7 +133,7 @@ class Environment:
 
 def environment_name(environment: Environment) -> str:
     """The name in trajectories and run directories."""
-    return printable(environment.name) or type(environment).__name__
+    return printable(str(environment.name or type(environment).__name__))
 
 
 def named_rewards(environment: Environment) -> list[Reward]:
@@ -143,5 +153,5 @@ def named_rewards(environment: Environment) -> list[Reward]:
                 "with Reward(function, name=...)"
             )
         seen.add(name)
-        rewards.append(Reward(reward.function, reward.weight, name, reward.weights))
+        rewards.append(msgspec.structs.replace(reward, name=name))
     return rewards

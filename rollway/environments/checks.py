@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from rollway.environments.base import Environment, Reward, environment_name, named_rewards
+from rollway.environments.base import Environment, Reward, RewardPlace, environment_name, named_rewards
 from rollway.environments.signatures import HOOKS, hook_fault, reward_fault
 from rollway.errors import UserError, in_short
 from rollway.tools import Tool
@@ -62,6 +62,9 @@ def check_rewards(environment: Environment) -> None:
             raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
         if isinstance(entry, Reward) and not _are_weights(entry.weights):
             wanted = "Reward(function, weights=a dict from names to numbers)"
+            raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
+        if isinstance(entry, Reward) and entry.where not in get_args(RewardPlace):
+            wanted = f"Reward(function, where={' or '.join(map(repr, get_args(RewardPlace)))})"
             raise _wrong(environment, "rewards", environment.rewards, wanted, entry)
     owner = environment_name(environment)
     try:

@@ -7,14 +7,13 @@ what it gave.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rollway.absent_keys import present_message
 from rollway.environments.base import Environment, Task
 from rollway.errors import in_short
 from rollway.limits import Limits
-from rollway.plain_values import plain
 from rollway.tools import Tool
 from rollway.trajectory import Message
 
@@ -34,32 +33,28 @@ def prompt_of(environment: Environment, task: Task) -> list[Message]:
 
 
 def read_prompt(returned: Any) -> list[Message]:
-    """What `prompt` returned, as messages: copies in plain values, without keys that an Arrow table filled in
-    with None.
+    """What `prompt` returned, as messages: copies, without keys that an Arrow table filled in with None.
 
     Raises:
-        TypeError: it is no list of messages, or something in them cannot be sent.
+        TypeError: it is no list of messages, or one of them is none that servers take.
     """
     messages = list(returned) if _is_list(returned) else None
     if messages is None or not all(isinstance(message, Mapping) for message in messages):
         shown = returned if messages is None else messages
         raise _wrong("prompt", shown, "a list of messages, such as [{'role': 'user', 'content': '...'}]")
-    said, lost = plain(messages, "prompt")
-    if lost:
-        raise TypeError(f"prompt returned what cannot be sent: {lost[0]}")
-    for place, message in enumerate(said):
+    for place, message in enumerate(messages):
         _check_message(place, message)
-    return [present_message(message) for message in said]
+    return [dict(present_message(dict(message))) for message in messages]
 
 
-def _check_message(place: int, message: Message) -> None:
+def _check_message(place: int, message: Mapping[str, Any]) -> None:
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         meant = _MEANT.get(role if isinstance(role, str) else "", "")
         hint = f" (did you mean {meant!r}?)" if meant else ""
         known = ", ".join(ROLES[:5])
         raise TypeError(f"prompt returned message {place} with role {role!r}{hint}; the roles are {known}")
-    if not isinstance(content, str | list | None):
+    if not isinstance(content, str | Sequence | None):
         told = f"prompt returned message {place} with content {in_short(content)}"
         raise TypeError(f"{told}; it must be a text, or a list of parts")
 
@@ -88,6 +83,11 @@ def tools_of(environment: Environment, task: Task, workspace: Any) -> list[Tool]
         shown = returned if tools is None else tools
         raise _wrong("tools_for", shown, "a list of tools: functions decorated with @tool")
     return tools
+
+
+def is_own(environment: Environment, hook: str) -> bool:
+    """Has the environment a hook of its own? One that it has not need not be called."""
+    return getattr(getattr(environment, hook), "__func__", None) is not getattr(Environment, hook)
 
 
 async def awaited(hook: str, returned: Awaitable[Any]) -> Any:

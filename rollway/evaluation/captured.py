@@ -244,6 +244,7 @@ def _wanted(record: logging.LogRecord) -> bool:
 
 def _packages_of(environment: type) -> Iterator[str]:
     """The packages that environments come from, which may be installed as libraries are."""
+    known: type
     for known in environment.__subclasses__():
         yield known.__module__.partition(".")[0]
         yield from _packages_of(known)

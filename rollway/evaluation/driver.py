@@ -111,6 +111,11 @@ class Driver:
             raise DriverStopped(self._stop_reason)
 
     @property
+    def workers(self) -> list[WorkerHandle]:
+        """Those that run at the moment."""
+        return list(self._workers)
+
+    @property
     def seconds(self) -> float:
         """Since the first job started."""
         return 0.0 if self._began is None else time.monotonic() - self._began

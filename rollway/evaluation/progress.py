@@ -6,8 +6,8 @@ It only counts what it is told of, and never holds up the run.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,10 +15,12 @@ import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.table import number_text
 from rollway.sums import RunningSum
+from rollway.trajectory import FAILURES
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
@@ -43,8 +45,11 @@ class Counts:
 
     def __init__(self, asked: int, already_done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.asked = asked
-        self.done = already_done
-        self.failed = 0
+        self.before = self.done = already_done
+        self.ended = 0  # since the start of this process
+        self.scored = 0  # of these
+        self.failed = 0  # of these
+        self.failures: Counter[str] = Counter()  # of these, by kind
         self.tokens = 0
         self.last_error = ""  # "kind: message" of the rollout that failed last
         self._reward = RunningSum()
@@ -55,11 +60,14 @@ class Counts:
     def add(self, outcome: Outcome) -> None:
         """Count one rollout that ended."""
         self.done += 1
+        self.ended += 1
         self.failed += outcome.failed
         if outcome.failed:
             self.last_error = outcome.error
+            self.failures[_kind(outcome)] += 1
         self.tokens += outcome.completion_tokens
         if outcome.reward is not None:
+            self.scored += 1
             self._reward.add(outcome.reward)
         self._forget()
         now = self._clock()
@@ -77,6 +85,11 @@ class Counts:
     def tokens_per_second(self) -> float:
         self._forget()
         return sum(step.tokens for step in self._recent) / self._span()
+
+    @property
+    def rollouts_per_second(self) -> float:
+        self._forget()
+        return sum(step.rollouts for step in self._recent) / self._span()
 
     @property
     def seconds_left(self) -> float | None:
@@ -105,10 +118,18 @@ class Counts:
             self._recent.popleft()
 
 
-def progress_line(counts: Counts, in_flight: int) -> str:
-    """All numbers on one line."""
+def _kind(outcome: Outcome) -> str:
+    """Of a failure, nearly as the summary has it: a run may meet any number of them."""
+    kind = outcome.error_kind
+    where = str(outcome.stop_reason) if outcome.stop_reason in FAILURES else "reward_error"
+    return f"{where}: {kind}" if kind else where
+
+
+def progress_line(counts: Counts, in_flight: int, troubles: Sequence[str] = ()) -> str:
+    """All numbers on one line, and behind them what is wrong with servers."""
     shown = _shown(counts, in_flight)
-    return "  ".join(shown[name] for name in ("done", "failed", "in_flight", "tokens", "reward", "left"))
+    numbers = (shown[name] for name in ("done", "failed", "in_flight", "tokens", "reward", "left"))
+    return "  ".join([*numbers, *troubles])
 
 
 def _shown(counts: Counts, in_flight: int) -> dict[str, Any]:
@@ -121,23 +142,34 @@ def _shown(counts: Counts, in_flight: int) -> dict[str, Any]:
         "in_flight": f"{in_flight} in flight",
         "tokens": f"{counts.tokens_per_second:,.0f} tokens/s",
         "reward": f"mean reward {'-' if reward is None else number_text(reward)}",
-        "left": f"{'-' if left is None else _duration(left)} left",
+        "left": f"{'-' if left is None else duration_text(left)} left",
     }
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """``4:07``, or with hours ``1:04:07``."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 class ProgressDisplay:
-    """Shows `Counts` while it is open. ``tick`` is to be called a few times a second."""
+    """Shows `Counts` while it is open. ``tick`` is to be called a few times a second.
 
-    def __init__(self, console: Console, counts: Counts, in_flight: Callable[[], int]) -> None:
+    ``troubles`` says what is wrong with servers at the moment, a line for each.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        counts: Counts,
+        in_flight: Callable[[], int],
+        troubles: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._console = console
         self._counts = counts
         self._in_flight = in_flight
+        self._troubles = troubles
         self._rows = [  # two, so that a large run's numbers have room in 60 columns
             Progress(BarColumn(bar_width=None), *_columns("done", "reward", "left"), expand=True),
             Progress(*_columns("failed", "in_flight", "tokens")),
@@ -150,8 +182,9 @@ class ProgressDisplay:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            rows = Group(*self._rows)
-            self._live = Live(rows, console=self._console, auto_refresh=False, transient=True)
+            self._live = Live(
+                get_renderable=self._picture, console=self._console, auto_refresh=False, transient=True
+            )
             self._live.start()
         self._next_line = time.monotonic() + PLAIN_SECONDS
         return self
@@ -161,6 +194,16 @@ class ProgressDisplay:
     ) -> None:
         self.close()
         self._print()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays, above the live display where there is one."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _picture(self) -> Group:
+        troubles = (
+            Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in self._troubles()
+        )
+        return Group(*self._rows, *troubles)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -180,10 +223,10 @@ class ProgressDisplay:
             self._print()
 
     def _print(self) -> None:
-        line = progress_line(self._counts, self._in_flight())
+        line = progress_line(self._counts, self._in_flight(), self._troubles())
         if line != self._last_line:
             self._last_line = line
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self.say(line)
 
 
 def _columns(*names: str) -> list[TextColumn]:

@@ -23,7 +23,9 @@ from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.shown import InsertAs
 from rollway.clock import RolloutClock, WaitKind
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
-from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
+from rollway.environments.calling import Call, Hooks
+from rollway.environments.hooks import is_own, limits_of, prompt_of, tools_of
+from rollway.environments.own_tasks import own_copy
 from rollway.evaluation.record_numbers import settle_numbers
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
@@ -35,10 +37,13 @@ from rollway.sequences import Decode
 from rollway.tools import ToolPool, ToolRegistry
 from rollway.tools.context import RolloutContext
 from rollway.tools.sandboxes import Sandbox, SandboxError, open_sandbox
-from rollway.trajectory import FAILURES, ErrorRecord, StopReason, Trajectory, TrajectoryTiming
+from rollway.trajectory import ErrorRecord, Message, StopReason, Trajectory, TrajectoryTiming
 
 MOST_TRACEBACK = 8_000
 """Characters of a traceback that are kept, from its end."""
+
+CLOSE_SECONDS = 60.0
+"""How long a sandbox may take to close that was started for one rollout."""
 
 _FAULTS = (Exception, SystemExit)
 _log = logging.getLogger(__name__)
@@ -103,16 +108,19 @@ async def run_rollout(
     sandboxes: SandboxSource | None = None,
     run_tools: RunTools | None = None,
     tape: Tape | None = None,
+    hook_pool: ToolPool | None = None,
     clock: RolloutClock | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
     those of `AgentLoop`.
 
     A ``trajectory`` made by `new_trajectory` is filled in place, so that its owner has the partial record
-    whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
-    environment's hooks by itself. Without ``sandboxes``, a sandbox that the environment asks for is started
-    there and then. ``run_tools`` adds to the environment's tools, and rules over them; ``tape`` records every
-    call, or answers it from a record. ``clock`` is entered what the rollout does and waits for.
+    whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and
+    ``limits.hook_seconds`` each of the environment's hooks and rewards by itself: sync ones run in threads of
+    ``hook_pool`` (else of ``pool``), and get a copy of the task that is this rollout's own. Without
+    ``sandboxes``, a sandbox that the environment asks for is started there and then. ``run_tools`` adds to
+    the environment's tools, and rules over them; ``tape`` records every call, or answers it from a record.
+    ``clock`` is entered what the rollout does and waits for.
 
     Raises:
         asyncio.CancelledError: the caller cancelled. The record says so, `teardown` has run and the sandbox
@@ -121,29 +129,36 @@ async def run_rollout(
     """
     limits = limits or Limits()
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
-    times = clock or RolloutClock(record.id)
+    clock = clock if clock is not None else RolloutClock(f"{record.task_id}/{record.sample_index}")
+    hooks = Hooks(hook_pool or pool, timeout=limits.hook_seconds, clock=clock)
     started, began = time.time(), time.monotonic()
     async with AsyncExitStack() as held:
         held.callback(settle_numbers, record)  # when all of the environment's code has run
         if isinstance(tape, ReplayTape):
             held.callback(lambda: record.metadata.update(replay=tape.metadata()))
         with _faults_into(record):
-            limits = limits_of(environment, task, limits)
-            record.messages = readied_prompt(prompt_of(environment, task))
-            source = sandboxes or _FreshSandboxes()
+            task = own_copy(task)
+            limits, record.messages = await _opened(hooks, environment, task, limits)
+            hooks.timeout = limits.hook_seconds
+            source = sandboxes or _FreshSandboxes(hooks)
             sandbox = None
             if not isinstance(tape, ReplayTape):
-                with times.doing("sandbox"), times.waiting(WaitKind.SANDBOX):
+                with clock.doing("sandbox"), clock.waiting(WaitKind.SANDBOX):
                     sandbox = await _open_sandbox(held, environment, task, record, source)
-                await _prepare(environment, task, sandbox, limits.timeout)
-            workspace = await _set_up(held, environment, task, record, limits.timeout)
-            own = tools_of(environment, task, workspace)
+                if sandbox is not None and is_own(environment, "prepare_sandbox"):
+                    await hooks.call("prepare_sandbox", environment.prepare_sandbox, task, sandbox)
+            workspace = await _set_up(held, hooks, environment, task, record)
+            own = (
+                await hooks.call("tools_for", tools_of, environment, task, workspace)
+                if is_own(environment, "tools_for")
+                else tools_of(environment, task, workspace)
+            )
             tools = (
                 ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record, tape)
             )
         if record.stop_reason is not None:
             record.timing = TrajectoryTiming(started=started, total=time.monotonic() - began)
-            record.waits = noted_waits(times, {})
+            record.waits = noted_waits(clock, {})
             return record
         loop = AgentLoop(
             client,
@@ -160,17 +175,17 @@ async def run_rollout(
             keep_results=run_tools.keep_results and sandbox is not None if run_tools else False,
             execute=tape.execute if tape else None,
         )
-        done = _Done(environment, task, workspace)
+        done = _Done(hooks, environment, task, workspace) if is_own(environment, "done") else None
         context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
-        await loop.run(record.messages, trajectory=record, done=done, context=context, clock=times)
+        await loop.run(record.messages, trajectory=record, done=done, context=context, clock=clock)
         with _faults_into(record):
-            if done.fault is not None:
+            if done is not None and done.fault is not None:
                 raise done.fault
             if isinstance(tape, RecordingTape) and sandbox is not None:
                 await tape.keep(sandbox)
             if isinstance(tape, ReplayTape):
                 sandbox = await _recorded_sandbox(held, environment, task, record, source, tape)
-            await _score(environment, task, record, sandbox, limits.timeout)
+            await score_trajectory(environment, task, record, sandbox, hooks=hooks)
     return record
 
 
@@ -179,10 +194,13 @@ async def score_again(
     task: Task,
     record: Trajectory,
     *,
+    pool: ToolPool,
     left: LeftSandbox | None = None,
     limits: Limits | None = None,
+    clock: RolloutClock | None = None,
 ) -> Trajectory:
-    """Score a stored rollout that lacks only a score, with the sandbox that it left.
+    """Score a stored rollout that lacks only a score, with the sandbox that it left. Sync rewards run in
+    threads of ``pool``.
 
     Raises:
         asyncio.CancelledError: the caller cancelled.
@@ -190,21 +208,44 @@ async def score_again(
     async with AsyncExitStack() as held:
         held.callback(settle_numbers, record)
         with _faults_into(record):
-            timeout = limits_of(environment, task, limits or Limits()).timeout
+            hooks = Hooks(pool, timeout=(limits or Limits()).hook_seconds, clock=clock)
+            if is_own(environment, "limits_for"):
+                own = await hooks.call("limits_for", limits_of, environment, task, limits or Limits())
+                hooks.timeout = own.hook_seconds
             sandbox = await held.enter_async_context(opened(left))
-            await _score(environment, task, record, sandbox, timeout)
+            await score_trajectory(environment, own_copy(task), record, sandbox, hooks=hooks)
     return record
+
+
+async def _opened(
+    hooks: Hooks, environment: Environment, task: Task, limits: Limits
+) -> tuple[Limits, list[Message]]:
+    """The rollout's own limits, and the messages that it begins with."""
+    calls = [Call("prompt", lambda: readied_prompt(prompt_of(environment, task)))]
+    if is_own(environment, "limits_for"):
+        calls.insert(0, Call("limits_for", limits_of, (environment, task, limits)))
+        own, messages = await hooks.call_in_turn(calls)
+        return own, messages
+    (messages,) = await hooks.call_in_turn(calls)
+    return limits, messages
 
 
 class _FreshSandboxes:
     """Every sandbox is started when it is asked for."""
 
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
     async def open_for(self, environment: Environment, task: Task) -> Sandbox | None:
-        spec = environment.sandbox_for(task)
+        if is_own(environment, "sandbox_for"):
+            spec = await self._hooks.call("sandbox_for", environment.sandbox_for, task)
+        else:
+            spec = environment.sandbox_for(task)
         return None if spec is None else await open_sandbox(spec)
 
     async def release(self, sandbox: Sandbox) -> None:
-        await sandbox.close()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await sandbox.close()
 
 
 async def _open_sandbox(
@@ -215,14 +256,6 @@ async def _open_sandbox(
     if sandbox is not None:
         held.push_async_callback(_unhurried, _close_sandbox, source, sandbox, record)
     return sandbox
-
-
-async def _prepare(
-    environment: Environment, task: Task, sandbox: Sandbox | None, timeout: float | None
-) -> None:
-    if sandbox is not None:
-        async with asyncio.timeout(timeout):
-            await awaited("prepare_sandbox", environment.prepare_sandbox(task, sandbox))
 
 
 async def _recorded_sandbox(
@@ -245,16 +278,12 @@ async def _recorded_sandbox(
 
 
 async def _set_up(
-    held: AsyncExitStack,
-    environment: Environment,
-    task: Task,
-    record: Trajectory,
-    timeout: float | None,
+    held: AsyncExitStack, hooks: Hooks, environment: Environment, task: Task, record: Trajectory
 ) -> Any:
     """What `setup` returned; ``held`` tears it down at the end."""
-    async with asyncio.timeout(timeout):
-        workspace = await awaited("setup", environment.setup(task))
-    held.push_async_callback(_unhurried, _tear_down, environment, task, workspace, record, timeout)
+    workspace = await hooks.call("setup", environment.setup, task) if is_own(environment, "setup") else None
+    if is_own(environment, "teardown"):
+        held.push_async_callback(_unhurried, _tear_down, hooks, environment, task, workspace, record)
     return workspace
 
 
@@ -266,42 +295,34 @@ async def _unhurried(function: Callable[..., Coroutine[Any, Any, None]], *args: 
 class _Done:
     """The environment's `done`, asked by the loop. One that raises ends the rollout, and is kept."""
 
-    def __init__(self, environment: Environment, task: Task, workspace: Any) -> None:
-        self.environment, self.task, self.workspace = environment, task, workspace
+    def __init__(self, hooks: Hooks, environment: Environment, task: Task, workspace: Any) -> None:
+        self.hooks, self.environment, self.task, self.workspace = hooks, environment, task, workspace
         self.fault: BaseException | None = None
 
-    def __call__(self, trajectory: Trajectory) -> bool:
+    async def __call__(self, trajectory: Trajectory) -> bool:
         try:
-            return self.environment.done(self.task, self.workspace, trajectory)
+            return bool(
+                await self.hooks.call("done", self.environment.done, self.task, self.workspace, trajectory)
+            )
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is None or not current.cancelling():  # a cancelled task of the environment's own
+                self.fault = error
+                return True
+            # The rollout's wall clock, most likely: that it ran out here is the environment's doing.
+            self.fault = TimeoutError("the rollout's time ran out while done was asked")
+            raise
         except _FAULTS as error:
             self.fault = error
             return True
 
 
-async def _score(
-    environment: Environment, task: Task, record: Trajectory, sandbox: Sandbox | None, timeout: float | None
-) -> None:
-    if record.stop_reason in FAILURES:
-        return
-    scoring = asyncio.timeout(timeout)
-    try:
-        async with scoring:
-            await score_trajectory(environment, task, record, sandbox)
-    except TimeoutError:
-        if not scoring.expired():
-            raise
-        record.error = ErrorRecord(
-            kind="TimeoutError", message=f"not scored within {timeout} s", where="reward:timeout"
-        )
-
-
 async def _tear_down(
-    environment: Environment, task: Task, workspace: Any, record: Trajectory, timeout: float | None
+    hooks: Hooks, environment: Environment, task: Task, workspace: Any, record: Trajectory
 ) -> None:
     """A fault here takes nothing away from a rollout that has ended: it is noted and logged."""
     try:
-        async with asyncio.timeout(timeout):
-            await awaited("teardown", environment.teardown(task, workspace, record))
+        await hooks.call("teardown", environment.teardown, task, workspace, record)
     except _FAULTS as error:
         record.metadata["teardown_error"] = f"{type(error).__name__}: {error}"
         _log.warning("teardown of task %r raised %s", record.task_id, _traceback(error))

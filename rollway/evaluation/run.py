@@ -87,7 +87,7 @@ async def evaluate_async(
         run, result = opened or (None, None)
         is_new = run is None
         identity = None if run is None else _identity(held, plan, run, allow)
-        if run is not None and identity is not None and len(run.done) == plan.asked:
+        if run is not None and result is not None and identity is not None and len(run.done) == plan.asked:
             ending = Ending(seconds=identity.seconds)
             run.clear_away()
             identity.note_allowed()
@@ -96,7 +96,7 @@ async def evaluate_async(
                 identity.check()
             reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan, console)
             async with reaching as (config, backend, choices, warnings):
-                if run is None or identity is None:
+                if run is None or result is None or identity is None:
                     plan = _claimed(plan, config)
                     run, result = held.enter_context(_opened(plan))
                     identity = _identity(held, plan, run, allow)
@@ -109,15 +109,13 @@ async def evaluate_async(
                     _log.warning(line)
                 tracker = held.enter_context(_tracked(plan))
                 try:
-                    ending = await drive(plan, run, identity, backend, console, tracker)
+                    ending = await drive(plan, run, identity, backend, console, tracker, result.status)
                 except UserError:  # the workers could not begin: the folder is free for what is asked next
                     if is_new:
                         discard_empty(plan.path)
                     raise
-        summary = conclude(plan, run, ending, console, tracker)
-        if result is not None:
-            result.summary = summary
-        return summary
+        result.summary = conclude(plan, run, ending, console, tracker)
+        return result.summary
 
 
 def _claimed(plan: Plan, config: EvalConfig) -> Plan:
@@ -140,7 +138,7 @@ def _opened(plan: Plan) -> Iterator[tuple[RunDirectory, Result]]:
     with (
         open_run(plan.path, plan.config) as run,
         logging_to(plan.path / "log.txt"),
-        start_and_end_logged(plan.config) as result,
+        start_and_end_logged(plan.config, plan.path) as result,
     ):
         # The same data has the same ids, and a million of them are not worth holding for that.
         ids = plan.tasks.given_ids() if plan.config.data is None else None

@@ -15,6 +15,9 @@ from rollway.inference import InferenceError, ServerOverloaded, ServerUnreachabl
 
 _Found = TypeVar("_Found")
 
+_SOON = 2.0
+"""Seconds for which a server that is there, and answers that it is busy, is asked again in any case."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 3.0, 1.5  # seconds between two questions
 
 
@@ -25,7 +28,7 @@ async def once_there(
 
     Args:
         ask: raises `ServerUnreachable`, or `ServerOverloaded`, while it is not.
-        seconds: to wait at most; None: not at all.
+        seconds: to wait at most; None: not at all, but for a server that is only busy at this moment.
         tell: gets one line when it begins to wait, and one when the server is there.
 
     Raises:
@@ -36,10 +39,11 @@ async def once_there(
         try:
             found = await ask()
         except (ServerUnreachable, ServerOverloaded) as error:
-            left = (seconds or 0.0) - (time.monotonic() - began)
+            at_least = _SOON if isinstance(error, ServerOverloaded) else 0.0
+            left = max(seconds or 0.0, at_least) - (time.monotonic() - began)
             if left <= 0:
                 raise _late(error, time.monotonic() - began) if told else error from None
-            if not told:
+            if not told and seconds is not None:
                 tell(f"waiting for {server} ({error.reason or error}), for up to {seconds:g} s")
                 told = True
             await asyncio.sleep(min(pause, left))

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -23,11 +24,14 @@ from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
+from rollway.evaluation.overview import Overview, overview_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
+from rollway.evaluation.quiet import QuietTimes, QuietWatch
 from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
 from rollway.evaluation.run_directory import RunDirectory
+from rollway.evaluation.status import Status, StatusFile, status_of
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.tracking import Tracker
 from rollway.tools.replay import RecordingWriter
@@ -48,6 +52,8 @@ STARTS_SERVERS = (
     "tool is called"
 )
 
+DEFAULT_QUIET = QuietTimes()
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,8 +73,12 @@ async def drive(
     backend: Backend,
     console: Console,
     tracker: Tracker | None,
+    status: StatusFile,
+    quiet: QuietTimes = DEFAULT_QUIET,
 ) -> Ending:
     """Do what is missing.
+
+    ``status`` is written from the first rollout on; whoever made it says how the run ended.
 
     Raises:
         UserError: the workers could not begin, and nothing is on record; or what is to be done again
@@ -101,15 +111,35 @@ async def drive(
         stop_after_failures=config.stop_after_failures,
     )
     _announce(plan, len(run.done), console)
-    display = ProgressDisplay(console, counts, lambda: driver.in_flight)
+    started = time.time()
+
+    def overview() -> Overview:
+        return overview_of(driver)
+
+    def status_now() -> Status:
+        return status_of(counts, overview(), workers_asked=config.workers, started=started)
+
+    display = ProgressDisplay(
+        console, counts, lambda: driver.in_flight, lambda: overview().troubles(time.time())
+    )
     problem: str | None = None
     with (
         collecting_rarely(),
         display,
         captured(_to_log(), shown=True),
-        interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display)),
+        interrupts_call(lambda: _interrupt(driver, console), lambda: _leave(display, status)),
     ):
-        ticker = asyncio.create_task(_tick(display, counts, tracker))
+        status.begin(status_now)
+        watch = QuietWatch(quiet)
+
+        def look() -> None:
+            status.tick()
+            line = watch.look(counts.ended, driver.in_flight, overview)
+            if line is not None:
+                _log.warning("%s", line)
+                display.say(line)
+
+        ticker = asyncio.create_task(_tick(display, counts, tracker, look))
         try:
             await driver.run()
         except DriverStopped as stopped:
@@ -218,16 +248,20 @@ def _interrupt(driver: Driver, console: Console) -> None:
     driver.interrupt()
 
 
-def _leave(display: ProgressDisplay) -> None:
+def _leave(display: ProgressDisplay, status: StatusFile) -> None:
     """The process ends now."""
     display.close()
+    status.end("interrupted", "a second interrupt ended the process at once")
     _log.warning("ended: a second interrupt, exit %d at once; what had ended is on disk", INTERRUPTED)
 
 
-async def _tick(display: ProgressDisplay, counts: Counts, tracker: Tracker | None) -> None:
+async def _tick(
+    display: ProgressDisplay, counts: Counts, tracker: Tracker | None, look: Callable[[], None]
+) -> None:
     next_note = time.monotonic() + TRACK_SECONDS
     while True:
         display.tick()
+        look()
         if tracker is not None and time.monotonic() >= next_note:
             next_note = time.monotonic() + TRACK_SECONDS
             tracker.log(counts.numbers())

@@ -1,4 +1,4 @@
-"""The first and the last line of a sitting in the run's log: what was asked of it, and what came of it.
+"""A sitting's first and last line in the run's log, and the last word in its ``status.json``.
 
 The invariant: whoever reads the log alone knows of each sitting when it began, how, and why it ended; one
 without a last line was killed.
@@ -25,6 +25,7 @@ from rollway.errors import UserError
 from rollway.evaluation.conclusion import RunFailed, RunInterrupted
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.interrupts import INTERRUPTED
+from rollway.evaluation.status import State, StatusFile
 from rollway.evaluation.summary import RunSummary
 
 MOST_TOLD = 4_000
@@ -34,29 +35,32 @@ _log = logging.getLogger(__name__)
 
 
 class Result(msgspec.Struct):
-    """What a sitting came to, as far as it is known."""
+    """What a sitting comes to, as far as it is known."""
 
+    status: StatusFile  # told of the end, if it has begun by then
     summary: RunSummary | None = None
 
 
 @contextmanager
-def start_and_end_logged(config: EvalConfig) -> Iterator[Result]:
+def start_and_end_logged(config: EvalConfig, folder: Path) -> Iterator[Result]:
     """Log the start, and however the block ends, the end, with the counts of the result's summary."""
     _log.info("started: %s", _shortened(_started(config)))
     began = time.monotonic()
-    result = Result()
+    result = Result(StatusFile(folder))
     try:
         yield result
     except BaseException as error:
         if isinstance(error, RunFailed | RunInterrupted):
             result.summary = error.summary
-        log_end(time.monotonic() - began, result.summary, exit_code(error), why=_one_line(error))
+        _ended(result, time.monotonic() - began, exit_code(error), why=_one_line(error))
         raise
-    log_end(time.monotonic() - began, result.summary, 0)
+    _ended(result, time.monotonic() - began, 0)
 
 
-def log_end(seconds: float, summary: RunSummary | None, code: int, why: str = "") -> None:
-    """Log the end of a sitting."""
+def _ended(result: Result, seconds: float, code: int, why: str = "") -> None:
+    state: State = "interrupted" if code == INTERRUPTED else "failed" if code else "finished"
+    result.status.end(state, why, result.summary)
+    summary = result.summary
     counts = "nothing counted"
     if summary is not None:
         counts = f"{summary.scored} scored, {summary.failed} failed"

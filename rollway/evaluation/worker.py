@@ -138,7 +138,10 @@ class RolloutWorker:
 
     async def _scoring(self, job: Job, record: Trajectory, unscored: Unscored) -> Trajectory:
         limits = self._config.limits
-        return await score_again(self._environment, job.task, record, left=unscored.left, limits=limits)
+        assert self._pool is not None, "open the worker first"
+        return await score_again(
+            self._environment, job.task, record, pool=self._pool, left=unscored.left, limits=limits
+        )
 
     async def stop(self) -> None:
         """Cancel what is in flight, and whatever is still handed in."""

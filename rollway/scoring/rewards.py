@@ -14,9 +14,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.environments.base import Environment, Reward, RewardFunction, Task, named_rewards
+from rollway.environments.calling import Hooks
+from rollway.limits import HOOK_SECONDS
+from rollway.scoring.asking import Question, ask_all, kind_of
 from rollway.stored.lines import REWARD_ERROR
 from rollway.sums import exact_sum
+from rollway.tools.pool import ToolPool
+from rollway.tools.pool_records import CallResult
 from rollway.tools.sandboxes import Sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
 
@@ -29,7 +35,12 @@ class NoSandbox(Exception):
 
 
 async def score_trajectory(
-    environment: Environment, task: Task, trajectory: Trajectory, sandbox: Sandbox | None = None
+    environment: Environment,
+    task: Task,
+    trajectory: Trajectory,
+    sandbox: Sandbox | None = None,
+    *,
+    hooks: Hooks | None = None,
 ) -> None:
     """Fill in ``rewards`` and ``reward`` (the weighted sum), or leave ``reward`` at None and say why.
 
@@ -38,35 +49,44 @@ async def score_trajectory(
     tells of the first that failed. Rollouts that failed (`FAILURES`) are not scored. What an earlier scoring
     left is replaced. ``sandbox`` is the one that the rollout left, for the functions that ask for it.
 
-    Functions that are not async are called on the event loop: most are quick, and a thread would take
-    those with a timer of their own (math-verify uses SIGALRM) off the main thread. One that blocks for
-    long should be async and move its own work to a thread.
+    Functions that are not async run in a thread, or in a process where their `Reward` says so, and the event
+    loop goes on meanwhile. One that has not returned by its deadline has failed with a ``TimeoutError``.
+    ``hooks`` gives the threads and the deadline; without it they are made for this call, and the deadline is
+    `HOOK_SECONDS`.
 
     Raises:
         ValueError: two of the environment's rewards have one name.
     """
-    await score_with(named_rewards(environment), task, trajectory, sandbox)
+    await score_with(named_rewards(environment), task, trajectory, sandbox, hooks=hooks)
 
 
 async def score_with(
-    rewards: Sequence[Reward], task: Task, trajectory: Trajectory, sandbox: Sandbox | None = None
+    rewards: Sequence[Reward],
+    task: Task,
+    trajectory: Trajectory,
+    sandbox: Sandbox | None = None,
+    *,
+    hooks: Hooks | None = None,
 ) -> None:
     """`score_trajectory` with rewards whose names are filled in and differ."""
     forget_scores(trajectory)
     if trajectory.stop_reason in FAILURES or not rewards:
         return
+    if hooks is not None:
+        answers = await _answers(rewards, task, trajectory, sandbox, hooks)
+    else:
+        with ToolPool(1, name="rollway-hook") as pool:
+            hooks = Hooks(pool, timeout=HOOK_SECONDS, clock=RolloutClock(trajectory.id))
+            answers = await _answers(rewards, task, trajectory, sandbox, hooks)
     failures: list[ErrorRecord] = []
     parts: list[float] = []
-    for reward in rewards:
+    for reward, came in zip(rewards, answers, strict=True):
         try:
-            named = await _value(reward, task, trajectory, sandbox)
-            parts += enter(trajectory, reward, named)
-        except (Exception, SystemExit) as error:
+            if came.error is not None:
+                raise came.error
+            parts += enter(trajectory, reward, as_numbers(came.value, reward))
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
             failures.append(_record(reward.name, error))
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            failures.append(_record(reward.name, error))  # a cancelled task of the function's own
     total = exact_sum(parts) if all(map(math.isfinite, parts)) else math.inf
     if not failures and not math.isfinite(total):
         told = f"the weighted sum of the rewards is {total}"
@@ -111,21 +131,26 @@ def enter(trajectory: Trajectory, reward: Reward, named: Mapping[str, float]) ->
     return [reward.weight * reward.weights.get(name, 0.0) * value for name, value in named.items()]
 
 
-async def _value(
-    reward: Reward, task: Task, trajectory: Trajectory, sandbox: Sandbox | None
-) -> dict[str, float]:
-    if not needs_sandbox(reward.function):
-        answer = reward.function(trajectory, task)
-    elif sandbox is None:
-        raise NoSandbox(
-            f"{reward.name!r} needs the rollout's sandbox, but there is none: run with --record-tools to "
-            "record it, or give the environment a sandbox"
-        )
-    else:
-        answer = reward.function(trajectory, task, sandbox=sandbox)
-    if inspect.isawaitable(answer):
-        answer = await answer
-    return as_numbers(answer, reward)
+async def _answers(
+    rewards: Sequence[Reward], task: Task, trajectory: Trajectory, sandbox: Sandbox | None, hooks: Hooks
+) -> list[CallResult]:
+    """What each function gave."""
+    answers: dict[str, CallResult] = {}
+    questions: list[Question] = []
+    for reward in rewards:
+        if not needs_sandbox(reward.function):
+            questions.append(Question(reward, (trajectory, task)))
+        elif sandbox is not None:
+            questions.append(Question(reward, (trajectory, task), {"sandbox": sandbox}))
+        else:
+            told = (
+                f"{reward.name!r} needs the rollout's sandbox, but there is none: run with --record-tools to "
+                "record it, or give the environment a sandbox"
+            )
+            answers[reward.name] = CallResult(error=NoSandbox(told))
+    for asked, came in zip(questions, await ask_all(questions, hooks), strict=True):
+        answers[asked.reward.name] = came
+    return [answers[reward.name] for reward in rewards]
 
 
 def as_numbers(answer: object, reward: Reward) -> dict[str, float]:
@@ -175,16 +200,12 @@ def as_number(answer: object) -> float:
     return value
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _record(name: str, error: BaseException) -> ErrorRecord:
     told = "".join(traceback.format_exception(error))
+    kind, message = kind_of(error)
     return ErrorRecord(
-        kind=type(error).__name__,
-        message=str(error),
+        kind=kind,
+        message=message,
         where=REWARD_ERROR + name,
         traceback=told[-MOST_TRACEBACK:],
     )

@@ -112,14 +112,14 @@ async def test_the_timing_is_that_of_all_sittings() -> None:
     assert both.total > first.total
 
 
-async def test_the_wall_clock_goes_on_where_it_was() -> None:
+async def test_the_working_clock_goes_on_where_it_was() -> None:
     async with bench([CALL, hang()]) as it:
-        trajectory = await it.loop(limits=Limits(timeout=0.3)).run(QUESTION)
+        trajectory = await it.loop(limits=Limits(working_timeout=0.3)).run(QUESTION)
         assert trajectory.stop_reason is StopReason.TIMEOUT
         with pytest.raises(UserError, match=r"is finished .timeout.*raise the limit"):
-            await it.loop(limits=Limits(timeout=0.3)).run(trajectory.messages, trajectory=trajectory)
+            await it.loop(limits=Limits(working_timeout=0.3)).run(trajectory.messages, trajectory=trajectory)
     async with bench([reply("5")]) as it:
-        await it.loop(limits=Limits(timeout=60.0)).run(trajectory.messages, trajectory=trajectory)
+        await it.loop(limits=Limits(working_timeout=60.0)).run(trajectory.messages, trajectory=trajectory)
     assert trajectory.stop_reason is StopReason.COMPLETED
 
 

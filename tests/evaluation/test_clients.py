@@ -104,3 +104,14 @@ async def test_a_model_that_is_not_served_is_not_waited_for() -> None:
         with pytest.raises(UserError, match="does not serve model 'm'"):
             await check_server(config(server.url, 1, wait_for_server=60), None)
         assert len(server.gets) == 1
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+async def test_a_server_that_is_busy_for_a_moment_does_not_end_the_run(status: int) -> None:
+    async with ScriptedServer(models=error(status, "busy")) as server:
+        checking = asyncio.create_task(check_server(config(server.url, 1), None))
+        async with asyncio.timeout(30):
+            while not server.gets:
+                await asyncio.sleep(0.01)
+        server.models = ["m"]
+        assert (await checking).name == "m"

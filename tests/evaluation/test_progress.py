@@ -110,3 +110,20 @@ def test_elsewhere_a_line_is_printed_now_and_then(monkeypatch: pytest.MonkeyPatc
     lines = out.getvalue().splitlines()
     assert [line.split(" ")[0] for line in lines[:2]] == ["0/2", "1/2"]
     assert all("left" in line for line in lines), "no line is broken in two"
+
+
+def test_servers_that_are_away_are_shown_while_they_are(clock: Clock) -> None:
+    away = "server http://127.0.0.1:8000 away for 31 s, 128 calls wait"
+    counts = Counts(10, 0, clock)
+    assert progress_line(counts, 3, [away]).endswith(f"- left  {away}")
+    out, troubles = io.StringIO(), [away]
+    console = Console(file=out, force_terminal=True, width=100, color_system=None)
+    with ProgressDisplay(console, counts, lambda: 3, lambda: troubles) as display:
+        display.tick()
+        assert away in out.getvalue()
+        troubles.clear()
+        out.truncate(out.seek(0))
+        display.tick()
+        assert "away" not in out.getvalue()
+        display.say("a line that stays")
+    assert "a line that stays\n" in out.getvalue()

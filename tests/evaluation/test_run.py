@@ -43,7 +43,16 @@ async def test_every_rollout_is_on_disk_once(policy, config: Config, stored, tmp
     assert {t.reward for t in found.values()} == {1.0}
     assert (summary.asked, summary.scored, summary.failed, summary.tool_calls) == (12, 12, 0, 12)
     assert sorted(path.name for path in run.iterdir()) == [
-        *("config.yaml", "identity.json", "lock", "log.txt", "report.html", "summary.json", "tasks.jsonl"),
+        *(
+            "config.yaml",
+            "identity.json",
+            "lock",
+            "log.txt",
+            "report.html",
+            "status.json",
+            "summary.json",
+            "tasks.jsonl",
+        ),
         "trajectories",
     ]
     assert read_summary(run / "summary.json") == summary

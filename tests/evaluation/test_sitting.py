@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from scripted_server import ScriptedServer
 
 from rollway.errors import UserError
 from rollway.evaluation import RunFailed, evaluate_async
 from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.quiet import QuietTimes
 from rollway.evaluation.run_directory import part_files
+from rollway.evaluation.sitting import drive
 from rollway.evaluation.summary import read_summary
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
@@ -199,3 +204,28 @@ async def test_a_run_whose_folder_is_gone_stops_with_a_reason(
         assert len(server.requests) <= 10, "no more rollouts start"
     if how in ("deleted", "moved"):
         assert not run.exists(), "nothing is made anew where the run was"
+
+
+async def test_a_run_in_which_nothing_ends_says_so_on_the_screen_and_in_the_log(
+    config: Config, gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Screen(io.StringIO):
+        told = asyncio.Event()
+
+        def write(self, text: str) -> int:
+            if "no rollout has ended" in text:
+                self.told.set()
+            return super().write(text)
+
+    impatient = functools.partial(drive, quiet=QuietTimes(seconds=0.0))
+    monkeypatch.setattr("rollway.evaluation.run.drive", impatient)
+    gate, screen = gated(), Screen()
+    async with ScriptedServer(gate) as server:
+        running = asyncio.create_task(
+            evaluate_async(config(server, concurrency=2), console=Console(file=screen, width=80))
+        )
+        await asyncio.wait_for(screen.told.wait(), 60)
+        gate.gate.set()
+        await running
+    for told in (screen.getvalue(), (tmp_path / "run" / "log.txt").read_text()):
+        assert "no rollout has ended for 0 s: 2 in flight" in told

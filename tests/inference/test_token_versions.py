@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+from rollway.clock import RolloutClock, WaitKind
+from rollway.inference.errors import NoReplyInTime
 from rollway.inference.weight_updates import UpdateGate, join_spans, label_tokens
 from rollway.trajectory import VersionSpan
 
@@ -92,3 +95,26 @@ async def test_what_ends_while_an_update_runs_may_be_of_either_version_unless_it
         assert gate.version_after(aborted=False) == "2"
         assert gate.version_after(aborted=True) == "1"
     assert gate.version_after(aborted=True) == "2"
+
+
+async def test_an_update_is_a_wait_of_the_generations_that_have_begun_and_of_those_that_begin() -> None:
+    gate, begun, later = UpdateGate(), RolloutClock(), RolloutClock()
+    with gate.generating(begun):
+        async with gate.update("2"):
+            with gate.generating(later):
+                assert begun.waits_now == later.waits_now == {WaitKind.WEIGHT_UPDATE}
+                await asyncio.sleep(0.01)
+        assert begun.waits_now == frozenset()
+    assert list(begun.seconds()) == list(later.seconds()) == ["weight_update"]
+    assert begun.working() <= begun.age() - 0.01
+
+
+async def test_a_pause_is_a_wait_of_the_requests_that_it_holds_back_and_of_no_other() -> None:
+    gate, held, sent = UpdateGate(), RolloutClock(), RolloutClock()
+    with gate.generating(sent):
+        gate.pause()
+        with pytest.raises(NoReplyInTime) as raised:
+            await gate.passed(time.monotonic() + 0.02, "http://s", held)
+    assert raised.value.waiting_for is WaitKind.WEIGHT_UPDATE
+    assert held.seconds()["weight_update"] >= 0.02
+    assert sent.seconds() == {}

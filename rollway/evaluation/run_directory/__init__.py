@@ -9,7 +9,7 @@ counts the one that says more (`rollway.stored.lines`). One driver at a time: th
     identity.json, tasks.jsonl  what it is of: digests of the source, the weights and the tasks
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
     set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
-    log.txt, summary.json, report.html, lock
+    log.txt, status.json, summary.json, report.html, lock
 """
 
 from rollway.evaluation.run_directory.opening import (

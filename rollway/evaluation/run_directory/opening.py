@@ -79,7 +79,7 @@ def discard_empty(path: Path) -> None:
     """Take away the directory of a run in which nothing was recorded. Its lock must be ours."""
     if part_files(path) or (path / "set_aside.jsonl").exists():
         return
-    for name in ("config.yaml", "identity.json", "tasks.jsonl", "log.txt", "lock"):
+    for name in ("config.yaml", "identity.json", "tasks.jsonl", "log.txt", "status.json", "lock"):
         (path / name).unlink(missing_ok=True)
     for folder in (path / "trajectories", path):
         try:
@@ -105,7 +105,9 @@ def refuse_other_run(path: Path, config: EvalConfig) -> None:
         raise UserError(f"{path} is a file; give a folder for the run")
     if not holds_run(path):
         left = [
-            entry.name for entry in path.iterdir() if entry.name not in ("lock", "log.txt", "trajectories")
+            entry.name
+            for entry in path.iterdir()
+            if entry.name not in ("lock", "log.txt", "status.json", "trajectories")
         ]
         if left or part_files(path):
             raise UserError(
