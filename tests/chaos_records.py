@@ -28,7 +28,8 @@ def sound_run(tasks: int = 12) -> tuple[list[dict[str, Any]], Expected]:
         key = (f"{number:06d}", 0)
         seeds[key] = 100 + number
         turns[key] = script.conversation(key[0], partial(int.__add__, seeds[key] * 10))
-    return [_record(key, seeds[key], turns[key]) for key in turns], Expected(turns, seeds)
+    keys = {(key[0], seeds[key] * 10 + turn): key for key in turns for turn in range(len(turns[key]))}
+    return [_record(key, seeds[key], turns[key]) for key in turns], Expected(turns, seeds, keys)
 
 
 def _record(key: Key, seed: int, turns: list[Reply]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rollway.chaos.judging import Row, rows_of, violations_of
 from rollway.chaos.runs import Outcome, Setup, do_run, expected_of
 from rollway.chaos.table import print_rows, print_seen, print_violations
 
-ADMITTED = 0.75
+ADMITTED = 0.125
 """Share of the rollouts in flight whose requests the server admits at a time."""
 
 SAMPLES = 2

@@ -34,6 +34,7 @@ class Expected(NamedTuple):
 
     turns: Mapping[Key, Sequence[Reply]]  # the conversation of every rollout that was asked for
     seeds: Mapping[Key, int]
+    keys: Mapping[tuple[str, int], Key]  # of the requests, by their task and seed
 
 
 Found = tuple[Key | None, str]

@@ -65,7 +65,7 @@ SERVERS = (
 )
 TOOLS = (
     Fault("tools.machine", "run again", frozenset({"OSError", "MachineExhausted"})),
-    Fault("tools.failing", "told to the model"),
+    Fault("tools.failing", "told"),
     # Whether a process that is killed ran out of memory by its own doing, nobody can tell.
     Fault("tools.killed", "run again", frozenset({"ProcessEnded"}), unasked=False),
 )

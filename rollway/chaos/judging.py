@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from rollway.agent_loop.rollout import turn_seed
 from rollway.chaos.checks import (
     ENDINGS,
     FINISHED,
@@ -26,7 +25,6 @@ from rollway.chaos.checks import (
 from rollway.chaos.faults import FAULTS, GROUPS, TIMES, Plan
 from rollway.chaos.reading import RunFolder
 from rollway.chaos.runs import Outcome
-from rollway.chaos.server import ANSWERS
 
 
 class Row(NamedTuple):
@@ -35,6 +33,9 @@ class Row(NamedTuple):
     fault: str
     struck: int
     effect: str  # what must come of it
+    again: (
+        int | None
+    )  # rollouts that it struck and that were begun more than once; None: it strikes none alone
     lost: int  # rollouts that it struck, and of which a promise is broken
     held: bool
 
@@ -95,6 +96,7 @@ def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violati
     broken = {found.key for found in violations if found.key is not None}
     names = {f"{group}.{kind}" for group in GROUPS for kind in plan.kinds_of(group)}
     keys = {name: whom for name, whom in struck_keys(outcome, expected).items() if name in names}
+    begun_again = {expected.keys[request] for request in outcome.begun_again() if request in expected.keys}
     unexplained = broken.difference(*keys.values())
     rows = []
     for group in GROUPS:
@@ -102,7 +104,9 @@ def rows_of(outcome: Outcome, expected: Expected, violations: Collection[Violati
             name = f"{group}.{kind}"
             whom = keys.get(name, set())
             lost = len(unexplained if group in TIMES else whom & broken)
-            rows.append(Row(name, _times(name, outcome, whom), FAULTS[name].effect, lost, lost == 0))
+            again = None if group in TIMES else len(whom & begun_again)
+            times = _times(name, outcome, whom)
+            rows.append(Row(name, times, FAULTS[name].effect, again, lost, lost == 0))
     return rows
 
 
@@ -119,20 +123,17 @@ def struck_keys(outcome: Outcome, expected: Expected) -> dict[str, set[Key]]:
     found = {"tools.failing": set[Key]()}
     by_task: dict[str, set[Key]] = {}
     by_call: dict[str, Key] = {}
-    by_request: dict[tuple[str, int], Key] = {}
     for key, turns in expected.turns.items():
         by_task.setdefault(key[0], set()).add(key)
-        for number, turn in enumerate(turns):
-            by_request[key[0], turn_seed(expected.seeds[key], number)] = key
-            for call in turn.calls:
-                by_call[call.key] = key
-                if call.answer is None:
-                    found["tools.failing"].add(key)
+        for call in (call for turn in turns for call in turn.calls):
+            by_call[call.key] = key
+            if call.answer is None:
+                found["tools.failing"].add(key)
     for name, struck in outcome.keys.items():
         found[name] = set[Key]().union(
             *({by_call[one]} if one in by_call else by_task.get(one, set()) for one in struck)
         )
     for line in outcome.log:
-        if line.kind not in ANSWERS and (line.task, line.seed) in by_request:
-            found.setdefault(f"replies.{line.kind}", set()).add(by_request[line.task, line.seed])
+        if line.kind not in ("ok", "wrong") and (line.task, line.seed) in expected.keys:
+            found.setdefault(f"replies.{line.kind}", set()).add(expected.keys[line.task, line.seed])
     return found

@@ -81,25 +81,27 @@ class Outcome(NamedTuple):
     left: dict[int, str]  # processes that outlived it
     seconds: float  # of all sittings
 
-    def sampled_again(self) -> int:
-        """Rollouts that were begun more than once, counted each time beyond the first."""
+    def begun_again(self) -> dict[tuple[str, int], int]:
+        """First requests, by task and seed, that were answered more than once, and how often beyond that."""
         begun = Counter((line.task, line.seed) for line in self.log if line.kind == "ok" and line.turn == 0)
-        return sum(count - 1 for count in begun.values())
+        return {request: count - 1 for request, count in begun.items() if count > 1}
 
 
 def expected_of(setup: Setup) -> Expected:
     """What must be on record when the run is over."""
     plan = setup.plan
     script = Script(plan.seed, plan.failing, plan.sandboxes)
-    turns, seeds = {}, {}
+    turns, seeds, keys = {}, {}, {}
     for number in range(setup.tasks):
         task = task_name(number)
         for sample in range(setup.samples):
             seed = rollout_seed(plan.seed, task, sample)
             assert seed is not None, "the run has a seed"
             seeds[task, sample] = seed
-            turns[task, sample] = script.conversation(task, partial(turn_seed, seed))
-    return Expected(turns, seeds)
+            said = script.conversation(task, partial(turn_seed, seed))
+            turns[task, sample] = said
+            keys.update({(task, turn_seed(seed, turn)): (task, sample) for turn in range(len(said))})
+    return Expected(turns, seeds, keys)
 
 
 def do_run(setup: Setup, path: Path) -> Outcome:

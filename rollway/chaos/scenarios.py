@@ -115,7 +115,7 @@ def _judge_away(seed: int, path: Path, console: Console) -> Iterator[Mark]:
     plan = Plan(seed=seed, rates={"hooks": 0.3}, kinds={"hooks": ["reward", "async_reward"]})
     verdict = judged(Setup(plan, 300, 2, {"workers": 0}), path)
     yield _lost(verdict, console)
-    again = verdict.outcome.sampled_again()
+    again = sum(verdict.outcome.begun_again().values())
     yield Mark("nothing is sampled again", f"{again} rollouts were", again == 0)
 
 

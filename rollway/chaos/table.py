@@ -25,13 +25,14 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     if not rows:
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("fault", "struck", "lost"):
+    for name in ("fault", "struck", "begun again", "lost"):
         table.add_column(name, justify="left" if name == "fault" else "right", no_wrap=True)
     table.add_column("must be")
     table.add_column("")
     for row in rows:
         verdict = "FAULT" if not row.held else "ok" if row.struck else "never struck"
-        table.add_row(row.fault, f"{row.struck:,}", f"{row.lost:,}", row.effect, verdict)
+        again = "" if row.again is None else f"{row.again:,}"
+        table.add_row(row.fault, f"{row.struck:,}", again, f"{row.lost:,}", row.effect, verdict)
     console.print(table, width=min(console.width, 80), highlight=False)
 
 
@@ -39,7 +40,9 @@ def print_seen(outcome: Outcome, console: Console) -> None:
     """What came of the run as a whole."""
     codes = ", ".join(str(sitting.exit_code) for sitting in outcome.sittings)
     lines = [f"sittings        {len(outcome.sittings)}, exit codes {codes}, {outcome.seconds:.1f} s in all"]
-    lines.append(f"requests        {len(outcome.log):,}; {outcome.sampled_again():,} rollouts begun again")
+    lines.append(
+        f"requests        {len(outcome.log):,}; {sum(outcome.begun_again().values()):,} rollouts begun again"
+    )
     if failures := failure_kinds(outcome.folder.failures):
         lines.append(
             "failed attempts " + ", ".join(f"{kind} {count:,}" for kind, count in failures.most_common())

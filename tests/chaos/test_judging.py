@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from chaos_records import sound_run
 
-from rollway.agent_loop.rollout import turn_seed
 from rollway.chaos.checks import (
     ENDINGS,
     FINISHED,
@@ -87,7 +86,7 @@ def test_a_broken_promise_is_blamed_on_the_fault_that_struck_the_rollout() -> No
     seen, expected = outcome(
         keys={"hooks.setup": ["000003"]}, struck=Counter({"hooks.setup": 1, "driver.killed": 1})
     )
-    seed = turn_seed(expected.seeds["000004", 0], 1)
+    seed = expected.seeds["000004", 0] * 10 + 1
     seen.log.append(LogLine("502", "000004", seed, 1, 0.0))
 
     by_hook = rows(plan, seen, expected, ("000003", 0))
