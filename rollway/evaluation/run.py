@@ -7,6 +7,7 @@ rollout is on disk, and the run ends with its summary, whatever happened.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -62,7 +63,7 @@ async def evaluate_async(config: EvalConfig, *, console: Console | None = None) 
         if run is not None and len(run.done) == plan.asked:
             run.clear_away()
         else:
-            async with _reached(plan) as (config, backend, choices, warnings):
+            async with _reached(plan, console) as (config, backend, choices, warnings):
                 if run is None:
                     plan = msgspec.structs.replace(plan, config=named_model(plan.config, config.model.name))
                     run = held.enter_context(_opened(plan))
@@ -95,7 +96,7 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _reached(plan: Plan, console: Console) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
     it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy
@@ -119,7 +120,8 @@ async def _reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[
             approval_source(config),
             None if plan.lists is None else plan.lists.shared,
         )
-        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec)
+        tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec, tell=tell)
         yield config, backend, choices, [dropped] if dropped else []
 
 

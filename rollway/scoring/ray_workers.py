@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rollway.errors import UserError
+from rollway.interrupts import kept_handlers
 from rollway.scoring.lines import Job, Scored, row_of, score_chunk
 from rollway.scoring.sources import RewardSource, load_rewards
 from rollway.trajectory import ErrorRecord
@@ -126,12 +127,16 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
         local: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
         local["object_store_memory"] = OBJECT_STORE_BYTES
         try:
-            ray.init(
-                address=address or "local",
-                logging_level="ERROR",
-                log_to_driver=False,
-                **({} if address else local),
-            )
+            with kept_handlers():  # Ray sets its own for SIGTERM
+                ray.init(
+                    address=address or "local",
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    **({} if address else local),
+                )
+        except KeyboardInterrupt:  # in the middle: what has been started must not outlive us
+            ray.shutdown()
+            raise
         except ConnectionError as error:
             told = " ".join(str(error).split())
             raise UserError(f"no Ray cluster at {address!r}: {told}") from None

@@ -36,15 +36,19 @@ class ToolPool:
     does not keep the process from exiting.
     """
 
-    def __init__(self, max_workers: int, *, name: str = "rollway-tool") -> None:
+    def __init__(
+        self, max_workers: int, *, name: str = "rollway-tool", patience: float | None = None
+    ) -> None:
         """Make a pool. Threads are started when they are needed.
 
         Args:
             max_workers: sync calls that may run at a time, at least 1; see `resize`. Async calls take no
                 thread and are not bounded.
             name: what its threads are called.
+            patience: seconds that a call waits for a thread which is at work before another is woken for it;
+                for calls that are nearly all quick. None: it does not wait.
         """
-        self._workers = Workers(_checked(max_workers), name)
+        self._workers = Workers(_checked(max_workers), name, patience)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = WeakKeyDictionary()
         self._async = AsyncCounts()
         self._processes: ProcessCalls | None = None  # from the first process tool on
