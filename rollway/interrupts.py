@@ -42,19 +42,17 @@ class _Listener(NamedTuple):
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[None]:
     """While the block runs, the first signal raises KeyboardInterrupt on the main thread, or calls what
-    `interrupts_call` says; the second ends the process with exit code 130. Gives a function that says whether
-    it has raised.
+    `interrupts_call` says; the second ends the process with exit code 130.
 
     Only on the main thread, where signals arrive; elsewhere nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield
         return
-    signals = _Signals()
-    with signals.taken():
-        yield lambda: signals.raised
+    with _Signals().taken():
+        yield
 
 
 @contextmanager
@@ -93,7 +91,7 @@ class _Signals:
         self._read = 0  # by the thread
         self._first_at: float | None = None
         self._begun = False  # what the first signal asked for
-        self.raised = False
+        self._raised = False
         self._ending = False
 
     @contextmanager
@@ -137,8 +135,8 @@ class _Signals:
         """On the main thread, between two steps of its code."""
         self._handled += 1
         self._note(self._handled)
-        if not self.listeners and not self.raised:
-            self.raised = self._begun = True
+        if not self.listeners and not self._raised:
+            self._raised = self._begun = True
             raise KeyboardInterrupt
 
     def _listen(self, reading: int, taking: frozenset[int]) -> None:

@@ -29,10 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments is not None:
             return _main(arguments)
-        with interruptible() as raised:
+        with interruptible():
             code = _main(sys.argv[1:])
-            if code == INTERRUPTED and raised():  # which typer turned into this
-                raise KeyboardInterrupt
     except KeyboardInterrupt:
         print("rollway: interrupted", file=sys.stderr)
         code = INTERRUPTED
@@ -48,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     import typer
 
-    from rollway.cli.app import build_app
+    from rollway.cli.app import Interrupted, build_app
 
     words = list(arguments) or ["--help"]
     # typer bundles click or uses the installed one; this finds its error classes in either.
@@ -62,7 +60,7 @@ def _main(arguments: Sequence[str]) -> int:
         return _complain(_usage_complaint(error))
     except click_error as error:
         return _complain(str(getattr(error, "message", error)))
-    except typer.Abort:
+    except (Interrupted, typer.Abort):
         raise KeyboardInterrupt from None
     return result if isinstance(result, int) else 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import sys
 import threading
 import time
@@ -34,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 def hook_threads(most: int) -> ToolPool:
     """A pool for `Hooks`, of its own: functions that hang and tools that are slow do not starve each other."""
-    return ToolPool(most, name="rollway-hook", patience=PATIENCE)
+    processes = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return ToolPool(most, name="rollway-hook", patience=PATIENCE, max_processes=processes)
 
 
 class Call(NamedTuple):

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from rollway.tools.processes import ProcessCalls
 
 
+ASKING_AT_A_TIME = 1024
+"""Functions that may wait for somebody's answer at a time. Each has a thread that sleeps."""
+
+
 class ToolPool:
     """Runs tools. One pool serves any number of event loops and threads; two pools share nothing.
 
@@ -37,7 +41,12 @@ class ToolPool:
     """
 
     def __init__(
-        self, max_workers: int, *, name: str = "rollway-tool", patience: float | None = None
+        self,
+        max_workers: int,
+        *,
+        name: str = "rollway-tool",
+        patience: float | None = None,
+        max_processes: int | None = None,
     ) -> None:
         """Make a pool. Threads are started when they are needed.
 
@@ -47,12 +56,16 @@ class ToolPool:
             name: what its threads are called.
             patience: seconds that a call waits for a thread which is at work before another is woken for it;
                 for calls that are nearly all quick. None: it does not wait.
+            max_processes: calls that may run in processes of their own at a time; None: as many as in threads.
         """
+        self._name = name
+        self._max_processes = max_processes
         self._workers = Workers(_checked(max_workers), name, patience)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = WeakKeyDictionary()
         self._async = AsyncCounts()
         self._processes: ProcessCalls | None = None  # from the first process tool on
         self._making_processes = threading.Lock()
+        self._asking: ToolPool | None = None  # from the first call of `asking` on
         self._closed = False
 
     async def call(
@@ -109,8 +122,22 @@ class ToolPool:
             if self._closed:
                 raise _closed_error()
             if self._processes is None:
-                self._processes = ProcessCalls(self._workers.counts().size)
+                self._processes = ProcessCalls(self._max_processes or self._workers.counts().size)
         return self._processes
+
+    def asking(self) -> ToolPool:
+        """A pool of threads for functions that wait for somebody to answer, such as approval: they take no place
+        of the tools. It is closed with this one.
+
+        Raises:
+            PoolClosed: the pool had been closed before.
+        """
+        with self._making_processes:
+            if self._closed:
+                raise _closed_error()
+            if self._asking is None:
+                self._asking = ToolPool(ASKING_AT_A_TIME, name=f"{self._name}-ask")
+        return self._asking
 
     async def _call_in_thread(self, function: Callable[[], Any], timeout: float | None) -> CallResult:
         in_context = functools.partial(contextvars.copy_context().run, function)
@@ -181,6 +208,8 @@ class ToolPool:
         """
         with self._making_processes:
             self._closed = True
+        if self._asking is not None:
+            self._asking.close()
         deadline = time.monotonic() + timeout
         self._workers.close(_closed_error())
         ended = self._workers.join(timeout)
