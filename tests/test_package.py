@@ -38,6 +38,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
         "absent_keys",
         "clock",
         "keys",
+        "interrupts",
     },
 ]
 

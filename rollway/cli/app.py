@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -58,10 +59,25 @@ def build_app(arguments: Sequence[str]) -> Callable[..., Any]:
     for name, command in COMMANDS.items():
         if name == asked:
             function = getattr(importlib.import_module(command.module), command.function)
-            app.command(name)(function)
+            app.command(name)(_interruptible(function))
         else:
             app.command(name, help=command.help)(_not_asked)
     return typer.main.get_command(app)
+
+
+class Interrupted(Exception):
+    """Ctrl-C in a command. Typer would make an exit code of the KeyboardInterrupt, without a word."""
+
+
+def _interruptible(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    return call
 
 
 def _version(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:

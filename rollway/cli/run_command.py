@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rollway.errors import UserError
+from rollway.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from rollway.evaluation.config import EvalConfig
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 FIELDS = """\b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rollway.errors import UserError
+from rollway.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +53,13 @@ def score(
         str | None,
         typer.Option(metavar="NAME_OR_FILE", help="Environment to use. [default: the run's own]"),
     ] = None,
+    reward_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Timeout of a reward function, per rollout. [default: the run's limits.hook_timeout, else 600]",
+        ),
+    ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Ray cluster to use. [default: start Ray on this machine]"),
@@ -67,29 +76,35 @@ def score(
       rollway score runs/calculator-20260101-120000 --reward my_rewards.py:short_answer
       rollway score runs/calculator-20260101-120000 --reward my_rewards.py:judge --workers 8
 
-    Writes RUN/scores/NAME.jsonl and RUN/scores/NAME.summary.json. The run itself does not change.
+    Writes RUN/scores/NAME.jsonl and RUN/scores/NAME.summary.json. The run itself does not change. After
+    Ctrl-C, RUN/scores/NAME.partial.jsonl has what had been scored.
 
     Exit codes: 0 success, 1 no rollout could be scored, 2 usage error, 130 interrupted.
     """
     from rich.console import Console
 
-    from rollway.scoring import score_run
+    from rollway.scoring import ScoringInterrupted, score_run
 
     if ray_address is not None and not workers:
         raise UserError("--ray-address requires --workers N")
-    with _Progress(Console(stderr=True)) as progress:
-        summary = score_run(
-            run,
-            reward=reward,
-            name=name,
-            workers=workers,
-            overwrite=overwrite,
-            environment=environment,
-            compare=compare,
-            ray_address=ray_address,
-            allow_changed_tasks=allow_changed_tasks,
-            on_progress=progress,
-        )
+    try:
+        with _Progress(Console(stderr=True)) as progress:
+            summary = score_run(
+                run,
+                reward=reward,
+                name=name,
+                workers=workers,
+                overwrite=overwrite,
+                environment=environment,
+                compare=compare,
+                ray_address=ray_address,
+                allow_changed_tasks=allow_changed_tasks,
+                reward_timeout=reward_timeout,
+                on_progress=progress,
+            )
+    except ScoringInterrupted as error:
+        print(f"rollway: {error}", file=sys.stderr)
+        return INTERRUPTED
     _print(summary, Console())
     print(f"scores: {run / 'scores' / summary.name}.jsonl")
     return FAILED if summary.on_record and not summary.scored else 0

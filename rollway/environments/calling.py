@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import sys
 import threading
 import time
@@ -23,10 +24,22 @@ from rollway.clock import RolloutClock
 from rollway.tools.pool import ToolPool, is_async
 from rollway.tools.pool_records import CallResult
 
+PATIENCE = 0.005
+"""Seconds that a sync function waits for a thread that is at work before it gets another one: nearly all take
+microseconds, and each thread that wakes takes the interpreter from the event loop."""
+
 MOST_STACK = 4_000
 """Characters of a stack in a log line, from its end: where a function hangs."""
 
 _log = logging.getLogger(__name__)
+
+
+def hook_threads(most: int) -> ToolPool:
+    """A pool for `Hooks`, of its own: functions that hang and tools that are slow do not starve each other."""
+    processes = max(
+        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return ToolPool(most, name="rollway-hook", patience=PATIENCE, max_processes=processes)
 
 
 class Call(NamedTuple):
@@ -110,27 +123,15 @@ class Hooks:
         if self.timeout is None:
             await self._finish(batch)
             return
-        loop, seconds = asyncio.get_running_loop(), self.timeout
         try:
             async with asyncio.timeout(None) as scope:
-                timer: asyncio.TimerHandle
-
-                def look() -> None:
-                    nonlocal timer
-                    left = batch.leave_after(seconds)
-                    if left > 0:
-                        timer = loop.call_later(left, look)
-                    else:
-                        scope.reschedule(loop.time())
-
-                timer = loop.call_later(seconds, look)
-                try:
-                    await self._finish(batch)
-                finally:
-                    timer.cancel()
+                batch.watch(scope, self.timeout)
+                await self._finish(batch)
         except TimeoutError:
             if not scope.expired():
                 raise
+        finally:
+            batch.unwatch()
 
     async def _finish(self, batch: _Batch) -> None:
         try:
@@ -172,13 +173,28 @@ class _Batch:
         self._calls = calls
         self._clock = clock
         self._until_failure = until_failure
+        self._timer: asyncio.TimerHandle | None = None
 
-    def leave_after(self, seconds: float) -> float:
-        """The seconds that the call which is being made has left. With none, the batch is left."""
+    def watch(self, scope: asyncio.Timeout, seconds: float, left: float | None = None) -> None:
+        """Have ``scope`` expire once a call has taken ``seconds``; look again when that may be so."""
+        # Nothing here refers to itself: what waits for the garbage collector keeps a whole trajectory alive.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds if left is None else left, self._look, scope, seconds)
+
+    def unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, scope: asyncio.Timeout, seconds: float) -> None:
         with self._lock:
             left = seconds if self.since is None else self.since + seconds - time.monotonic()
             self.left = left <= 0
-        return left
+        if left > 0:
+            self.watch(scope, seconds, left)
+        else:
+            self._timer = None
+            scope.reschedule(asyncio.get_running_loop().time())
 
     def run(self) -> None:
         """On the thread."""

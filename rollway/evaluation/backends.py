@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
+from rollway.evaluation.watchdog import SILENT_SECONDS, Watchdog
 from rollway.evaluation.worker import RolloutWorker, WorkerSpec
 
 
@@ -44,8 +46,9 @@ class LocalWorker:
 
     name = "this process"
 
-    def __init__(self, worker: RolloutWorker) -> None:
+    def __init__(self, worker: RolloutWorker, watchdog: Watchdog) -> None:
         self._worker = worker
+        self._watchdog = watchdog
 
     async def run(self, job: Job) -> Outcome:
         return await self._worker.run(job)
@@ -55,15 +58,25 @@ class LocalWorker:
 
     async def close(self) -> None:
         await self._worker.close()
+        self._watchdog.stop()
 
 
 class LocalBackend:
-    """One worker in this process, without Ray."""
+    """One worker in this process, without Ray. ``tell`` gets a line when its event loop is held up."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        tell: Callable[[str], None] | None = None,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         self._spec = spec
+        self._tell = tell
+        self._silent_seconds = silent_seconds
 
     async def start_worker(self, number: int) -> LocalWorker:
         worker = RolloutWorker(self._spec)
         await worker.open()
-        return LocalWorker(worker)
+        watchdog = Watchdog(worker.clocks, tell=self._tell, silent_seconds=self._silent_seconds)
+        return LocalWorker(worker, watchdog.start())

@@ -24,6 +24,7 @@ from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
+from rollway.interrupts import kept_handlers
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of Ray's object store, if Rollway starts Ray. Trajectories pass through it in small batches."""
@@ -192,12 +193,16 @@ def connected(config: EvalConfig) -> Iterator[None]:
         cpus = max(1, round(config.workers * config.ray.cpus_per_worker + 0.5))
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
+        with kept_handlers():  # Ray sets its own for SIGTERM
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+    except KeyboardInterrupt:  # in the middle: what has been started must not outlive us
+        ray.shutdown()
+        raise
     except ConnectionError as error:
         told = " ".join(str(error).split())
         raise UserError(f"ray.address: no Ray cluster at {address!r}: {told}") from None

@@ -7,6 +7,7 @@ rollout is on disk, and the run ends with its summary, whatever happened.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -94,7 +95,7 @@ async def evaluate_async(
         else:
             if identity is not None:
                 identity.check()
-            reaching = _not_reached(plan) if _only_scores(plan, run) else _reached(plan, console)
+            reaching = _not_reached(plan, console) if _only_scores(plan, run) else _reached(plan, console)
             async with reaching as (config, backend, choices, warnings):
                 if run is None or result is None or identity is None:
                     plan = _claimed(plan, config)
@@ -177,7 +178,7 @@ async def _reached(
             config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
         config, choices = choose_formats(config, policy)
         dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
-        yield config, _backend(plan, config), choices, [dropped] if dropped else []
+        yield config, _backend(plan, config, console), choices, [dropped] if dropped else []
 
 
 def _only_scores(plan: Plan, run: RunDirectory | None) -> bool:
@@ -188,16 +189,18 @@ def _only_scores(plan: Plan, run: RunDirectory | None) -> bool:
 
 
 @asynccontextmanager
-async def _not_reached(plan: Plan) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _not_reached(
+    plan: Plan, console: Console
+) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """As `_reached`, without a server: for workers that only score."""
     config = plan.config
     with ExitStack() as stack:
         if config.workers:
             stack.enter_context(connected(config))
-        yield config, _backend(plan, config), [], []
+        yield config, _backend(plan, config, console), [], []
 
 
-def _backend(plan: Plan, config: EvalConfig) -> Backend:
+def _backend(plan: Plan, config: EvalConfig, console: Console) -> Backend:
     spec = WorkerSpec(
         config.as_dict(),
         plan.api_key,
@@ -205,7 +208,8 @@ def _backend(plan: Plan, config: EvalConfig) -> Backend:
         approval_source(config),
         None if plan.lists is None else plan.lists.shared,
     )
-    return RayBackend(spec, config) if config.workers else LocalBackend(spec)
+    tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    return RayBackend(spec, config) if config.workers else LocalBackend(spec, tell=tell)
 
 
 def _slow_starts(config: EvalConfig) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from rollway.clock import RolloutClock
 from rollway.environments.base import Environment
+from rollway.environments.calling import Hooks, hook_threads
 from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
@@ -55,11 +56,12 @@ class RolloutWorker:
         self._environment: Environment = load_environment(
             self._config.environment, self._config.environment_args, source=spec.environment_source
         )
-        self._running: set[asyncio.Task[Trajectory]] = set()
+        self._running: dict[asyncio.Task[Trajectory], RolloutClock] = {}
         self._stopped = False
         self._turnstile = Turnstile()
         self._client: Client | None = None
         self._pool: ToolPool | None = None
+        self._hook_pool: ToolPool | None = None
         self._sandboxes: RunSandboxes | None = None
         self._approval_source = spec.approval_source
         self._tool_lists = spec.tool_lists
@@ -79,27 +81,30 @@ class RolloutWorker:
         if self._config.model.base_url is not None or self._config.model.backend == "openai":
             self._client = open_client(self._config, self._api_key)
         self._pool = ToolPool(self._config.pool_size)
-        self._sandboxes = RunSandboxes(self._config.sandbox)
+        self._hook_pool = hook_threads(self._config.pool_size)
+        hooks = Hooks(self._hook_pool, timeout=self._config.limits.hook_seconds)
+        self._sandboxes = RunSandboxes(self._config.sandbox, hooks)
 
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
         await self._turnstile.passed()  # a run begins with thousands of them
         begun = functools.partial(begun_record, self._environment, job, self._config)
+        clock = RolloutClock(f"{job.task_id}/{job.sample_index}")
         tape = None
         if job.unscored is None:
             record = begun()
             tape = self._tape(job)
-            rollout = asyncio.create_task(self._rollout(job, record, tape))
+            rollout = asyncio.create_task(self._rollout(job, record, tape, clock))
         else:
             record = decode_trajectory(job.unscored.line)
-            rollout = asyncio.create_task(self._scoring(job, record, job.unscored))
-        self._running.add(rollout)
+            rollout = asyncio.create_task(self._scoring(job, record, job.unscored, clock))
+        self._running[rollout] = clock
         if self._stopped:
             rollout.cancel()
         try:
             await asyncio.wait([rollout])
         finally:
-            self._running.discard(rollout)
+            del self._running[rollout]
             rollout.cancel()
         if not rollout.cancelled() and (error := rollout.exception()) is not None:
             record_fault(record, error, where="engine")
@@ -113,7 +118,9 @@ class RolloutWorker:
             outcome = msgspec.structs.replace(outcome, recorded=recorded)
         return outcome
 
-    async def _rollout(self, job: Job, record: Trajectory, tape: Tape | None) -> Trajectory:
+    async def _rollout(
+        self, job: Job, record: Trajectory, tape: Tape | None, clock: RolloutClock
+    ) -> Trajectory:
         assert self._client is not None
         assert self._pool is not None, "open the worker first"
         config = self._config
@@ -133,20 +140,32 @@ class RolloutWorker:
             sandboxes=self._sandboxes,
             run_tools=self._tools,
             tape=tape,
-            clock=RolloutClock(f"{job.task_id}/{job.sample_index}"),
+            hook_pool=self._hook_pool,
+            clock=clock,
         )
 
-    async def _scoring(self, job: Job, record: Trajectory, unscored: Unscored) -> Trajectory:
-        limits = self._config.limits
-        assert self._pool is not None, "open the worker first"
+    async def _scoring(
+        self, job: Job, record: Trajectory, unscored: Unscored, clock: RolloutClock
+    ) -> Trajectory:
+        assert self._hook_pool is not None, "open the worker first"
         return await score_again(
-            self._environment, job.task, record, pool=self._pool, left=unscored.left, limits=limits
+            self._environment,
+            job.task,
+            record,
+            pool=self._hook_pool,
+            left=unscored.left,
+            limits=self._config.limits,
+            clock=clock,
         )
+
+    def clocks(self) -> list[RolloutClock]:
+        """Those of the rollouts in flight. From any thread."""
+        return list(self._running.values())
 
     async def stop(self) -> None:
         """Cancel what is in flight, and whatever is still handed in."""
         self._stopped = True
-        for rollout in self._running:
+        for rollout in list(self._running):
             rollout.cancel()
 
     async def close(self) -> None:
@@ -160,8 +179,9 @@ class RolloutWorker:
             await self._tools.close()
         if self._client is not None:
             await self._client.close()
-        if self._pool is not None:
-            self._pool.close()
+        for pool in (self._pool, self._hook_pool):
+            if pool is not None:
+                pool.close()
 
     def _tape(self, job: Job) -> Tape | None:
         assert self._tools is not None, "open the worker first"

@@ -4,13 +4,17 @@ functions do."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.environments.base import Reward, Task
+from rollway.environments.calling import Hooks, hook_threads
+from rollway.environments.own_tasks import own_copy
 from rollway.errors import UserError
+from rollway.event_loop import new_event_loop
 from rollway.scoring.left_sandboxes import LeftSandbox, opened
 from rollway.scoring.records import ScoreRow
 from rollway.scoring.rewards import score_with
@@ -40,27 +44,57 @@ class Scored(msgspec.Struct, frozen=True):
     recorded: float | None
 
 
-def score_here(rewards: Sequence[Reward], chunks: Iterable[Sequence[Job]]) -> Iterator[list[Scored]]:
-    """Score chunk by chunk in this process, on one event loop."""
-    with asyncio.Runner() as runner:
-        for jobs in chunks:
-            yield runner.run(score_chunk(rewards, jobs))
+class Scorer:
+    """Scores lines with the same functions. Sync ones run in threads of its own, until it is closed."""
+
+    def __init__(self, rewards: Sequence[Reward], timeout: float) -> None:
+        self.rewards = rewards
+        self.timeout = timeout  # seconds of each call of a function
+        self.pool = hook_threads(IN_FLIGHT)
+
+    async def score_chunk(self, jobs: Sequence[Job], done: dict[int, Scored] | None = None) -> list[Scored]:
+        """Score lines side by side. ``done`` is filled as they end, by their place."""
+        done = {} if done is None else done
+        free = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(place: int, job: Job) -> None:
+            async with free:
+                done[place] = await score_line(self, job)
+
+        async with asyncio.TaskGroup() as group:
+            for place, job in enumerate(jobs):
+                group.create_task(one(place, job))
+        return in_order(done)
+
+    def close(self) -> None:
+        self.pool.close()
 
 
-async def score_chunk(rewards: Sequence[Reward], jobs: Sequence[Job]) -> list[Scored]:
-    """Score lines side by side."""
-    free = asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(job: Job) -> Scored:
-        async with free:
-            return await score_line(rewards, job)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(job)) for job in jobs]
-    return [task.result() for task in tasks]
+def in_order(done: Mapping[int, Scored]) -> list[Scored]:
+    """What is there, in the order of the lines."""
+    return [done[place] for place in sorted(done)]
 
 
-async def score_line(rewards: Sequence[Reward], job: Job) -> Scored:
+def score_here(scorer: Scorer, chunks: Iterable[Sequence[Job]]) -> Iterator[list[Scored]]:
+    """Score chunk by chunk in this process, on one event loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. What had been scored of the chunk has been given before.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        try:
+            for jobs in chunks:
+                done: dict[int, Scored] = {}
+                try:
+                    yield runner.run(scorer.score_chunk(jobs, done))
+                except KeyboardInterrupt:
+                    yield in_order(done)
+                    raise
+        finally:
+            scorer.close()
+
+
+async def score_line(scorer: Scorer, job: Job) -> Scored:
     """Score one stored line. Whatever keeps it from a reward stands in the row."""
     try:
         trajectory = decode_trajectory(job.stored.line)
@@ -72,7 +106,9 @@ async def score_line(rewards: Sequence[Reward], job: Job) -> Scored:
         return Scored(row_of(job, trajectory.id, error=refusal), recorded)
     try:
         async with opened(job.left) as sandbox:
-            await score_with(rewards, job.task or {}, trajectory, sandbox)
+            clock = RolloutClock(f"{job.stored.task_id}/{job.stored.sample_index}")
+            hooks = Hooks(scorer.pool, timeout=scorer.timeout, clock=clock)
+            await score_with(scorer.rewards, own_copy(job.task or {}), trajectory, sandbox, hooks=hooks)
     except (SandboxError, UserError) as error:
         refusal = ErrorRecord(type(error).__name__, str(error), "sandbox")
         return Scored(row_of(job, trajectory.id, error=refusal), recorded)

@@ -17,8 +17,9 @@ from rollway.data import DatasetSource, find_rows
 from rollway.environments.base import Environment, Reward, Task, environment_name
 from rollway.environments.loading import absolute_spec, environment_source
 from rollway.errors import UserError
+from rollway.limits import HOOK_SECONDS
 from rollway.scoring.left_sandboxes import LeftSandboxes
-from rollway.scoring.lines import Job, Scored, score_here
+from rollway.scoring.lines import Job, Scored, Scorer, score_here
 from rollway.scoring.ray_workers import score_on_ray
 from rollway.scoring.records import Comparison, Pairing, ScoreSummary, Tally
 from rollway.scoring.rewards import needs_sandbox
@@ -49,6 +50,10 @@ Progress = Callable[[int, int], None]
 """Called with (rollouts done, rollouts in all)."""
 
 
+class ScoringInterrupted(KeyboardInterrupt):
+    """Ctrl-C while a stored run was scored. The message says what is kept, and where."""
+
+
 def score_run(
     run_directory: Path | str,
     *,
@@ -60,6 +65,7 @@ def score_run(
     compare: str | None = None,
     ray_address: str | None = None,
     allow_changed_tasks: bool = False,
+    reward_timeout: float | None = None,
     on_progress: Progress | None = None,
 ) -> ScoreSummary:
     """Score every stored rollout and write the scores to the run directory. Not for a running event loop.
@@ -74,10 +80,16 @@ def score_run(
         compare: name of an earlier score to compare with, in addition to the recorded rewards.
         allow_changed_tasks: score although tasks are not what they were when the run was made; the summary
             says so.
+        reward_timeout: seconds that a function has for one rollout, which is not scored after that; None:
+            the run's ``limits.hook_timeout``, else `HOOK_SECONDS`.
 
     Raises:
         UserError: a mistake in the request; nothing is written.
+        ScoringInterrupted: Ctrl-C. What had been scored is in ``scores/<name>.partial.jsonl``, unless there is
+            an earlier score of this name, which stays.
     """
+    if reward_timeout is not None and not reward_timeout > 0:
+        raise UserError(f"--reward-timeout must be positive, got {reward_timeout:g}")
     run = StoredRun(Path(run_directory))
     request = _request(run, reward, environment)
     files = ScoreFiles(run.path, name or _default_name(request.source))
@@ -93,23 +105,35 @@ def score_run(
             "pass --allow-changed-tasks, which the summary then says"
         )
     chunks = _chunks(_jobs(run, tasks, _left_sandboxes(run, request)))
+    timeout = reward_timeout or _hook_timeout(run)
     if workers:
-        scored = score_on_ray(request.source, chunks, workers=workers, address=ray_address)
+        scored = score_on_ray(request.source, chunks, workers=workers, timeout=timeout, address=ray_address)
     else:
-        scored = score_here(request.rewards, chunks)
+        scored = score_here(Scorer(request.rewards, timeout), chunks)
     tally = Tally()
-    with files.writing() as write:
-        for rows in scored:
-            for each in rows:
-                write(each.row)
-                tally.add(each.row)
-                comparisons.add(each)
-            if on_progress is not None:
-                on_progress(tally.on_record, total)
+    try:
+        with files.writing() as write:
+            for rows in scored:
+                for each in rows:
+                    write(each.row)
+                    tally.add(each.row)
+                    comparisons.add(each)
+                if on_progress is not None:
+                    on_progress(tally.on_record, total)
+    except KeyboardInterrupt:
+        kept = files.partial if files.partial.exists() else f"{files.rows} stays as it was"
+        told = f"interrupted; {tally.on_record:,} of {total:,} rollouts were done: {kept}"
+        raise ScoringInterrupted(told) from None
     summary = _summary(run, files.name, request, tally, comparisons)
     summary.allowed = [CHANGED_TASKS] if changed is not None else []
     files.write_summary(summary)
     return summary
+
+
+def _hook_timeout(run: StoredRun) -> float:
+    """Seconds of one call of a function, as the run had it."""
+    given = (run.config().get("limits") or {}).get("hook_timeout")
+    return float(given) if isinstance(given, int | float) and given > 0 else HOOK_SECONDS
 
 
 class _Request(msgspec.Struct, frozen=True):

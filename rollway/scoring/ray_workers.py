@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollway.errors import UserError
-from rollway.scoring.lines import Job, Scored, row_of, score_chunk
+from rollway.event_loop import new_event_loop
+from rollway.interrupts import kept_handlers
+from rollway.scoring.lines import Job, Scored, Scorer, in_order, row_of
 from rollway.scoring.sources import RewardSource, load_rewards
 from rollway.trajectory import ErrorRecord
 
@@ -27,19 +31,43 @@ START_SECONDS = 300.0
 """How long the first worker may take to start: a busy machine has taken more than a minute."""
 
 
+SO_FAR_SECONDS = 5.0
+"""How long the workers have, when scoring is interrupted, to say what they have scored."""
+
+CALLS_AT_A_TIME = 4
+"""That one actor works on, each in a thread of Ray's: two chunks, and the question how far they are."""
+
+
 class ChunkScorer:
-    """What runs in a Ray actor: reward functions, loaded once, and the event loop of all their calls."""
+    """What runs in a Ray actor: reward functions, loaded once, and the event loop of all their calls. Calls wait
+    in threads of Ray's."""
 
-    def __init__(self, source: RewardSource) -> None:
-        self._rewards = load_rewards(source)
-        self._runner = asyncio.Runner()
+    def __init__(self, source: RewardSource, timeout: float) -> None:
+        self._scorer = Scorer(load_rewards(source), timeout)
+        self._under_way: dict[int, dict[int, Scored]] = {}
+        self._loop = new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="rollway-score", daemon=True).start()
 
-    def score(self, jobs: Sequence[Job]) -> list[Scored]:
-        return self._runner.run(score_chunk(self._rewards, jobs))
+    def score(self, number: int, jobs: Sequence[Job]) -> list[Scored]:
+        """Score a chunk."""
+        done = self._under_way[number] = {}
+        chunk = self._scorer.score_chunk(jobs, done)
+        scored = asyncio.run_coroutine_threadsafe(chunk, self._loop).result()
+        del self._under_way[number]
+        return scored
+
+    def so_far(self) -> dict[int, list[Scored]]:
+        """What is scored of the chunks that are under way."""
+        return {number: in_order(dict(done)) for number, done in list(self._under_way.items())}
 
 
 def score_on_ray(
-    source: RewardSource, chunks: Iterable[Sequence[Job]], *, workers: int, address: str | None = None
+    source: RewardSource,
+    chunks: Iterable[Sequence[Job]],
+    *,
+    workers: int,
+    timeout: float,
+    address: str | None = None,
 ) -> Iterator[list[Scored]]:
     """Score chunks on several Ray actors, and return them in order.
 
@@ -48,37 +76,56 @@ def score_on_ray(
 
     Raises:
         UserError: no worker starts, or the reward functions cannot be loaded there.
+        KeyboardInterrupt: Ctrl-C. What had been scored has been given before.
     """
     with _ray(workers, address) as ray:
-        fleet = _Fleet(ray, source, workers)
-        flights: deque[tuple[int, Any, Sequence[Job], Any]] = deque()
+        fleet = _Fleet(ray, source, workers, timeout)
+        flights: deque[_Flight] = deque()
         try:
             for number, jobs in enumerate(chunks):
-                place = number % workers
-                actor = fleet.actors[place]
-                flights.append((place, actor, jobs, actor.score.remote(jobs)))
+                flights.append(fleet.launch(number, jobs))
                 if len(flights) >= 2 * workers:
-                    yield fleet.land(*flights.popleft())
+                    yield fleet.land(flights[0])
+                    flights.popleft()
             while flights:
-                yield fleet.land(*flights.popleft())
+                yield fleet.land(flights[0])
+                flights.popleft()
+        except KeyboardInterrupt:
+            for scored in fleet.so_far(flights):
+                yield scored
+            raise
         finally:
             fleet.close()
+
+
+class _Flight(NamedTuple):
+    """A chunk on its way."""
+
+    number: int
+    place: int  # of the actor
+    actor: Any
+    jobs: Sequence[Job]
+    reference: Any
 
 
 class _Fleet:
     """The actors, and a new one in the place of each that dies."""
 
-    def __init__(self, ray: Any, source: RewardSource, workers: int) -> None:
+    def __init__(self, ray: Any, source: RewardSource, workers: int, timeout: float) -> None:
         self._ray = ray
         self._source = source
-        self._class = ray.remote(num_cpus=1, max_restarts=0)(ChunkScorer)
+        self._timeout = timeout
+        self._class = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=CALLS_AT_A_TIME)(ChunkScorer)
         self._deaths = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError)
-        self.actors = [self._class.remote(source) for _ in range(workers)]
+        self.actors = [self._new() for _ in range(workers)]
         self._wait_for(self.actors[0])
+
+    def _new(self) -> Any:
+        return self._class.remote(self._source, self._timeout)
 
     def _wait_for(self, actor: Any) -> None:
         try:
-            self._ray.get(actor.score.remote([]), timeout=START_SECONDS)
+            self._ray.get(actor.score.remote(-1, []), timeout=START_SECONDS)
         except self._ray.exceptions.GetTimeoutError:
             raise UserError(
                 f"no Ray worker started within {START_SECONDS:.0f} s: check that the cluster has a free CPU"
@@ -86,26 +133,48 @@ class _Fleet:
         except self._ray.exceptions.RayError as error:
             raise UserError(f"a Ray worker cannot start: {str(error).strip().splitlines()[-1]}") from error
 
-    def land(self, place: int, actor: Any, jobs: Sequence[Job], reference: Any) -> list[Scored]:
+    def launch(self, number: int, jobs: Sequence[Job]) -> _Flight:
+        place = number % len(self.actors)
+        actor = self.actors[place]
+        return _Flight(number, place, actor, jobs, actor.score.remote(number, jobs))
+
+    def land(self, flight: _Flight) -> list[Scored]:
         """The rows of a chunk. If its worker died, its lines are scored one by one to find which did it."""
         try:
-            scored: list[Scored] = self._ray.get(reference)
+            scored: list[Scored] = self._ray.get(flight.reference)
             return scored
         except self._deaths:
-            if self.actors[place] is actor:
-                self.actors[place] = self._class.remote(self._source)
-        return self._one_by_one(jobs)
+            if self.actors[flight.place] is flight.actor:
+                self.actors[flight.place] = self._new()
+        return self._one_by_one(flight.jobs)
+
+    def so_far(self, flights: Iterable[_Flight]) -> Iterator[list[Scored]]:
+        """What is scored of chunks that are not waited for any more."""
+        asked = {flight.actor: flight.actor.so_far.remote() for flight in flights}
+        deadline = time.monotonic() + SO_FAR_SECONDS
+        known: dict[Any, dict[int, list[Scored]]] = {}
+        for flight in flights:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                if flight.actor not in known:
+                    known[flight.actor] = self._ray.get(asked[flight.actor], timeout=left)
+                if flight.number in known[flight.actor]:
+                    yield known[flight.actor][flight.number]
+                else:  # it has ended, or has not begun
+                    yield self._ray.get(flight.reference, timeout=0.1)
+            except self._ray.exceptions.RayError:
+                continue
 
     def _one_by_one(self, jobs: Sequence[Job]) -> list[Scored]:
         rows: list[Scored] = []
-        alone = self._class.remote(self._source)
+        alone = self._new()
         for job in jobs:
             try:
-                rows += self._ray.get(alone.score.remote([job]))
+                rows += self._ray.get(alone.score.remote(0, [job]))
             except self._deaths:
                 told = "the reward functions killed their worker process"
                 rows.append(Scored(row_of(job, "", error=ErrorRecord("WorkerDied", told, "reward:")), None))
-                alone = self._class.remote(self._source)
+                alone = self._new()
         self._ray.kill(alone)
         return rows
 
@@ -126,12 +195,16 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
         local: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
         local["object_store_memory"] = OBJECT_STORE_BYTES
         try:
-            ray.init(
-                address=address or "local",
-                logging_level="ERROR",
-                log_to_driver=False,
-                **({} if address else local),
-            )
+            with kept_handlers():  # Ray sets its own for SIGTERM
+                ray.init(
+                    address=address or "local",
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    **({} if address else local),
+                )
+        except KeyboardInterrupt:  # in the middle: what has been started must not outlive us
+            ray.shutdown()
+            raise
         except ConnectionError as error:
             told = " ".join(str(error).split())
             raise UserError(f"no Ray cluster at {address!r}: {told}") from None

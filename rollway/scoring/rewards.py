@@ -16,12 +16,11 @@ import msgspec
 
 from rollway.clock import RolloutClock
 from rollway.environments.base import Environment, Reward, RewardFunction, Task, named_rewards
-from rollway.environments.calling import Hooks
+from rollway.environments.calling import Hooks, hook_threads
 from rollway.limits import HOOK_SECONDS
 from rollway.scoring.asking import Question, ask_all, kind_of
 from rollway.stored.lines import REWARD_ERROR
 from rollway.sums import exact_sum
-from rollway.tools.pool import ToolPool
 from rollway.tools.pool_records import CallResult
 from rollway.tools.sandboxes import Sandbox
 from rollway.trajectory import FAILURES, ErrorRecord, Trajectory
@@ -75,7 +74,7 @@ async def score_with(
     if hooks is not None:
         answers = await _answers(rewards, task, trajectory, sandbox, hooks)
     else:
-        with ToolPool(1, name="rollway-hook") as pool:
+        with hook_threads(1) as pool:
             hooks = Hooks(pool, timeout=HOOK_SECONDS, clock=RolloutClock(trajectory.id))
             answers = await _answers(rewards, task, trajectory, sandbox, hooks)
     failures: list[ErrorRecord] = []

@@ -1,11 +1,14 @@
 """The files of a score: ``scores/<name>.jsonl`` and ``scores/<name>.summary.json`` beside the run.
 
-Each appears in one step when it is whole; what is unfinished has another name and is taken away.
+Each appears in one step when it is whole; what is unfinished has another name and is taken away. What was
+scored before Ctrl-C stays, as ``scores/<name>.partial.jsonl``, until the score is whole; where it was to
+replace a whole one, that one stays instead.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +34,7 @@ class ScoreFiles:
             raise UserError(f"invalid score name {name!r}: use letters, digits, '_', '-' and '.' in --name")
         self.name = name
         self.rows = run / "scores" / f"{name}.jsonl"
+        self.partial = run / "scores" / f"{name}.partial.jsonl"
         self.summary = run / "scores" / f"{name}.summary.json"
 
     def refuse_to_overwrite(self) -> None:
@@ -54,11 +58,19 @@ class ScoreFiles:
                 with self._told_in_one_line():
                     file.write(msgspec.json.encode(row) + b"\n")
 
-            yield write
+            try:
+                yield write
+            except KeyboardInterrupt:
+                if not self.rows.exists():  # else the earlier score stays, and nothing else
+                    with self._told_in_one_line():
+                        bring_to_disk(file)
+                        shutil.copyfile(file.name, self.partial)
+                raise
             with self._told_in_one_line():
                 bring_to_disk(file)  # here: a disk that fails says so while the old score is whole
                 self.summary.unlink(missing_ok=True)  # that of the score which is replaced now
                 held.close()
+                self.partial.unlink(missing_ok=True)
 
     def write_summary(self, summary: ScoreSummary) -> None:
         """Raises `UserError` when it cannot be written."""

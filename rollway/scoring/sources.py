@@ -5,6 +5,7 @@ A `RewardSource` is plain data, so that a worker on another machine loads the ve
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -120,15 +121,15 @@ def _from_file(source: FunctionSource) -> Reward:
     reward = found if isinstance(found, Reward) else Reward(found)
     function = reward.function
     if _takes_one(function):
-        function = _without_task(function)
+        function = functools.partial(_without_task, function)  # which can go to another process
     fault = reward_fault(function)
     if fault is not None:
         raise UserError(f"{source.file}: {source.function!r} {fault}")
-    return Reward(function, reward.weight, reward.name or source.function, reward.weights)
+    return msgspec.structs.replace(reward, function=function, name=reward.name or source.function)
 
 
-def _without_task(function: Callable[..., Any]) -> Callable[[Trajectory, Mapping[str, Any]], Any]:
-    return lambda trajectory, task: function(trajectory)
+def _without_task(function: Callable[..., Any], trajectory: Trajectory, task: Mapping[str, Any]) -> Any:
+    return function(trajectory)
 
 
 def _named(source: FunctionSource) -> Any:

@@ -70,7 +70,7 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: Sequence[ApprovalRule] = ()
     default: Decision | None = None  # None: "ask" where there is somebody to ask, else "deny"
-    ask: Ask | None = None  # sync, then it runs in the pool, or async
+    ask: Ask | None = None  # sync, then it runs in a thread that takes no tool's place, or async
     timeout: float | None = 300.0  # seconds that `ask` has; then the call is denied
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ async def ask_for(policy: ApprovalPolicy, request: ApprovalRequest, pool: ToolPo
     """Ask the policy's function. Anything except an approval is a denial."""
     assert policy.ask is not None
     try:
-        came = await pool.call(policy.ask, request, timeout=policy.timeout)
+        came = await pool.asking().call(policy.ask, request, timeout=policy.timeout)
     except PoolClosed as error:
         came = CallResult(error=error)
     if isinstance(came.value, Approved):

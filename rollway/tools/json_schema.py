@@ -14,6 +14,7 @@ from referencing.exceptions import Unresolvable
 from rollway.errors import nearest
 from rollway.tools.arguments import InvalidArguments, shown
 from rollway.tools.binding import explain
+from rollway.tools.schema_patterns import with_safe_patterns
 
 
 class SchemaBinder(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class SchemaBinder(msgspec.Struct, frozen=True):
                 f"tool {name!r}: invalid JSON schema at {error.json_path}: {error.message}"
             ) from None
         # An empty registry keeps jsonschema from fetching a "$ref" from the network.
-        validator: Validator = kind(schema, registry=Registry())
+        validator: Validator = with_safe_patterns(kind)(schema, registry=Registry())
         return cls(validator, list(schema.get("properties", {})), list(schema.get("required", [])))
 
     def bind(self, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from rollway.tools.processes import ProcessCalls
 
 
+ASKING_AT_A_TIME = 1024
+"""Functions that may wait for somebody's answer at a time. Each has a thread that sleeps."""
+
+
 class ToolPool:
     """Runs tools. One pool serves any number of event loops and threads; two pools share nothing.
 
@@ -37,19 +41,32 @@ class ToolPool:
     does not keep the process from exiting.
     """
 
-    def __init__(self, max_workers: int, *, name: str = "rollway-tool") -> None:
+    def __init__(
+        self,
+        max_workers: int,
+        *,
+        name: str = "rollway-tool",
+        patience: float | None = None,
+        max_processes: int | None = None,
+    ) -> None:
         """Make a pool. Threads are started when they are needed.
 
         Args:
             max_workers: sync calls that may run at a time, at least 1; see `resize`. Async calls take no
                 thread and are not bounded.
             name: what its threads are called.
+            patience: seconds that a call waits for a thread which is at work before another is woken for it;
+                for calls that are nearly all quick. None: it does not wait.
+            max_processes: calls that may run in processes of their own at a time; None: as many as in threads.
         """
-        self._workers = Workers(_checked(max_workers), name)
+        self._name = name
+        self._max_processes = max_processes
+        self._workers = Workers(_checked(max_workers), name, patience)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = WeakKeyDictionary()
         self._async = AsyncCounts()
         self._processes: ProcessCalls | None = None  # from the first process tool on
         self._making_processes = threading.Lock()
+        self._asking: ToolPool | None = None  # from the first call of `asking` on
         self._closed = False
 
     async def call(
@@ -113,8 +130,22 @@ class ToolPool:
             if self._closed:
                 raise _closed_error()
             if self._processes is None:
-                self._processes = ProcessCalls(self._workers.counts().size)
+                self._processes = ProcessCalls(self._max_processes or self._workers.counts().size)
         return self._processes
+
+    def asking(self) -> ToolPool:
+        """A pool of threads for functions that wait for somebody to answer, such as approval: they take no place
+        of the tools. It is closed with this one.
+
+        Raises:
+            PoolClosed: the pool had been closed before.
+        """
+        with self._making_processes:
+            if self._closed:
+                raise _closed_error()
+            if self._asking is None:
+                self._asking = ToolPool(ASKING_AT_A_TIME, name=f"{self._name}-ask")
+        return self._asking
 
     async def _call_in_thread(
         self, function: Callable[[], Any], timeout: float | None, clock: RolloutClock | None
@@ -193,6 +224,8 @@ class ToolPool:
         """
         with self._making_processes:
             self._closed = True
+        if self._asking is not None:
+            self._asking.close()
         deadline = time.monotonic() + timeout
         self._workers.close(_closed_error())
         ended = self._workers.join(timeout)

@@ -26,7 +26,8 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
     Raises:
         Exception: some part of it cannot leave this process (a lock, a client, an open file).
     """
-    _see_to_module(getattr(inner(function), "__module__", None))
+    for value in (function, *args):
+        _see_to_modules(value)
     buffer = io.BytesIO()
     _Pickler(buffer).dump((function, args, kwargs))
     return buffer.getvalue()
@@ -73,10 +74,19 @@ def _look_up(module: Any, qualname: str) -> Any:
     return found
 
 
-def _see_to_module(name: str | None) -> None:
+def _see_to_modules(value: Any) -> None:
+    """That of a function, and those of functions that it is called with."""
+    if isinstance(value, functools.partial):
+        for each in (value.func, *value.args):
+            _see_to_modules(each)
+    elif callable(value):
+        _see_to_module(getattr(value, "__module__", None))
+
+
+def _see_to_module(name: Any) -> None:
     """What was loaded from a file by its path is packed whole: another process cannot import it."""
-    module = sys.modules.get(name or "")
-    if name and module is not None and name != "__main__" and not _importable(name):
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is not None and name != "__main__" and not _importable(name):
         cloudpickle.register_pickle_by_value(module)
 
 

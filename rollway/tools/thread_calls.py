@@ -90,12 +90,13 @@ class LoopCalls:
     one for each of a thousand calls would be interrupted until the last is made.
     """
 
-    __slots__ = ("_holding", "_workers", "mailbox")
+    __slots__ = ("_holding", "_looking", "_workers", "mailbox")
 
     def __init__(self, workers: Workers) -> None:
         self.mailbox: Mailbox[ThreadCall] = Mailbox(ThreadCall.look)
         self._workers = workers
         self._holding = False  # a thread has been woken in this round; the next comes with `_let_go`
+        self._looking = False  # whether jobs have waited for longer than the workers' patience
 
     def submit(self, call: ThreadCall) -> bool:
         """False when the pool is closed."""
@@ -108,3 +109,13 @@ class LoopCalls:
     def _let_go(self) -> None:
         self._holding = False
         self._workers.refill()
+        if self._workers.patience is not None and not self._looking:
+            self._look()
+
+    def _look(self) -> None:
+        """Again and again while jobs are queued."""
+        patience = self._workers.patience
+        self._workers.refill()
+        self._looking = patience is not None and self._workers.queued > 0
+        if patience is not None and self._looking:
+            asyncio.get_running_loop().call_later(patience, self._look)

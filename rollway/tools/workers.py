@@ -37,9 +37,15 @@ class WorkerCounts(NamedTuple):
 
 
 class Workers:
-    """The threads of one pool. All methods may be called from any thread."""
+    """The threads of one pool. All methods may be called from any thread.
 
-    def __init__(self, size: int, name: str) -> None:
+    With ``patience``, a job waits so many seconds for a thread that is at work before another is woken for it:
+    quick jobs then share one thread, and do not have many of them take the interpreter from the event loop.
+    Whoever submits sees to it that `refill` is called while jobs are queued.
+    """
+
+    def __init__(self, size: int, name: str, patience: float | None = None) -> None:
+        self.patience = patience
         self._lock = threading.Lock()
         self._name = name
         self._size = size
@@ -125,6 +131,11 @@ class Workers:
         """After `close`: wait for running jobs to end. False when ``timeout`` seconds were not enough."""
         return self._ended.wait(timeout)
 
+    @property
+    def queued(self) -> int:
+        """Jobs that no thread has taken."""
+        return len(self._queue)
+
     def counts(self) -> WorkerCounts:
         """How things stand, all at one moment."""
         with self._lock:
@@ -144,6 +155,10 @@ class Workers:
         """A worker for the queue, if it needs one; the caller wakes it. One at a time is on its way."""
         if self._fetching or not self._queue:
             return None
+        if self.patience is not None and self._running:
+            first = next(iter(self._queue))
+            if time.monotonic() - first.submitted < self.patience:
+                return None
         if self._idle:
             worker = self._idle.pop()
         elif self._live < self._size:

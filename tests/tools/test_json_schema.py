@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -109,3 +111,32 @@ def test_a_tool_can_be_sent_to_another_process() -> None:
 
     copy = pickle.loads(cloudpickle.dumps(made()))
     assert copy.bind('{"path": "a", "mode": "r"}')[1] == {"path": "a", "mode": "r"}
+
+
+def test_a_pattern_that_would_backtrack_without_end_is_answered_at_once() -> None:
+    schema = {"type": "object", "properties": {"path": {"type": "string", "pattern": "^(a+)+$"}}}
+    arguments = json.dumps({"path": "a" * 50_000 + "!"})
+    began = time.monotonic()
+    assert "must satisfy pattern" in complaint(arguments, schema)
+    assert time.monotonic() - began < 5
+    assert made(schema).bind('{"path": "aaa"}')[1] == {"path": "aaa"}
+
+
+def test_a_pattern_with_a_lookahead_is_given_up_where_it_takes_too_long() -> None:
+    schema = {"type": "object", "properties": {"path": {"type": "string", "pattern": r"^(?=b)?(\w+\s?)+$"}}}
+    began = time.monotonic()
+    assert "takes too long" in complaint(json.dumps({"path": "a" * 5_000 + "!"}), schema)
+    assert time.monotonic() - began < 5
+    assert made(schema).bind('{"path": "aaa"}')[1] == {"path": "aaa"}
+
+
+@pytest.mark.parametrize("name", ["x-" + "a" * 5_000 + "!", "other"])
+def test_names_are_held_against_patterns_too(name: str) -> None:
+    schema = {
+        "type": "object",
+        "patternProperties": {"^x-(a+)+$": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+    assert "unknown" in complaint(json.dumps({name: 1}), schema)
+    assert "must satisfy type" in complaint('{"x-aa": "one"}', schema)
+    assert made(schema).bind('{"x-aa": 1}')[1] == {"x-aa": 1}

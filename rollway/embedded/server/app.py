@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from rollway.embedded.server import chat, completions, generate, status, tokeniz
 from rollway.embedded.server.context import CONTEXT, Context
 from rollway.embedded.server.errors import answer_errors
 from rollway.errors import UserError
+from rollway.interrupts import interrupts_call
 from rollway.tool_parsers import get_parser, get_reasoning_format
 
 _BODY_LIMIT = 64 * 1024 * 1024
@@ -125,22 +125,20 @@ async def serve_until_stopped(
     on_ready: Callable[[str], None],
     parent: int | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, or until the parent process is gone.
+    """Serve until SIGINT, SIGTERM or SIGHUP, or until the parent process is gone.
 
     Args:
         on_ready: called with the base URL when requests are answered.
         parent: the process id to outlive by no more than a moment; None to not care.
     """
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stopped.set)
-    async with running_server(policy, options) as base_url:
-        on_ready(base_url)
-        watch = None if parent is None else asyncio.create_task(_watch_parent(parent, stopped))
-        await stopped.wait()
-        if watch is not None:
-            watch.cancel()
+    with interrupts_call(stopped.set, lambda: None):
+        async with running_server(policy, options) as base_url:
+            on_ready(base_url)
+            watch = None if parent is None else asyncio.create_task(_watch_parent(parent, stopped))
+            await stopped.wait()
+            if watch is not None:
+                watch.cancel()
 
 
 async def _watch_parent(parent: int, stopped: asyncio.Event) -> None:

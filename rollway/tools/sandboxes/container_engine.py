@@ -52,16 +52,21 @@ async def ask_engine(command: Sequence[str], *, patience: float = PATIENCE) -> s
     return bytes(stdout).decode(errors="replace")
 
 
-async def tell_engine(command: Sequence[str]) -> None:
+async def tell_engine(command: Sequence[str], *, patience: float | None = None) -> None:
     """As `ask_engine`, but what was asked goes on when the caller is cancelled, and nothing is returned.
 
     Raises:
         UserError: the engine is not installed or does not run.
-        SandboxError: it failed otherwise.
+        SandboxError: it failed otherwise, or did not end in time and was killed.
     """
     with tempfile.TemporaryFile() as complaint:
         client = start_client(command, stdout=subprocess.DEVNULL, stderr=complaint)
-        code = await client.end()
+        try:
+            async with asyncio.timeout(patience):
+                code = await client.end()
+        except TimeoutError:
+            client.kill()
+            raise SandboxError(f"{_said(command)} did not end within {patience:g} s") from None
         if code != 0:
             complaint.seek(0)
             raise engine_error(command, complaint.read())

@@ -54,6 +54,7 @@ from rollway.tools.sandboxes.spec import SandboxSpec
 
 START_SECONDS = 600.0  # the engine may have to pull the image first
 UNDO_SECONDS = 2.0  # that an engine has to finish a start that is no longer wanted
+REMOVE_SECONDS = 50.0  # that an engine has to remove a container, before its client is killed
 _ENGINE_CODES = (125, 126, 127)  # a client's exit codes when the engine could not run the command
 
 
@@ -90,7 +91,7 @@ async def _undo(starting: asyncio.Future[str], engine: str, sandbox_id: str) -> 
 
 
 async def _remove(engine: str, sandbox_id: str) -> None:
-    await tell_engine(remove_command(engine, [container_name(sandbox_id)]))
+    await tell_engine(remove_command(engine, [container_name(sandbox_id)]), patience=REMOVE_SECONDS)
 
 
 class ContainerSandbox:

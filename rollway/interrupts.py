@@ -1,0 +1,247 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first stops in good order, the second ends the process, whatever hangs.
+
+The invariant: signals are taken by a thread of their own, so neither a blocked main thread nor an event loop that
+does not turn keeps the second one from ending the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+INTERRUPTED = 130
+"""The exit code of an interrupted process."""
+
+STUCK_SECONDS = 20.0
+"""How long an event loop may take to begin stopping. One that does not turn never will."""
+
+SAME_SECONDS = 0.2
+"""Signals so soon after the first are the same: `timeout` and process managers send it to the process and to its
+group."""
+
+CLEAR_SECONDS = 0.5
+"""How long what is done at the second signal may take."""
+
+
+class _Listener(NamedTuple):
+    """Who is told of signals instead of the main thread."""
+
+    loop: asyncio.AbstractEventLoop
+    first: Callable[[], None]
+    second: Callable[[], None]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While the block runs, the first signal raises KeyboardInterrupt on the main thread, or calls what
+    `interrupts_call` says; the second ends the process with exit code 130.
+
+    Only on the main thread, where signals arrive; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _Signals().taken():
+        yield
+
+
+@contextmanager
+def interrupts_call(first: Callable[[], None], second: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, the first signal has the event loop call ``first``; the next calls ``second``, on
+    another thread, and ends the process without ado.
+
+    To be used on the event loop's thread while the loop runs. Only on the main thread, as `interruptible`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = _current() or _Signals()
+    listener = _Listener(asyncio.get_running_loop(), first, second)
+    with signals.taken():
+        signals.listeners.append(listener)
+        try:
+            yield
+        finally:
+            signals.listeners.remove(listener)
+
+
+def _current() -> _Signals | None:
+    """Whoever takes the process's signals now, if it is one of us."""
+    owner = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    return owner if isinstance(owner, _Signals) else None
+
+
+class _Signals:
+    """The signals of this process, counted over all blocks within the outermost."""
+
+    def __init__(self) -> None:
+        self.listeners: list[_Listener] = []  # the last one is told
+        self._lock = threading.RLock()  # the handler may interrupt itself
+        self._handled = 0  # by the main thread, to which several may look like one
+        self._read = 0  # by the thread
+        self._first_at: float | None = None
+        self._begun = False  # what the first signal asked for
+        self._raised = False
+        self._ending = False
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take them in the block. Whatever took them before does so again after it."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup has asked for it
+            numbers.append(signal.SIGHUP)
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            signal.signal(number, self._handle)
+        fd_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._leave_copies_alone(before)
+        taking = frozenset(map(int, numbers))
+        thread = threading.Thread(
+            target=self._listen, args=(reading, taking), name="rollway-signals", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd_before)
+            for number in numbers:
+                if before[number] is not None:
+                    signal.signal(number, before[number])
+            os.close(writing)  # the thread ends
+
+    def _leave_copies_alone(self, before: dict[signal.Signals, Any]) -> None:
+        """A copy of this process (`os.fork`, `multiprocessing`) would tell us of its own signals."""
+        owner = weakref.ref(self)
+
+        def in_copy() -> None:
+            if (own := owner()) is not None and _current() is own:
+                signal.set_wakeup_fd(-1)
+                for number, handler in before.items():
+                    signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+        os.register_at_fork(after_in_child=in_copy)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """On the main thread, between two steps of its code."""
+        self._handled += 1
+        self._note(self._handled)
+        if not self.listeners and not self._raised:
+            self._raised = self._begun = True
+            raise KeyboardInterrupt
+
+    def _listen(self, reading: int, taking: frozenset[int]) -> None:
+        """On the thread: read the numbers of the signals as they come."""
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        while True:
+            found = poll.poll(200 if self._first_at is not None else None)
+            if found:
+                data = os.read(reading, 64)
+                if not data:
+                    os.close(reading)
+                    return
+                for byte in data:
+                    if byte in taking:
+                        self._read += 1
+                        self._note(self._read)
+            self._end_if_stuck()
+
+    def _note(self, seen: int) -> None:
+        """Act on the signals that one of the two threads has seen."""
+        with self._lock:
+            if self._first_at is None:
+                self._first_at = time.monotonic()
+                if self.listeners:
+                    self._tell(self.listeners[-1])
+                return
+            same = not self._begun and time.monotonic() - self._first_at < SAME_SECONDS
+            if seen < 2 or same or self._ending:
+                return
+            self._ending = True
+        self._end()
+
+    def _tell(self, listener: _Listener) -> None:
+        def begin() -> None:
+            self._begun = True
+            listener.first()
+
+        try:
+            listener.loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # the loop has closed meanwhile
+            self._begun = True
+
+    def _end_if_stuck(self) -> None:
+        listeners = self.listeners
+        if self._first_at is None or self._begun or not listeners:
+            return
+        if time.monotonic() - self._first_at > STUCK_SECONDS:
+            _say(
+                f"rollway: the event loop has not turned for {STUCK_SECONDS:.0f} s, so the process ends here"
+            )
+            self._end()
+
+    def _end(self) -> None:
+        """End the process, once whoever listens has put the terminal in order."""
+        for listener in self.listeners[-1:]:
+            clearing = threading.Thread(target=listener.second, daemon=True)
+            clearing.start()
+            clearing.join(CLEAR_SECONDS)
+        os._exit(INTERRUPTED)
+
+
+def _say(line: str) -> None:
+    """To the terminal, without a lock that the main thread may hold."""
+    try:
+        os.write(2, f"{line}\n".encode())
+    except OSError:
+        pass
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put back the handlers that a library sets in the block, as Ray does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+
+def end_within(seconds: float, code: int) -> None:
+    """End this process ``seconds`` from now with ``code``, unless it has ended by itself: threads that hang, and
+    what libraries do at the end, do not keep it."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        for stream in (sys.stdout, sys.stderr):
+            flushing = threading.Thread(target=_flush, args=(stream,), daemon=True)
+            flushing.start()
+            flushing.join(CLEAR_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=end, name="rollway-end", daemon=True).start()
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
