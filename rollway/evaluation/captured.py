@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -28,6 +28,10 @@ Keep = Callable[[int, str, str], None]
 
 STREAMS = ("stdout", "stderr")
 """Names of the loggers that printed lines stand under."""
+
+
+RAYS_THREADS = "ray_"
+"""How the names of threads begin in which Ray prints what it has to say, at length."""
 
 
 class Flood(msgspec.Struct, frozen=True):
@@ -66,6 +70,18 @@ def captured(keep: Keep, *, shown: bool, flood: Flood | None = None) -> Iterator
         for tee in tees:
             tee.close()
         bounded.close()
+
+
+@contextmanager
+def ray_off_screen() -> Iterator[WithoutRay]:
+    """In the block, what Ray's own threads print is not shown; `captured` keeps it for the log."""
+    screen = WithoutRay(sys.stdout)
+    sys.stdout = cast(Any, screen)
+    try:
+        yield screen
+    finally:
+        if sys.stdout is cast(Any, screen):
+            sys.stdout = screen.shown
 
 
 def tell(level: int, logger: str, message: str) -> None:
@@ -140,6 +156,35 @@ class _Bounded:
             self._keep(*_left_out(dropped))
 
 
+def _is_rays() -> bool:
+    return threading.current_thread().name.startswith(RAYS_THREADS)
+
+
+class WithoutRay:
+    """A standard stream on which Ray's threads print nothing."""
+
+    def __init__(self, shown: Any) -> None:
+        self.shown = shown
+        self._muted = False
+
+    def mute(self) -> None:
+        """From now on, nobody prints anything."""
+        self._muted = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shown, name)
+
+    @property
+    def rich_proxied_file(self) -> Any:
+        """Where a console of rich's writes."""
+        return getattr(self.shown, "rich_proxied_file", self.shown)
+
+    def write(self, text: str) -> int:
+        if not self._muted and not _is_rays():
+            self.shown.write(text)
+        return len(text)
+
+
 class _Tee:
     """A standard stream that shows what it showed before, and passes whole lines on."""
 
@@ -159,8 +204,11 @@ class _Tee:
         return getattr(self.shown, "rich_proxied_file", self.shown)
 
     def write(self, text: str) -> int:
-        self.show(text)
-        if self._open:
+        if not self._open:
+            self.show(text)
+        else:
+            if not _is_rays():
+                self.show(text)
             self._take(text)
         return len(text)
 

@@ -14,14 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from rollway.errors import UserError
 from rollway.evaluation.actor import RolloutActor, SentJob
 from rollway.evaluation.backends import WorkerDied
-from rollway.evaluation.captured import tell
+from rollway.evaluation.captured import ray_off_screen, tell
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.driver import DriverStopped
 from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.ray_presence import REFUSED, Part, PresenceTimes, look, parts_needed, until_gone
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 from rollway.interrupts import kept_handlers
@@ -41,6 +44,8 @@ SEND_BYTES = 4 * 2**20
 
 CLOSE_SECONDS = 10.0
 """How long a worker may take to let go of its sandboxes and servers before it is killed."""
+
+DEFAULT_PRESENCE = PresenceTimes()
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class RayWorker:
         self._unsent: deque[SentJob] = deque()
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._death: str | None = None
+        self._ray_is_gone = False
         self._receiving = asyncio.create_task(self._receive())
 
     async def run(self, job: Job) -> Outcome:
@@ -81,9 +87,17 @@ class RayWorker:
         with _deaths():
             await self._actor.stop.remote()
 
+    def ray_is_gone(self, why: str) -> None:
+        """Nothing that Ray is asked from now on is answered."""
+        self._ray_is_gone = True
+        self._lose(why)
+
     async def close(self) -> None:
         import ray
 
+        if self._ray_is_gone:
+            self._receiving.cancel()
+            return
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._actor.close.remote()
@@ -144,10 +158,13 @@ class RayWorker:
 class RayBackend:
     """Starts actors on the Ray that `connected` has connected to."""
 
-    def __init__(self, spec: WorkerSpec, config: EvalConfig) -> None:
+    def __init__(self, spec: WorkerSpec, config: EvalConfig, times: PresenceTimes = DEFAULT_PRESENCE) -> None:
         import ray
 
-        self._spec = spec
+        self._spec, self._times = spec, times
+        self._workers: WeakSet[RayWorker] = WeakSet()
+        self._parts: Sequence[Part] = ()  # of Ray, that the run needs
+        self._gone: asyncio.Task[None] | None = None
         self._actors = ray.remote(RolloutActor).options(
             num_cpus=config.ray.cpus_per_worker,
             max_concurrency=CALLS_AT_A_TIME,
@@ -157,6 +174,28 @@ class RayBackend:
         )
 
     async def start_worker(self, number: int) -> RayWorker:
+        """As `Backend.start_worker`; raises `DriverStopped` when Ray is gone."""
+        if self._gone is None:
+            self._parts = parts_needed(self._times)
+            self._gone = asyncio.create_task(self._watch(self._parts))
+        opening = asyncio.create_task(self._opened(number))
+        try:
+            await asyncio.wait({opening, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done() and isinstance(opening.exception(), WorkerDied) and await self._lacks_part():
+                await asyncio.wait({self._gone}, timeout=2 * self._times.head)  # it died with its Ray
+            if self._gone.done():
+                self._gone.result()
+            return await opening
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+
+    def close(self) -> None:
+        """Look for Ray no more."""
+        if self._gone is not None:
+            self._gone.cancel()
+
+    async def _opened(self, number: int) -> RayWorker:
         actor = self._actors.remote()
         try:
             with _deaths():
@@ -164,11 +203,27 @@ class RayBackend:
         except asyncio.CancelledError:
             import ray
 
-            ray.kill(actor)
+            if self._gone is None or not self._gone.done():
+                ray.kill(actor)
             raise
         if fault is not None:
             raise UserError(f"{fault} (on worker {number}, {name})")
-        return RayWorker(actor, name)
+        worker = RayWorker(actor, name)
+        self._workers.add(worker)
+        return worker
+
+    async def _lacks_part(self) -> bool:
+        """Is there a part of Ray at which nobody listens at this moment?"""
+        found = await asyncio.gather(*(look(part, self._times) for part in self._parts))
+        return REFUSED in found
+
+    async def _watch(self, parts: Sequence[Part]) -> None:
+        """Look for Ray, and raise when it is gone."""
+        why = await until_gone(parts, self._times)
+        _log.error("%s", why)
+        for worker in self._workers:
+            worker.ray_is_gone(why)
+        raise DriverStopped(why)
 
 
 @contextmanager
@@ -206,10 +261,12 @@ def connected(config: EvalConfig) -> Iterator[None]:
     except ConnectionError as error:
         told = " ".join(str(error).split())
         raise UserError(f"ray.address: no Ray cluster at {address!r}: {told}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with ray_off_screen() as screen:
+        try:
+            yield
+        finally:
+            screen.mute()  # what Ray said it says once more when it ends
+            ray.shutdown()
 
 
 def _refuse_silence(address: str) -> None:

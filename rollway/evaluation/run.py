@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 
 import msgspec
 from rich.console import Console
@@ -178,7 +178,7 @@ async def _reached(
             config = msgspec.structs.replace(config, model=await check_server(config, plan.api_key))
         config, choices = choose_formats(config, policy)
         dropped = await dropped_tools(config, plan.api_key) if plan.has_tools else None
-        yield config, _backend(plan, config, console), choices, [dropped] if dropped else []
+        yield config, _backend(stack, plan, config, console), choices, [dropped] if dropped else []
 
 
 def _only_scores(plan: Plan, run: RunDirectory | None) -> bool:
@@ -197,10 +197,10 @@ async def _not_reached(
     with ExitStack() as stack:
         if config.workers:
             stack.enter_context(connected(config))
-        yield config, _backend(plan, config, console), [], []
+        yield config, _backend(stack, plan, config, console), [], []
 
 
-def _backend(plan: Plan, config: EvalConfig, console: Console) -> Backend:
+def _backend(held: ExitStack | AsyncExitStack, plan: Plan, config: EvalConfig, console: Console) -> Backend:
     spec = WorkerSpec(
         config.as_dict(),
         plan.api_key,
@@ -208,8 +208,11 @@ def _backend(plan: Plan, config: EvalConfig, console: Console) -> Backend:
         approval_source(config),
         None if plan.lists is None else plan.lists.shared,
     )
-    tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    return RayBackend(spec, config) if config.workers else LocalBackend(spec, tell=tell)
+    if config.workers:
+        return held.enter_context(closing(RayBackend(spec, config)))
+    return LocalBackend(
+        spec, tell=functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    )
 
 
 def _slow_starts(config: EvalConfig) -> str:

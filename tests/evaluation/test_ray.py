@@ -156,3 +156,32 @@ async def test_ctrl_c_at_the_terminal_ends_everything_and_leaves_what_was_finish
     assert {t.stop_reason for t in finished.values()} == {StopReason.COMPLETED}
     assert (tmp_path / "run" / "summary.json").exists()
     assert all([await gone(pid) for pid in worker_processes(tmp_path / "run")])
+
+
+async def test_the_end_of_ray_is_an_orderly_end(driver, gated, stored, tmp_path: Path) -> None:
+    async with ScriptedServer(gated(free=50)) as server:
+        process = await driver(server)
+        await server.until(lambda s: s.running == 16 and len(s.requests) == 66, timeout=PATIENCE)
+        await on_record(tmp_path / "run")
+        os.kill(child(process.pid, "raylet"), signal.SIGKILL)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        await server.until(lambda s: s.running == 0, timeout=PATIENCE)
+    assert process.returncode == 1, err.decode()
+    assert re.fullmatch(
+        r"rollway: Ray is gone: nobody listens at \S+, where its node was; \d+ of 80 rollouts are on disk; "
+        r"resume with: rollway eval --resume .*\n",
+        err.decode(),
+    )
+    assert "(raylet)" not in out.decode(), "what Ray says at length is for the log"
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "Traceback" not in log
+    assert "exit 1: Ray is gone" in log.splitlines()[-1]
+    assert len(stored(tmp_path / "run")) > 0
+
+
+def child(pid: int, name: str) -> int:
+    """The child process of that name."""
+    for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{found}/comm").read_text().strip() == name:
+            return int(found)
+    raise AssertionError(f"process {pid} has no child {name!r}")
