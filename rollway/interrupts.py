@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first stops in good order, the second ends the process, whatever hangs.
 
-The invariant: signals are taken by a thread of their own, so neither a blocked main thread nor an event loop that
-does not turn keeps the second one from ending the process.
+The invariant: signals are taken by a thread of their own, so neither a blocked main thread nor an event loop
+that does not turn keeps the second one from ending the process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ STUCK_SECONDS = 20.0
 """How long an event loop may take to begin stopping. One that does not turn never will."""
 
 SAME_SECONDS = 0.2
-"""Signals so soon after the first are the same: `timeout` and process managers send it to the process and to its
-group."""
+"""Signals so soon after the first are the same: `timeout` and process managers send it to the process and to
+its group."""
 
 CLEAR_SECONDS = 0.5
 """How long what is done at the second signal may take."""
@@ -89,6 +89,7 @@ class _Signals:
         self._lock = threading.RLock()  # the handler may interrupt itself
         self._handled = 0  # by the main thread, to which several may look like one
         self._read = 0  # by the thread
+        self._noted = 0  # of which one of the two has made something
         self._first_at: float | None = None
         self._begun = False  # what the first signal asked for
         self._raised = False
@@ -108,7 +109,9 @@ class _Signals:
         fd_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._leave_copies_alone(before)
         taking = frozenset(map(int, numbers))
-        thread = threading.Thread(target=self._listen, args=(reading, taking), name="rollway-signals", daemon=True)
+        thread = threading.Thread(
+            target=self._listen, args=(reading, taking), name="rollway-signals", daemon=True
+        )
         thread.start()
         try:
             yield
@@ -150,22 +153,23 @@ class _Signals:
                 if not data:
                     os.close(reading)
                     return
-                for byte in data:
-                    if byte in taking:
-                        self._read += 1
-                        self._note(self._read)
+                self._read += sum(byte in taking for byte in data)
+                self._note(self._read)
             self._end_if_stuck()
 
     def _note(self, seen: int) -> None:
         """Act on the signals that one of the two threads has seen."""
         with self._lock:
+            if seen <= self._noted:
+                return
+            self._noted = seen
             if self._first_at is None:
                 self._first_at = time.monotonic()
                 if self.listeners:
                     self._tell(self.listeners[-1])
                 return
             same = not self._begun and time.monotonic() - self._first_at < SAME_SECONDS
-            if seen < 2 or same or self._ending:
+            if same or self._ending:
                 return
             self._ending = True
         self._end()
@@ -185,7 +189,9 @@ class _Signals:
         if self._first_at is None or self._begun or not listeners:
             return
         if time.monotonic() - self._first_at > STUCK_SECONDS:
-            _say(f"rollway: the event loop has not turned for {STUCK_SECONDS:.0f} s, so the process ends here")
+            _say(
+                f"rollway: the event loop has not turned for {STUCK_SECONDS:.0f} s, so the process ends here"
+            )
             self._end()
 
     def _end(self) -> None:
@@ -222,8 +228,8 @@ def kept_handlers() -> Iterator[None]:
 
 
 def end_within(seconds: float, code: int) -> None:
-    """End this process ``seconds`` from now with ``code``, unless it has ended by itself: threads that hang, and
-    what libraries do at the end, do not keep it."""
+    """End this process ``seconds`` from now with ``code``, unless it has ended by itself: threads that hang,
+    and what libraries do at the end, do not keep it."""
 
     def end() -> None:
         time.sleep(seconds)

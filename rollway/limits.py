@@ -32,7 +32,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tool_timeout: float | None = 60.0  # seconds of one tool call, without its time in the queue
     max_result_chars: int | None = 50_000  # of one tool result, as the model gets it
     max_turn_result_chars: int | None = None  # of all results of one turn together
-    hook_timeout: float | None = None  # seconds of each call of the environment's own code; see `hook_seconds`
+    hook_timeout: float | None = (
+        None  # seconds of each call of the environment's own code; see `hook_seconds`
+    )
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -105,10 +105,10 @@ class AgentLoop:
         A given ``trajectory`` is filled in place, so that its owner has the partial record whatever happens.
         If it has turns (a branch, see `rollway.branching`, or an interrupted rollout), the run resumes it:
         ``messages`` must begin with its own, and its calls and tokens count towards the limits. The loop
-        calls ``done`` after each turn's tool results, also where a tool stopped the rollout, and a sync one in
-        a thread of the pool; if it raises, or changes the conversation, the rollout ends with an environment
-        error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random numbers
-        seeded by the trajectory's seed.
+        calls ``done`` after each turn's tool results, also where a tool stopped the rollout, and a sync one
+        in a thread of the pool; if it raises, or changes the conversation, the rollout ends with an
+        environment error. ``context`` goes to the tools that ask for it; ``None`` creates one, with random
+        numbers seeded by the trajectory's seed.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.

@@ -265,8 +265,8 @@ class Rollout:
         return reason
 
     async def _asked(self, done: Done) -> StopReason | None:
-        """What the environment says. A fault of its own ends in the record, whose conversation stays as it was
-        whatever ``done`` does to it."""
+        """What the environment says. A fault of its own ends in the record, whose conversation stays as it
+        was whatever ``done`` does to it."""
         messages, turns = self.trajectory.messages[:], self.trajectory.turns[:]
         try:
             is_done = await self._answer(done)

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     except SystemExit as asked:
         if arguments is None:
-            end_within(END_SECONDS, asked.code if isinstance(asked.code, int) else int(asked.code is not None))
+            end_within(
+                END_SECONDS, asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+            )
         raise
     if arguments is None:
         end_within(END_SECONDS, code)

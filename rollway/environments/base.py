@@ -103,8 +103,8 @@ class Environment:
         return limits
 
     async def setup(self, task: Task) -> Any:
-        """Create the state of one rollout (a workspace, a game). The hooks below receive it. A sync one runs in
-        a thread."""
+        """Create the state of one rollout (a workspace, a game). The hooks below receive it. A sync one runs
+        in a thread."""
         return None
 
     def tools_for(self, task: Task, workspace: Any) -> Sequence[Tool]:
@@ -113,7 +113,7 @@ class Environment:
 
     def done(self, task: Task, workspace: Any, trajectory: Trajectory) -> bool:
         """Whether the rollout has ended in the environment. Called after each turn's tool results, also after
-        those of a tool that stopped the rollout. It may write to the trajectory's metadata, and nothing else."""
+        those of a tool that stopped the rollout. It may write to the trajectory's metadata, nothing else."""
         return False
 
     async def teardown(self, task: Task, workspace: Any, trajectory: Trajectory | None) -> None:

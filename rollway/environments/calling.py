@@ -1,7 +1,7 @@
 """Calling a user's functions where they hold up nobody: sync ones on threads, async ones on the event loop.
 
-The invariant: whoever calls has an answer when the function's deadline has passed, whatever the function does.
-One that does not return is left behind, and a log line says in which rollout, and where it stands.
+The invariant: whoever calls has an answer when the function's deadline has passed, whatever the function
+does. One that does not return is left behind, and a log line says in which rollout, and where it stands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,8 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 def hook_threads(most: int) -> ToolPool:
-    """A pool for `Hooks`, of its own: functions that hang and tools that are slow do not starve each other."""
-    processes = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """A pool for `Hooks`: functions that hang and tools that are slow do not starve each other."""
+    processes = max(
+        1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return ToolPool(most, name="rollway-hook", patience=PATIENCE, max_processes=processes)
 
 
@@ -45,7 +48,7 @@ class Call(NamedTuple):
     name: str  # of the hook, such as "prompt" or "reward:exact"
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 class Hooks:
@@ -154,7 +157,7 @@ class Hooks:
         if self.clock.name:
             told += f", in rollout {self.clock.name}"
         stands = stack_of(thread)
-        _log.warning("%s; it is left behind%s", told, f" where it stands:\n{stands}" if stands else "")
+        _log.warning("%s; it is left behind%s", told, f", and stands at:\n{stands}" if stands else "")
         return CallResult(error=TimeoutError(told), timed_out=True)
 
 

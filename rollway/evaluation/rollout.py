@@ -116,8 +116,8 @@ async def run_rollout(
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and
     ``limits.hook_seconds`` each of the environment's hooks and rewards by itself: sync ones run in threads of
     ``hook_pool`` (else of ``pool``), and get a copy of the task that is this rollout's own. Without
-    ``sandboxes``, a sandbox that the environment asks for is started there and then. ``run_tools`` adds to the
-    environment's tools, and rules over them; ``tape`` records every call, or answers it from a record.
+    ``sandboxes``, a sandbox that the environment asks for is started there and then. ``run_tools`` adds to
+    the environment's tools, and rules over them; ``tape`` records every call, or answers it from a record.
     ``clock`` tells from outside what the rollout is doing.
 
     Raises:
@@ -249,9 +249,7 @@ async def _set_up(
     held: AsyncExitStack, hooks: Hooks, environment: Environment, task: Task, record: Trajectory
 ) -> Any:
     """What `setup` returned; ``held`` tears it down at the end."""
-    workspace = (
-        await hooks.call("setup", environment.setup, task) if is_own(environment, "setup") else None
-    )
+    workspace = await hooks.call("setup", environment.setup, task) if is_own(environment, "setup") else None
     if is_own(environment, "teardown"):
         held.push_async_callback(_unhurried, _tear_down, hooks, environment, task, workspace, record)
     return workspace

@@ -96,7 +96,9 @@ def _opened(plan: Plan) -> Iterator[RunDirectory]:
 
 
 @asynccontextmanager
-async def _reached(plan: Plan, console: Console) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
+async def _reached(
+    plan: Plan, console: Console
+) -> AsyncIterator[tuple[EvalConfig, Backend, list[str], list[str]]]:
     """The model's server (started here if it is the embedded one), workers that use it, what was chosen for
     it, and what is wrong with it."""
     config, policy = plan.config, plan.config.model.policy

@@ -47,7 +47,9 @@ async def ask_all(questions: Sequence[Question], hooks: Hooks) -> list[CallResul
             answers.append(await _ask_process(questions[begin], hooks))
             continue
         together = questions[begin:end]
-        came = await hooks.call_all([Call(one.name, one.reward.function, one.args, one.kwargs) for one in together])
+        came = await hooks.call_all(
+            [Call(one.name, one.reward.function, one.args, one.kwargs) for one in together]
+        )
         answers += [await _again_if_refused(*each, hooks) for each in zip(together, came, strict=True)]
     return answers
 

@@ -140,4 +140,3 @@ def test_names_are_held_against_patterns_too(name: str) -> None:
     assert "unknown" in complaint(json.dumps({name: 1}), schema)
     assert "must satisfy type" in complaint('{"x-aa": "one"}', schema)
     assert made(schema).bind('{"x-aa": 1}')[1] == {"x-aa": 1}
-
