@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first stops in good order, the second ends the process, whatever hangs.
 
-The invariant: signals are taken by a thread of their own, so neither a blocked main thread nor an event loop that
-does not turn keeps the second one from ending the process.
+The invariant: signals are taken by a thread of their own, so neither a blocked main thread nor an event loop
+that does not turn keeps the second one from ending the process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ STUCK_SECONDS = 20.0
 """How long an event loop may take to begin stopping. One that does not turn never will."""
 
 SAME_SECONDS = 0.2
-"""Signals so soon after the first are the same: `timeout` and process managers send it to the process and to its
-group."""
+"""Signals so soon after the first are the same: `timeout` and process managers send it to the process and to
+its group."""
 
 CLEAR_SECONDS = 0.5
 """How long what is done at the second signal may take."""
@@ -82,13 +82,16 @@ def _current() -> _Signals | None:
 
 
 class _Signals:
-    """The signals of this process, counted over all blocks within the outermost."""
+    """The signals of this process, counted from the first block that takes them to the last that lets go."""
 
     def __init__(self) -> None:
-        self.listeners: list[_Listener] = []  # the last one is told
+        self.listeners: list[_Listener] = []  # all are told
+        self._users = 0  # blocks, which may overlap in any way: runs side by side on one event loop
+        self._let_go: Callable[[], None] = lambda: None
         self._lock = threading.RLock()  # the handler may interrupt itself
         self._handled = 0  # by the main thread, to which several may look like one
         self._read = 0  # by the thread
+        self._noted = 0  # of which one of the two has made something
         self._first_at: float | None = None
         self._begun = False  # what the first signal asked for
         self._raised = False
@@ -96,7 +99,19 @@ class _Signals:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Take them in the block. Whatever took them before does so again after it."""
+        """Take them in the block. Whatever took them before does so again after the last one."""
+        self._users += 1
+        if self._users == 1:
+            self._let_go = self._take()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self._let_go()
+
+    def _take(self) -> Callable[[], None]:
+        """Take them; what lets go of them."""
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup has asked for it
             numbers.append(signal.SIGHUP)
@@ -112,14 +127,15 @@ class _Signals:
             target=self._listen, args=(reading, taking), name="rollway-signals", daemon=True
         )
         thread.start()
-        try:
-            yield
-        finally:
+
+        def let_go() -> None:
             signal.set_wakeup_fd(fd_before)
             for number in numbers:
                 if before[number] is not None:
                     signal.signal(number, before[number])
             os.close(writing)  # the thread ends
+
+        return let_go
 
     def _leave_copies_alone(self, before: dict[signal.Signals, Any]) -> None:
         """A copy of this process (`os.fork`, `multiprocessing`) would tell us of its own signals."""
@@ -152,22 +168,23 @@ class _Signals:
                 if not data:
                     os.close(reading)
                     return
-                for byte in data:
-                    if byte in taking:
-                        self._read += 1
-                        self._note(self._read)
+                self._read += sum(byte in taking for byte in data)
+                self._note(self._read)
             self._end_if_stuck()
 
     def _note(self, seen: int) -> None:
         """Act on the signals that one of the two threads has seen."""
         with self._lock:
+            if seen <= self._noted:
+                return
+            self._noted = seen
             if self._first_at is None:
                 self._first_at = time.monotonic()
-                if self.listeners:
-                    self._tell(self.listeners[-1])
+                for listener in self.listeners:
+                    self._tell(listener)
                 return
             same = not self._begun and time.monotonic() - self._first_at < SAME_SECONDS
-            if seen < 2 or same or self._ending:
+            if same or self._ending:
                 return
             self._ending = True
         self._end()
@@ -194,7 +211,7 @@ class _Signals:
 
     def _end(self) -> None:
         """End the process, once whoever listens has put the terminal in order."""
-        for listener in self.listeners[-1:]:
+        for listener in self.listeners:
             clearing = threading.Thread(target=listener.second, daemon=True)
             clearing.start()
             clearing.join(CLEAR_SECONDS)
@@ -226,8 +243,8 @@ def kept_handlers() -> Iterator[None]:
 
 
 def end_within(seconds: float, code: int) -> None:
-    """End this process ``seconds`` from now with ``code``, unless it has ended by itself: threads that hang, and
-    what libraries do at the end, do not keep it."""
+    """End this process ``seconds`` from now with ``code``, unless it has ended by itself: threads that hang,
+    and what libraries do at the end, do not keep it."""
 
     def end() -> None:
         time.sleep(seconds)

@@ -23,8 +23,8 @@ from rollway.evaluation.run_directory.opening import (
     stored_config,
 )
 from rollway.evaluation.run_directory.parts import read_trajectories
-from rollway.evaluation.run_directory.stock import Wanted
 from rollway.evaluation.run_directory.same_run import grown
+from rollway.evaluation.run_directory.stock import Wanted
 from rollway.evaluation.run_directory.writing import RunDirectory
 from rollway.stored.lines import TORN, decode_ending, is_failed, part_files
 

@@ -60,13 +60,13 @@ def grown(stored: EvalConfig, config: EvalConfig) -> tuple[EvalConfig, str | Non
         return config, None
     before, now = _many(stored.tasks), _many(config.tasks)
     if now > before and config.samples < stored.samples:
-        field, kept = "samples", stored.samples
-    elif config.samples > stored.samples and now < before:
-        field, kept = "tasks", stored.tasks
-    else:
-        return config, None
-    told = f"{field} stays {'all' if kept is None else kept}: the run has as many, and can only grow"
-    return msgspec.structs.replace(config, **{field: kept}), told
+        told = f"samples stays {stored.samples}: the run has as many, and can only grow"
+        return msgspec.structs.replace(config, samples=stored.samples), told
+    if config.samples > stored.samples and now < before:
+        many = "all" if stored.tasks is None else stored.tasks
+        told = f"tasks stays {many}: the run has as many, and can only grow"
+        return msgspec.structs.replace(config, tasks=stored.tasks), told
+    return config, None
 
 
 def _many(tasks: int | None) -> float:
