@@ -122,9 +122,15 @@ async def _reached(
             approval_source(config),
             None if plan.lists is None else plan.lists.shared,
         )
-        tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        backend = RayBackend(spec, config) if config.workers else LocalBackend(spec, tell=tell)
-        yield config, backend, choices, [dropped] if dropped else []
+        yield config, _backend(spec, config, console), choices, [dropped] if dropped else []
+
+
+def _backend(spec: WorkerSpec, config: EvalConfig, console: Console) -> Backend:
+    if config.workers:
+        return RayBackend(spec, config)
+    backend = LocalBackend(spec)
+    backend.tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    return backend
 
 
 @contextmanager

@@ -25,6 +25,7 @@ HOW_NOT_WHAT = frozenset(
         "model.api_key_env",
         "model.retry",
         "model.timeouts",
+        "limits.hook_timeout",
     }
 )
 """Fields that change how a run executes, not what it runs; they may differ when it is resumed."""
