@@ -208,8 +208,11 @@ def _backend(plan: Plan, config: EvalConfig, console: Console) -> Backend:
         approval_source(config),
         None if plan.lists is None else plan.lists.shared,
     )
-    tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    return RayBackend(spec, config) if config.workers else LocalBackend(spec, tell=tell)
+    if config.workers:
+        return RayBackend(spec, config)
+    backend = LocalBackend(spec)
+    backend.tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    return backend
 
 
 def _slow_starts(config: EvalConfig) -> str:

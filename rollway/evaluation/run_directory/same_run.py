@@ -30,6 +30,7 @@ HOW_NOT_WHAT = frozenset(
         "model.retry",
         "model.timeouts",
         "model.wait_for_server",
+        "limits.hook_timeout",
     }
 )
 """Fields that change how a run executes, not what it runs; they may differ when it is resumed."""
