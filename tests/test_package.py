@@ -27,7 +27,16 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
     {"sequences", "statistics", "branching"},
     {"data"},
     {"trajectory", "errors", "event_loop"},
-    {"rounds", "whole_files", "student_t", "json_keys", "absent_keys", "clock", "interrupts"},
+    {
+        "rounds",
+        "whole_files",
+        "student_t",
+        "json_keys",
+        "absent_keys",
+        "clock",
+        "interrupts",
+        "interrupt_guard",
+    },
 ]
 
 
