@@ -10,6 +10,7 @@ import asyncio
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
+
+from rollway import interrupt_guard
 
 INTERRUPTED = 130
 """The exit code of an interrupted process."""
@@ -42,16 +45,17 @@ class _Listener(NamedTuple):
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(*, guard: bool = False) -> Iterator[None]:
     """While the block runs, the first signal raises KeyboardInterrupt on the main thread, or calls what
-    `interrupts_call` says; the second ends the process with exit code 130.
+    `interrupts_call` says; the second ends the process with exit code 130. With ``guard``, another process
+    kills this one at the second signal if a thread holds the interpreter's lock (see `interrupt_guard`).
 
     Only on the main thread, where signals arrive; elsewhere nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _Signals().taken():
+    with _Signals().taken(guard=guard):
         yield
 
 
@@ -88,6 +92,9 @@ class _Signals:
         self.listeners: list[_Listener] = []  # all are told
         self._users = 0  # blocks, which may overlap in any way: runs side by side on one event loop
         self._let_go: Callable[[], None] = lambda: None
+        self._before: dict[signal.Signals, Any] = {}  # who took them before us
+        self._writing = -1  # where the system writes the numbers of signals
+        self._guarded = False
         self._lock = threading.RLock()  # the handler may interrupt itself
         self._handled = 0  # by the main thread, to which several may look like one
         self._read = 0  # by the thread
@@ -98,11 +105,13 @@ class _Signals:
         self._ending = False
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Take them in the block. Whatever took them before does so again after the last one."""
+    def taken(self, *, guard: bool = False) -> Iterator[None]:
+        """Take them in the block. Whatever took them before the first block does so again after the last."""
         self._users += 1
         if self._users == 1:
-            self._let_go = self._take()
+            self._let_go = self._take(guard=guard)
+        else:
+            self._install()  # others may have set handlers of theirs meanwhile
         try:
             yield
         finally:
@@ -110,32 +119,59 @@ class _Signals:
             if self._users == 0:
                 self._let_go()
 
-    def _take(self) -> Callable[[], None]:
+    def _take(self, *, guard: bool) -> Callable[[], None]:
         """Take them; what lets go of them."""
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup has asked for it
             numbers.append(signal.SIGHUP)
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        before = {number: signal.getsignal(number) for number in numbers}
-        for number in numbers:
-            signal.signal(number, self._handle)
-        fd_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        self._leave_copies_alone(before)
-        taking = frozenset(map(int, numbers))
-        thread = threading.Thread(
-            target=self._listen, args=(reading, taking), name="rollway-signals", daemon=True
-        )
-        thread.start()
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._guarded = False
+        if guard:
+            reading = self._start_guard(reading)
+        self._before = {number: signal.getsignal(number) for number in numbers}
+        fd_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._install()
+        self._leave_copies_alone(self._before)
+        threading.Thread(target=self._listen, args=(reading,), name="rollway-signals", daemon=True).start()
 
         def let_go() -> None:
             signal.set_wakeup_fd(fd_before)
-            for number in numbers:
-                if before[number] is not None:
-                    signal.signal(number, before[number])
-            os.close(writing)  # the thread ends
+            for number, handler in self._before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+            with self._lock:
+                self._guarded = False
+            os.close(self._writing)  # the thread ends, and the guard
 
         return let_go
+
+    def _install(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._handle)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+
+    def _start_guard(self, reading: int) -> int:
+        """Have the guard read the signals first. Where there is none to be had, we do without."""
+        answers, answering = os.pipe()
+        words = [sys.executable, "-I", "-S", interrupt_guard.__file__, str(reading), str(answering)]
+        try:
+            subprocess.Popen(
+                [*words, str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(reading, answering),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(answers)
+            os.close(answering)
+            return reading
+        os.close(reading)
+        os.close(answering)
+        self._guarded = True
+        return answers
 
     def _leave_copies_alone(self, before: dict[signal.Signals, Any]) -> None:
         """A copy of this process (`os.fork`, `multiprocessing`) would tell us of its own signals."""
@@ -157,8 +193,9 @@ class _Signals:
             self._raised = self._begun = True
             raise KeyboardInterrupt
 
-    def _listen(self, reading: int, taking: frozenset[int]) -> None:
+    def _listen(self, reading: int) -> None:
         """On the thread: read the numbers of the signals as they come."""
+        taking = frozenset(map(int, self._before))
         poll = select.poll()
         poll.register(reading, select.POLLIN)
         while True:
@@ -170,7 +207,16 @@ class _Signals:
                     return
                 self._read += sum(byte in taking for byte in data)
                 self._note(self._read)
+                self._acknowledge()
             self._end_if_stuck()
+
+    def _acknowledge(self) -> None:
+        with self._lock:
+            if self._guarded:
+                try:
+                    os.write(self._writing, bytes([interrupt_guard.ACKNOWLEDGED]))
+                except OSError:  # the guard is gone
+                    self._guarded = False
 
     def _note(self, seen: int) -> None:
         """Act on the signals that one of the two threads has seen."""

@@ -205,8 +205,8 @@ import atexit
 threading.Thread(target=time.sleep, args=(600,)).start()
 atexit.register(time.sleep, 600)
 ready()
-end_within(0.1, 7)
 print("the last line", end="")
+end_within(0.1, 7)
 """
 
 
@@ -214,3 +214,41 @@ def test_no_thread_and_no_exit_function_keeps_the_process_after_its_end(started)
     process = started(HUNG_END)
     assert process.communicate(timeout=60)[0] == "the last line"
     assert process.returncode == 7
+
+
+HELD_LOCK = """
+import ctypes
+with interruptible(guard=True):
+    ready()
+    threading.Thread(target=ctypes.PyDLL(None).sleep, args=(600,), daemon=True).start()  # never lets go
+    time.sleep(600)
+"""
+
+
+def test_the_second_ends_a_process_one_of_whose_threads_holds_the_interpreters_lock(started) -> None:
+    process = started(HELD_LOCK)
+    for _ in range(2):
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGINT)
+    assert process.wait(60) == -signal.SIGKILL
+
+
+GUARDED = """
+async def main():
+    with interrupts_call(lambda: print("first", flush=True), lambda: print("second", flush=True)):
+        ready()
+        await asyncio.sleep(600)
+
+with interruptible(guard=True):
+    asyncio.run(main())
+"""
+
+
+def test_a_guarded_process_ends_as_any_other(started) -> None:
+    process = started(GUARDED)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "first\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stdout.read() == "second\n"
