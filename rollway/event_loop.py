@@ -1,5 +1,7 @@
 """An event loop that gets to its timers, however many replies come in the same moment.
 
+It also ends although a thread of `asyncio.to_thread` hangs, for which asyncio's own waits without end.
+
 The loops of asyncio take in all sockets that are ready before anything else gets its turn. With 4,096
 rollouts in flight and a server that answers them together, that is a second in which no time limit is looked
 at, no tool begins and nothing is shown. This one takes a slice of them in each round. None is passed over:
@@ -12,7 +14,9 @@ import asyncio
 import os
 import select
 import selectors
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rollway.rounds import Slice
@@ -21,11 +25,34 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """For ``asyncio.Runner(loop_factory=new_event_loop)``. Where the system has no epoll, asyncio's own."""
-    if not hasattr(select, "epoll"):
-        return asyncio.new_event_loop()
-    return asyncio.SelectorEventLoop(SlicingSelector())
+END_SECONDS = 5.0
+"""How long a loop that ends waits for its threads."""
+
+
+def new_event_loop(*, end_seconds: float = END_SECONDS) -> asyncio.AbstractEventLoop:
+    """For ``asyncio.Runner(loop_factory=new_event_loop)``. Where the system has no epoll, asyncio's own.
+
+    ``end_seconds`` is how long it waits for the threads of `asyncio.to_thread` when it ends.
+    """
+    loop = (
+        asyncio.SelectorEventLoop(SlicingSelector()) if hasattr(select, "epoll") else asyncio.new_event_loop()
+    )
+    loop.set_default_executor(_Threads(end_seconds))
+    return loop
+
+
+class _Threads(ThreadPoolExecutor):
+    """Those of `asyncio.to_thread`, which are waited for at the loop's end, but not without end."""
+
+    def __init__(self, end_seconds: float) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+        self._end_seconds = end_seconds
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        deadline = time.monotonic() + (self._end_seconds if wait else 0.0)
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class SlicingSelector(selectors.BaseSelector):

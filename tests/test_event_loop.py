@@ -6,6 +6,8 @@ import asyncio
 import selectors
 import socket
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -127,3 +129,35 @@ def test_it_runs_servers_timers_threads_and_programs() -> None:
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         assert runner.run(work()) == b"abc"
+
+
+def test_a_hung_thread_does_not_keep_the_loop_from_ending() -> None:
+    released = threading.Event()
+
+    async def main() -> None:
+        hung = asyncio.create_task(asyncio.to_thread(released.wait, 60))
+        await asyncio.sleep(0.01)
+        hung.cancel()
+
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=lambda: new_event_loop(end_seconds=0.1)) as runner:
+        runner.run(main())
+    assert time.monotonic() - began < 30
+    released.set()
+
+
+def test_a_loop_that_ends_waits_for_threads_that_do() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        time.sleep(0.1)
+        done.append(1)
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        await asyncio.sleep(0.01)
+        task.cancel()
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())
+    assert done == [1]

@@ -39,6 +39,7 @@ LAYERS = [  # from the top down; a module imports only from its own entry and fr
         "clock",
         "keys",
         "interrupts",
+        "interrupt_guard",
     },
 ]
 

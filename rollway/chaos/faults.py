@@ -74,7 +74,7 @@ HOOKS = (
     *(_hooks(kind, "scored again") for kind in ("reward", "async_reward")),
     _hooks("teardown", "noted"),
     *(_hooks(kind, "waited for") for kind in ("slow_prompt", "blocking_setup", "slow_reward")),
-    *(_hooks(kind, effect)._replace(unasked=False) for kind, effect in HANGING.items()),
+    *(_hooks(kind, effect) for kind, effect in HANGING.items()),
 )
 SANDBOXES = (
     Fault("sandboxes.start", "run again", frozenset({"OSError", "SandboxError"})),

@@ -16,6 +16,9 @@ from rollway.interrupts import INTERRUPTED, end_within, interruptible
 
 USAGE_ERROR = 2
 
+RUNS_CODE = (["eval"], ["rollout"], ["score"])
+"""Commands that run code of a user's, which may hold the interpreter's lock."""
+
 END_SECONDS = 5.0
 """How long the process may live after the last line."""
 
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is not None:
             with lasting_streams():
                 return _main(arguments)
-        with lasting_streams(), interruptible():
+        with lasting_streams(), interruptible(guard=sys.argv[1:2] in RUNS_CODE):
             code = _main(sys.argv[1:])
     except KeyboardInterrupt:
         print("rollway: interrupted", file=sys.stderr)

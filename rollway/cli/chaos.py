@@ -67,7 +67,7 @@ def chaos(
       replies    0.1 of the requests: 4xx, 5xx, cut or garbled bodies, hang-ups
       servers    2 times: away, or standing still
       tools      0.02 of the calls: a machine without descriptors, failing tools
-      hooks      0.1 of the tasks: hooks and rewards that raise or block
+      hooks      0.1 of the tasks: hooks and rewards that raise, block or hang
       sandboxes  0.3 of the tasks with a sandbox: not started, killed
       workers    2 times: killed, stopped
       driver     3 times: killed, interrupted, terminated

@@ -57,7 +57,7 @@ def score(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Timeout of a reward function, per rollout. [default: the run's limits.hook_timeout, else 600]",
+            help="Timeout of a reward, per rollout. [default: the run's limits.hook_timeout, else 600]",
         ),
     ] = None,
     ray_address: Annotated[

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def hook_threads(most: int) -> ToolPool:
-    """A pool for `Hooks`, of its own: functions that hang and tools that are slow do not starve each other."""
+    """A pool for `Hooks`: functions that hang and tools that are slow do not starve each other."""
     processes = max(
         1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -157,7 +157,7 @@ class Hooks:
         if self.clock.name:
             told += f", in rollout {self.clock.name}"
         stands = stack_of(thread)
-        _log.warning("%s; it is left behind%s", told, f" where it stands:\n{stands}" if stands else "")
+        _log.warning("%s; it is left behind%s", told, f", and stands at:\n{stands}" if stands else "")
         return CallResult(error=TimeoutError(told), timed_out=True)
 
 

@@ -6,8 +6,7 @@ what it gave.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rollway.absent_keys import present_message
@@ -88,17 +87,6 @@ def tools_of(environment: Environment, task: Task, workspace: Any) -> list[Tool]
 def is_own(environment: Environment, hook: str) -> bool:
     """Has the environment a hook of its own? One that it has not need not be called."""
     return getattr(getattr(environment, hook), "__func__", None) is not getattr(Environment, hook)
-
-
-async def awaited(hook: str, returned: Awaitable[Any]) -> Any:
-    """What an async hook came to.
-
-    Raises:
-        TypeError: it is not async.
-    """
-    if not inspect.isawaitable(returned):
-        raise TypeError(f"{hook} must be async: async def {hook}(...)")
-    return await returned
 
 
 def _is_list(value: Any) -> bool:

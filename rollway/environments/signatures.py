@@ -24,6 +24,10 @@ HOOKS = {
 """The hooks of an environment, and what each is called with, in this order."""
 
 ASYNC_HOOKS = frozenset({"prepare_sandbox", "setup", "teardown"})
+"""Those that may be async."""
+
+NEEDS_ASYNC = frozenset({"prepare_sandbox"})
+"""Those that must be, since all that they can do with a sandbox is."""
 
 REWARD = "(trajectory, task), or (trajectory, task, sandbox)"
 
@@ -45,7 +49,7 @@ def hook_fault(name: str, hook: Callable[..., Any]) -> str | None:
     if not _takes(hook, len(expected)):
         return f"{name} takes {_parameters(hook)} and is called with ({', '.join(expected)}); write {written}"
     plain = inspect.isfunction(function) and not hasattr(function, "__wrapped__")
-    if name in ASYNC_HOOKS and plain and not is_async and function.__name__ == name:
+    if name in NEEDS_ASYNC and plain and not is_async and function.__name__ == name:
         return f"{name} must be async; write {written}"
     return None
 

@@ -62,21 +62,18 @@ class LocalWorker:
 
 
 class LocalBackend:
-    """One worker in this process, without Ray. ``tell`` gets a line when its event loop is held up."""
+    """One worker in this process, without Ray.
 
-    def __init__(
-        self,
-        spec: WorkerSpec,
-        *,
-        tell: Callable[[str], None] | None = None,
-        silent_seconds: float = SILENT_SECONDS,
-    ) -> None:
+    ``tell`` gets a line when its event loop has been held up for ``silent_seconds``.
+    """
+
+    def __init__(self, spec: WorkerSpec, *, silent_seconds: float = SILENT_SECONDS) -> None:
         self._spec = spec
-        self._tell = tell
+        self.tell: Callable[[str], None] | None = None
         self._silent_seconds = silent_seconds
 
     async def start_worker(self, number: int) -> LocalWorker:
         worker = RolloutWorker(self._spec)
         await worker.open()
-        watchdog = Watchdog(worker.clocks, tell=self._tell, silent_seconds=self._silent_seconds)
+        watchdog = Watchdog(worker.clocks, tell=self.tell, silent_seconds=self._silent_seconds)
         return LocalWorker(worker, watchdog.start())

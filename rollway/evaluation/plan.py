@@ -26,6 +26,7 @@ from rollway.evaluation.recorded_servers import ReplayedLists, find_lists
 from rollway.evaluation.rescoring import looks_into_sandbox
 from rollway.evaluation.run_directory import (
     default_path,
+    grown,
     holds_run,
     read_config,
     read_trajectories,
@@ -53,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     sandbox: SandboxSpec | None = None  # of the first task; None: the rollouts have none
     recordings: Recordings | None = None  # what tool calls are answered from, in a replay
     lists: ReplayedLists | None = None  # what MCP servers listed, in a replay that starts none
+    kept: str | None = None  # a line about what a run that grows is asked for, and has more of
 
     @property
     def resumes(self) -> bool:
@@ -114,6 +116,9 @@ def prepare(config: EvalConfig) -> Plan:
     environment = load_environment(config.environment, config.environment_args)
     check_environment(environment)
     config = settle_data(config, environment)
+    kept = None
+    if config.out and holds_run(Path(config.out)):
+        config, kept = grown(stored_config(Path(config.out)), config)
     tasks = load_tasks(environment, config)
     first = tasks.first()
     refuse_lacking_columns(config, environment, first)
@@ -134,7 +139,7 @@ def prepare(config: EvalConfig) -> Plan:
         refuse_other_run(path, config)
         if holds_run(path) and config.model.name is None:
             config = named_model(config, stored_config(path).model.name)
-    return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists)
+    return Plan(config, environment, tasks, read_api_key(config), path, spec, recordings, lists, kept)
 
 
 def _check_first_prompt(environment: Environment, first: Task) -> None:

@@ -210,9 +210,9 @@ def _backend(held: ExitStack | AsyncExitStack, plan: Plan, config: EvalConfig, c
     )
     if config.workers:
         return held.enter_context(closing(RayBackend(spec, config)))
-    return LocalBackend(
-        spec, tell=functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    )
+    backend = LocalBackend(spec)
+    backend.tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    return backend
 
 
 def _slow_starts(config: EvalConfig) -> str:

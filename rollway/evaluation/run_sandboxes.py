@@ -1,7 +1,7 @@
 """The sandboxes of one worker: what the environment asks for, as the run's configuration changes it.
 
-The invariant: a record never waits for a sandbox to close. Those that close are counted, bounded in number and
-in time, and waited for when the worker closes.
+The invariant: a record never waits for a sandbox to close. Those that close are counted, bounded in number
+and in time, and waited for when the worker closes.
 """
 
 from __future__ import annotations

@@ -154,7 +154,13 @@ def _announce(plan: Plan, on_record: int, console: Console) -> None:
 def _warnings(plan: Plan) -> list[str]:
     local = plan.sandbox is not None and plan.sandbox.backend == "local"
     unscored = not plan.environment.rewards
-    return [NO_REWARDS] * unscored + [NO_BOUNDARY] * local + [STARTS_SERVERS] * plan.starts_servers_to_replay
+    kept = [] if plan.kept is None else [plan.kept]
+    return (
+        kept
+        + [NO_REWARDS] * unscored
+        + [NO_BOUNDARY] * local
+        + [STARTS_SERVERS] * plan.starts_servers_to_replay
+    )
 
 
 def _keep(

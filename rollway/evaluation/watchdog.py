@@ -1,7 +1,7 @@
 """A thread that sees whether an event loop still turns, and says so when it does not.
 
-The invariant: nothing here runs on the loop but one assignment, so code that holds the loop up holds up neither
-the thread nor what it says.
+The invariant: nothing here runs on the loop but one assignment, so code that holds the loop up holds up
+neither the thread nor what it says.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watches the running event loop, from `start` to `stop`. ``tell`` gets one line, on the watchdog's thread;
-    the log gets it too, with the place where the loop stands."""
+    """Watches the running event loop, from `start` to `stop`. ``tell`` gets one line, on the watchdog's
+    thread; the log gets it too, with the place where the loop stands."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Watchdog:
 
     def _say(self, silent: float, thread: int) -> None:
         told = (
-            f"the event loop has not turned for {silent:.0f} s: code that runs on it, such as an async hook or "
-            f"tool that blocks, holds up every rollout{self._rollouts()}"
+            f"the event loop has not turned for {silent:.0f} s: code that runs on it, such as an async hook "
+            f"or tool that blocks, holds up every rollout{self._rollouts()}"
         )
         _log.error("%s; it stands at:\n%s", told, stack_of(thread))
         if self._tell is not None:

@@ -45,16 +45,20 @@ def without_constants(body: bytes) -> bytes:
 
 
 def unreadable(server: str, what: str, body: bytes, error: object) -> TryFailed:
-    """The failure of a body that is not ``what`` was due. One that was cut may be whole the next time."""
+    """The failure of a body that is not ``what`` was due. One that was cut may be whole the next time, and a
+    page of something on the way gone."""
     if not body.strip():
         return TryFailed(InvalidReply(f"{server} sent an empty body, and no {what}"), fault=TryFault.BROKEN)
     start = repr(one_line(body[:100].decode("utf-8", "replace")))
     if is_cut(body):
         cut = f"{server} sent only the beginning of a {what} ({error}); it begins {start}"
         return TryFailed(InvalidReply(cut), fault=TryFault.BROKEN)
-    if body.lstrip().startswith(b"data:"):
-        error = "it is a stream of events, which was not asked for"
-    return TryFailed(InvalidReply(f"{server} sent no usable {what}: {error}; it begins {start}"), retry=False)
+    is_stream = body.lstrip().startswith(b"data:")
+    told = "it is a stream of events, which was not asked for" if is_stream else error
+    no_json = not is_stream and body.lstrip()[:1] not in (b"{", b"[")
+    return TryFailed(
+        InvalidReply(f"{server} sent no usable {what}: {told}; it begins {start}"), retry=no_json
+    )
 
 
 def id_of(said: Any) -> str:

@@ -65,4 +65,4 @@ class UnreadableCall(InferenceError):
 
 
 class InvalidReply(InferenceError):
-    """A reply that is none, or lacks what was asked for. Retried only where its body was cut."""
+    """A reply that is none, or lacks what was asked for. Retried where its body was cut, or is no JSON."""

@@ -85,8 +85,8 @@ def score_run(
 
     Raises:
         UserError: a mistake in the request; nothing is written.
-        ScoringInterrupted: Ctrl-C. What had been scored is in ``scores/<name>.partial.jsonl``, unless there is
-            an earlier score of this name, which stays.
+        ScoringInterrupted: Ctrl-C. What had been scored is in ``scores/<name>.partial.jsonl``, unless there
+            is an earlier score of this name, which stays.
     """
     if reward_timeout is not None and not reward_timeout > 0:
         raise UserError(f"--reward-timeout must be positive, got {reward_timeout:g}")

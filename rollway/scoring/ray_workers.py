@@ -39,8 +39,8 @@ CALLS_AT_A_TIME = 4
 
 
 class ChunkScorer:
-    """What runs in a Ray actor: reward functions, loaded once, and the event loop of all their calls. Calls wait
-    in threads of Ray's."""
+    """What runs in a Ray actor: reward functions, loaded once, and the event loop of all their calls. Calls
+    wait in threads of Ray's."""
 
     def __init__(self, source: RewardSource, timeout: float) -> None:
         self._scorer = Scorer(load_rewards(source), timeout)
@@ -91,8 +91,7 @@ def score_on_ray(
                 yield fleet.land(flights[0])
                 flights.popleft()
         except KeyboardInterrupt:
-            for scored in fleet.so_far(flights):
-                yield scored
+            yield from fleet.so_far(flights)
             raise
         finally:
             fleet.close()

@@ -57,7 +57,8 @@ class ToolPool:
             name: what its threads are called.
             patience: seconds that a call waits for a thread which is at work before another is woken for it;
                 for calls that are nearly all quick. None: it does not wait.
-            max_processes: calls that may run in processes of their own at a time; None: as many as in threads.
+            max_processes: calls that may run in processes of their own at a time; None: as many as in
+                threads.
         """
         self._name = name
         self._max_processes = max_processes
@@ -134,8 +135,8 @@ class ToolPool:
         return self._processes
 
     def asking(self) -> ToolPool:
-        """A pool of threads for functions that wait for somebody to answer, such as approval: they take no place
-        of the tools. It is closed with this one.
+        """A pool of threads for functions that wait for somebody to answer, such as approval: they take no
+        place of the tools. It is closed with this one.
 
         Raises:
             PoolClosed: the pool had been closed before.

@@ -1,7 +1,7 @@
 """Regular expressions of a JSON schema, applied to what a model wrote.
 
-The invariant: none takes long, whatever the text. Most are read by an engine that backtracks never; those with
-lookarounds or back references, which it lacks, by one that gives up after `MOST_SECONDS`.
+The invariant: none takes long, whatever the text. Most are read by an engine that backtracks never; those
+with lookarounds or back references, which it lacks, by one that gives up after `MOST_SECONDS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def with_safe_patterns(kind: type[Validator]) -> type[Validator]:
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
     }
-    return extend(kind, keywords)
+    extended: type[Validator] = extend(kind, keywords)  # type: ignore[no-untyped-call]
+    return extended
 
 
 def matches(pattern: str, text: str) -> bool:

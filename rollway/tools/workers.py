@@ -39,8 +39,8 @@ class WorkerCounts(NamedTuple):
 class Workers:
     """The threads of one pool. All methods may be called from any thread.
 
-    With ``patience``, a job waits so many seconds for a thread that is at work before another is woken for it:
-    quick jobs then share one thread, and do not have many of them take the interpreter from the event loop.
+    With ``patience``, a job waits so many seconds for a thread that is at work before another is woken for
+    it: quick jobs then share one thread, and many do not take the interpreter from the event loop.
     Whoever submits sees to it that `refill` is called while jobs are queued.
     """
 

@@ -120,7 +120,7 @@ async def test_an_async_function_that_swallows_its_cancelling_is_left_behind(poo
                 continue
 
     async with asyncio.timeout(30):
-        with pytest.raises(TimeoutError, match="teardown did not return within 0.05 s"):
+        with pytest.raises(TimeoutError, match=r"teardown did not return within 0\.05 s"):
             await hooks(pool, SOON).call("teardown", stubborn)
     over.set()
 

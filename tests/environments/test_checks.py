@@ -99,14 +99,21 @@ def test_a_hook_that_cannot_be_called_as_it_is_called_is_told_of(hook: str, func
     assert told in complaint_about(made)
 
 
-@pytest.mark.parametrize("hook", ["setup", "prepare_sandbox", "teardown"])
-def test_a_hook_that_must_be_async_is_told_so(hook: str) -> None:
+def plain_hook(name: str) -> Any:
     def plain(self: Any, *arguments: Any) -> Any: ...
 
-    plain.__name__ = hook
-    assert f"{hook} must be async; write async def {hook}(self, " in complaint_about(
-        type("Wrong", (Sums,), {hook: plain})()
-    )
+    plain.__name__ = name
+    return type("Plain", (Sums,), {name: plain})()
+
+
+def test_a_hook_that_must_be_async_is_told_so() -> None:
+    told = complaint_about(plain_hook("prepare_sandbox"))
+    assert "prepare_sandbox must be async; write async def prepare_sandbox(self, " in told
+
+
+@pytest.mark.parametrize("hook", ["setup", "teardown"])
+def test_a_hook_that_may_block_need_not_be_async(hook: str) -> None:
+    check_environment(plain_hook(hook))
 
 
 def test_a_hook_that_takes_anything_is_let_through() -> None:

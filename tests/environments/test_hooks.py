@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollway import Environment, Limits, tool
-from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
+from rollway.environments.hooks import limits_of, prompt_of, tools_of
 
 
 @tool
@@ -81,12 +81,3 @@ def test_limits_that_are_none_are_told_so() -> None:
     with pytest.raises(TypeError, match=r"^limits_for returned None; it must return Limits"):
         limits_of(giving("limits_for", None), {}, Limits())
     assert limits_of(Environment(), {}, Limits(max_turns=3)) == Limits(max_turns=3)
-
-
-async def test_a_hook_that_is_not_async_is_told_so() -> None:
-    async def setup() -> int:
-        return 3
-
-    assert await awaited("setup", setup()) == 3
-    with pytest.raises(TypeError, match=r"^setup must be async: async def setup\(\.\.\.\)$"):
-        await awaited("setup", [])  # type: ignore[arg-type]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from scripted_server import ScriptedRequest, ScriptedServer, hang, reply
 
-from rollway import Environment, Limits, ToolPool, tool
+from rollway import Environment, Limits, ToolOutput, ToolPool, tool
 from rollway.evaluation.rollout import new_trajectory, run_rollout
 from rollway.inference import ChatClient
 from rollway.tools import Tool
@@ -189,4 +190,137 @@ async def test_a_task_may_have_limits_of_its_own(roll) -> None:
 
     trajectory = await roll(Short(), limits=Limits(max_turns=7))
     assert trajectory.stop_reason is StopReason.MAX_TURNS
+    assert len(trajectory.turns) == 1
+
+
+async def test_a_sync_hook_that_hangs_holds_up_no_other_rollout(roll) -> None:
+    released = threading.Event()
+
+    class Hanging(Watched):
+        def prompt(self, task: Any) -> list[dict[str, Any]]:
+            released.wait(60)
+            return super().prompt(task)
+
+    hung = asyncio.create_task(roll(Hanging(), limits=Limits(hook_timeout=0.2)))
+    async with asyncio.timeout(60):
+        assert (await roll(Watched())).reward == 1.0
+        trajectory = await hung
+    released.set()
+    assert trajectory.stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert trajectory.error is not None
+    assert trajectory.error.message == "prompt did not return within 0.2 s, in rollout t/0"
+
+
+async def test_a_sync_reward_that_hangs_costs_its_own_value_only(roll) -> None:
+    released = threading.Event()
+
+    def judge(trajectory: Trajectory, task: Any) -> float:
+        released.wait(60)
+        return 1.0
+
+    def form(trajectory: Trajectory, task: Any) -> float:
+        return 0.5
+
+    environment = Watched()
+    environment.rewards = [judge, form]  # type: ignore[assignment]
+    async with asyncio.timeout(60):
+        trajectory = await roll(environment, limits=Limits(hook_timeout=0.2))
+    released.set()
+    assert (trajectory.stop_reason, trajectory.reward) == (StopReason.COMPLETED, None)
+    assert trajectory.rewards == {"form": 0.5}
+    assert trajectory.error is not None
+    assert (trajectory.error.kind, trajectory.error.where) == ("TimeoutError", "reward:judge")
+    assert "within 0.2 s, in rollout t/0" in trajectory.error.message
+    assert environment.asked[-1] == "teardown"
+
+
+async def test_time_that_runs_out_while_done_is_asked_is_no_timeout_of_the_policy(roll) -> None:
+    released = threading.Event()
+
+    class Hanging(Watched):
+        def done(self, task: Any, workspace: Any, trajectory: Trajectory) -> bool:
+            released.wait(60)
+            return False
+
+    for seconds in (0.3, 3.0, 20.0):  # the shortest in which this machine gets as far as `done`
+        trajectory = await roll(Hanging(), limits=Limits(timeout=seconds, hook_timeout=60.0))
+        if trajectory.turns:
+            break
+    released.set()
+    assert (trajectory.stop_reason, trajectory.reward) == (StopReason.ENVIRONMENT_ERROR, None)
+
+
+async def test_a_sync_setup_and_teardown_run_in_a_thread(roll) -> None:
+    threads: list[int] = []
+
+    class Sync(Watched):
+        def setup(self, task: Any) -> str:  # type: ignore[override]
+            threads.append(threading.get_ident())
+            return "workspace"
+
+        def teardown(self, task: Any, workspace: Any, trajectory: Any) -> None:  # type: ignore[override]
+            threads.append(threading.get_ident())
+
+    assert (await roll(Sync())).reward == 1.0
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
+async def test_each_rollout_has_its_own_copy_of_its_task(roll) -> None:
+    class Boxing(Watched):
+        async def setup(self, task: Any) -> str:
+            task.setdefault("box", []).append("mine")
+            await asyncio.sleep(0)
+            return "workspace"
+
+    def alone(trajectory: Trajectory, task: Any) -> bool:
+        return task["box"] == ["mine"]
+
+    environment = Boxing()
+    environment.rewards = [alone]  # type: ignore[assignment]
+    for trajectory in await asyncio.gather(*(roll(environment) for _ in range(4))):
+        assert trajectory.reward == 1.0
+    assert "box" not in TASK
+
+
+async def test_done_is_asked_after_a_tool_that_stops_the_rollout() -> None:
+    @tool
+    def pay() -> ToolOutput:
+        """Pay."""
+        return ToolOutput("thank you", stop=True)
+
+    class Shop(Watched):
+        rewards = (lambda trajectory, task: trajectory.metadata["paid"],)
+
+        def tools_for(self, task: Any, workspace: Any) -> list[Tool]:
+            return [pay]
+
+        def done(self, task: Any, workspace: Any, trajectory: Trajectory) -> bool:
+            trajectory.metadata["paid"] = True
+            return False
+
+    async with ScriptedServer([reply(tool_calls=[("pay", {})])]) as server:
+        async with ChatClient(base_url=server.url, model="scripted") as client:
+            with ToolPool(2) as pool:
+                trajectory = await run_rollout(Shop(), TASK, client=client, pool=pool)
+    assert (trajectory.stop_reason, trajectory.reward) == (StopReason.TOOL_STOPPED, 1.0)
+
+
+@pytest.mark.parametrize("change", ["append", "clear", "turns"])
+async def test_done_cannot_change_the_conversation(roll, change: str) -> None:
+    class Talking(Watched):
+        def done(self, task: Any, workspace: Any, trajectory: Trajectory) -> bool:
+            if change == "append":
+                trajectory.messages.append({"role": "user", "content": "higher"})
+            elif change == "clear":
+                trajectory.messages.clear()
+            else:
+                trajectory.turns = []
+            return False
+
+    trajectory = await roll(Talking())
+    assert trajectory.stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert trajectory.error is not None
+    assert "done changed the conversation" in trajectory.error.message
+    assert [message["role"] for message in trajectory.messages] == ["user", "assistant", "tool"]
     assert len(trajectory.turns) == 1

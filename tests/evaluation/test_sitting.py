@@ -74,7 +74,7 @@ async def test_a_run_that_cannot_be_gone_on_with_ends_in_its_summary(
     policy, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NoWorkers:
-        def __init__(self, spec: WorkerSpec) -> None: ...
+        def __init__(self, spec: WorkerSpec, **more: Any) -> None: ...
 
         async def start_worker(self, number: int) -> WorkerHandle:
             raise UserError("tools.mcp: the server is not there any more")

@@ -9,7 +9,7 @@ from stored_runs import files_no_larger_than
 
 from rollway.environments.sources import source_digests
 from rollway.errors import UserError
-from rollway.scoring import score_run
+from rollway.scoring import ScoringInterrupted, score_run
 from rollway.scoring.offline import CHUNK_BYTES, CHUNK_LINES
 from rollway.scoring.score_files import list_scores, read_score_summary
 from rollway.statistics import clustered_mean, clustered_mean_of_sums
@@ -348,3 +348,69 @@ def test_an_edited_environment_scores_and_the_summary_says_that_it_was_edited(st
     assert summary.changed_source == ["sums.py changed"]
     assert summary.source == source_digests(str(stored_run.environment))
     assert score(stored_run, "twice").source == source_digests(str(stored_run.rewards))
+
+
+def test_a_hung_function_costs_its_own_rollout_only(stored_run):
+    hanging = stored_run.write(
+        "hanging.py",
+        """
+        import threading
+
+        def hanging(trajectory, task):
+            if task["task_id"] == "t1":
+                threading.Event().wait(60)
+            return 1.0
+        """,
+    )
+    summary = score_run(stored_run.path, reward=str(hanging), reward_timeout=0.2)
+    assert summary.failures == {"reward_error: hanging: TimeoutError": 1, "rollout: model_error": 1}
+    (row,) = [row for row in stored_run.rows("hanging") if row.get("error", {}).get("kind") == "TimeoutError"]
+    assert "did not return within 0.2 s, in rollout t1/0" in row["error"]["message"]
+
+
+def test_what_was_scored_before_ctrl_c_is_kept_until_the_score_is_whole(stored_run):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(ScoringInterrupted, match=r"6 of 6 rollouts were done: .*twice\.partial\.jsonl"):
+        score(stored_run, "twice", on_progress=interrupt)
+    assert os.listdir(stored_run.path / "scores") == ["twice.partial.jsonl"]
+    partial = stored_run.rows("twice.partial")
+    score(stored_run, "twice")
+    assert stored_run.rows("twice") == partial
+    assert sorted(os.listdir(stored_run.path / "scores")) == ["twice.jsonl", "twice.summary.json"]
+
+
+def test_each_rollout_is_scored_with_its_own_copy_of_its_task(stored_run):
+    stored_run.part(2, [make_trajectory("t0", 10 + i) for i in range(3)])
+    marking = stored_run.write(
+        "marking.py",
+        """
+        def marking(trajectory, task):
+            task.setdefault("marks", []).append(1)
+            return len(task["marks"]) == 1
+        """,
+    )
+    summary = score_run(stored_run.path, reward=str(marking))
+    assert summary.mean_reward.mean == 1.0
+
+
+def test_a_function_may_run_in_a_process_which_is_killed_at_its_deadline(stored_run):
+    apart = stored_run.write(
+        "apart.py",
+        """
+        import os, re, signal
+        from rollway import Reward
+
+        def _judge(trajectory, task):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is for the main thread only
+            if task["task_id"] == "t1":
+                re.match(r"(a+)+$", "a" * 40 + "b")  # holds the interpreter's lock
+            return 1
+
+        judge = Reward(_judge, where="process")
+        """,
+    )
+    summary = score_run(stored_run.path, reward=f"{apart}:judge", reward_timeout=3.0)
+    assert summary.failures == {"reward_error: judge: TimeoutError": 1, "rollout: model_error": 1}
+    assert summary.rewards["judge"].mean == 1.0

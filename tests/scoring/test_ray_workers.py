@@ -1,9 +1,14 @@
 """Scoring on Ray: the same rows as in one process, in the same order, whatever happens to a worker."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 from sample_trajectories import make_trajectory
 
-from rollway.scoring import score_run
+from rollway.scoring import ScoringInterrupted, score_run
 
 pytestmark = pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
 
@@ -71,3 +76,30 @@ def test_a_timer_signal_works_in_a_worker(ray_cluster, many):
     )
     assert score_run(many.path, reward=str(timed), workers=1).scored == 205
     assert score_run(many.path, reward=str(timed), name="here").scored == 205
+
+
+def test_what_workers_have_scored_before_ctrl_c_is_kept(ray_cluster, many):
+    reached = many.path.parent / "reached"
+    halting = many.write(
+        "halting.py",
+        f"""
+        import pathlib, threading
+
+        def halting(trajectory):
+            if trajectory.sample_index == 40:
+                pathlib.Path({str(reached)!r}).touch()
+                threading.Event().wait(60)
+            return 1.0
+        """,
+    )
+
+    def interrupt() -> None:
+        while not reached.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(ScoringInterrupted):
+        score_run(many.path, reward=str(halting), workers=1)
+    assert 40 not in [row["sample_index"] for row in many.rows("halting.partial")]
+    assert sum("reward" in row for row in many.rows("halting.partial")) > 30

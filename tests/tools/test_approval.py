@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -217,3 +218,20 @@ def test_approval_rules_stand_in_a_config() -> None:
     assert msgspec.convert({"tool": "terminal", "decide": "ask"}, ApprovalRule).decide == "ask"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"tool": "terminal", "decide": "maybe"}, ApprovalRule)
+
+
+async def test_an_approval_that_waits_takes_no_tools_place() -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask(request: ApprovalRequest) -> Approved:
+        asked.set()
+        answered.wait(60)
+        return Approved()
+
+    with ToolPool(1) as pool:
+        waiting = asyncio.create_task(ran(pool, ApprovalPolicy(ask=ask), command="first"))
+        assert await asyncio.to_thread(asked.wait, 60)
+        async with asyncio.timeout(30):
+            assert (await ran(pool, ApprovalPolicy(default="allow"), command="second")).error is None
+        answered.set()
+        assert (await waiting).error is None

@@ -23,6 +23,7 @@ from rollway.evaluation.run_directory.opening import (
     stored_config,
 )
 from rollway.evaluation.run_directory.parts import read_trajectories
+from rollway.evaluation.run_directory.same_run import grown
 from rollway.evaluation.run_directory.stock import Wanted
 from rollway.evaluation.run_directory.writing import RunDirectory
 from rollway.stored.lines import TORN, decode_ending, is_failed, part_files
@@ -35,6 +36,7 @@ __all__ = [
     "decode_ending",
     "default_path",
     "discard_empty",
+    "grown",
     "holds_run",
     "is_failed",
     "open_run",

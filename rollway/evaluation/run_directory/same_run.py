@@ -6,7 +6,10 @@ samples, whose keys and seeds are those that a larger run would have had from th
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import msgspec
 
 from rollway.evaluation.config import EvalConfig
 
@@ -27,6 +30,7 @@ HOW_NOT_WHAT = frozenset(
         "model.retry",
         "model.timeouts",
         "model.wait_for_server",
+        "limits.hook_timeout",
     }
 )
 """Fields that change how a run executes, not what it runs; they may differ when it is resumed."""
@@ -48,6 +52,26 @@ def difference(stored: EvalConfig, config: EvalConfig) -> str | None:
         return None
     told = f"{field} was {_at(old, field)!r} and is now {_at(new, field)!r}"
     return f"{told} (a run can grow by tasks and samples, not shrink)" if shrunk else told
+
+
+def grown(stored: EvalConfig, config: EvalConfig) -> tuple[EvalConfig, str | None]:
+    """What a run that grows in one direction is asked for, where the other is given as less than it has: that
+    stays as it is; and the line that says so, where it is so."""
+    if stored.task_ids is not None or config.task_ids is not None:
+        return config, None
+    before, now = _many(stored.tasks), _many(config.tasks)
+    if now > before and config.samples < stored.samples:
+        told = f"samples stays {stored.samples}: the run has as many, and can only grow"
+        return msgspec.structs.replace(config, samples=stored.samples), told
+    if config.samples > stored.samples and now < before:
+        many = "all" if stored.tasks is None else stored.tasks
+        told = f"tasks stays {many}: the run has as many, and can only grow"
+        return msgspec.structs.replace(config, tasks=stored.tasks), told
+    return config, None
+
+
+def _many(tasks: int | None) -> float:
+    return math.inf if tasks is None else tasks
 
 
 def shrunk_field(old: dict[str, Any], new: dict[str, Any]) -> str | None:

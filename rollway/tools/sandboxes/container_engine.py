@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import resource
+import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -55,21 +59,33 @@ async def ask_engine(command: Sequence[str], *, patience: float = PATIENCE) -> s
 async def tell_engine(command: Sequence[str], *, patience: float | None = None) -> None:
     """As `ask_engine`, but what was asked goes on when the caller is cancelled, and nothing is returned.
 
+    Past ``patience`` the client is killed, also when this process has ended by then.
+
     Raises:
         UserError: the engine is not installed or does not run.
-        SandboxError: it failed otherwise, or did not end in time and was killed.
+        SandboxError: it failed otherwise, or did not end in time.
     """
     with tempfile.TemporaryFile() as complaint:
-        client = start_client(command, stdout=subprocess.DEVNULL, stderr=complaint)
+        client = start_client(_bounded(command, patience), stdout=subprocess.DEVNULL, stderr=complaint)
         try:
             async with asyncio.timeout(patience):
                 code = await client.end()
         except TimeoutError:
-            client.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(
+                    client.child.pid, signal.SIGKILL
+                )  # it is alone in its session, with what it started
             raise SandboxError(f"{_said(command)} did not end within {patience:g} s") from None
         if code != 0:
             complaint.seek(0)
             raise engine_error(command, complaint.read())
+
+
+def _bounded(command: Sequence[str], seconds: float | None) -> list[str]:
+    """The command, killed by another program after a time, where the system has one for that."""
+    if seconds is None or shutil.which("timeout") is None or shutil.which(command[0]) is None:
+        return list(command)
+    return ["timeout", "--signal=KILL", f"{seconds + 1:g}", *command]
 
 
 def start_client(

@@ -11,7 +11,7 @@ from stored_runs import CONFIG, opened
 from rollway.errors import UserError
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.run_directory import open_run, stored_config
-from rollway.evaluation.run_directory.same_run import difference, differing_field
+from rollway.evaluation.run_directory.same_run import difference, differing_field, grown
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,27 @@ def test_a_run_can_grow_and_not_shrink(
     stored, config = (EvalConfig(**(CONFIG.as_dict() | changes)) for changes in (before, after))
     told = difference(stored, config)
     assert told is None if shrunk is None else told is not None and told.startswith(f"{shrunk} was ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tasks", "samples", "told"),
+    [
+        ({"tasks": 10, "samples": 4}, {"tasks": 20, "samples": 2}, 20, 4, "samples stays 4"),
+        ({"tasks": 10, "samples": 4}, {"samples": 2}, None, 4, "samples stays 4"),
+        ({"tasks": 20, "samples": 2}, {"tasks": 10, "samples": 4}, 20, 4, "tasks stays 20"),
+        ({"samples": 2}, {"tasks": 10, "samples": 4}, None, 4, "tasks stays all"),
+        ({"tasks": 10, "samples": 4}, {"tasks": 10, "samples": 2}, 10, 2, None),
+        ({"tasks": 10, "samples": 4}, {"tasks": 5, "samples": 2}, 5, 2, None),
+        ({"tasks": 10, "samples": 2}, {"tasks": 20, "samples": 4}, 20, 4, None),
+    ],
+)
+def test_a_run_that_grows_in_one_direction_keeps_what_it_has_in_the_other(
+    before: dict[str, object], after: dict[str, object], tasks: int | None, samples: int, told: str | None
+) -> None:
+    stored, config = (EvalConfig(**(CONFIG.as_dict() | changes)) for changes in (before, after))
+    wider, line = grown(stored, config)
+    assert (wider.tasks, wider.samples) == (tasks, samples)
+    assert line is None if told is None else line is not None and line.startswith(told)
 
 
 def test_a_run_has_grown_when_it_goes_on_and_not_before(tmp_path: Path) -> None:
