@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.overview import Said, WorkerStatus, oldest_of_clocks
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.watchdog import SILENT_SECONDS, Watchdog
 from rollway.evaluation.worker import RolloutWorker, WorkerSpec
@@ -52,6 +55,15 @@ class LocalWorker:
 
     async def run(self, job: Job) -> Outcome:
         return await self._worker.run(job)
+
+    def said(self) -> Said:
+        """What there is to know of it now."""
+        clocks = self._worker.clocks()
+        return Said(
+            WorkerStatus(name=self.name, node=os.uname().nodename, heard=time.time(), in_flight=len(clocks)),
+            oldest_of_clocks(clocks),
+            self._worker.servers(),
+        )
 
     async def stop(self) -> None:
         await self._worker.stop()

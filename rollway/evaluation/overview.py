@@ -5,11 +5,13 @@ The invariant: it is a view, made of plain values of what each worker said last;
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from heapq import nsmallest
 
 import msgspec
 
-from rollway.evaluation.driver import Driver
+from rollway.clock import RolloutClock
 from rollway.inference.server_report import ServerReport
 
 OLDEST_TOLD = 5
@@ -59,10 +61,40 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
         return [line for server in self.servers if (line := server.line(now))]
 
 
-def overview_of(driver: Driver) -> Overview:
-    """What the driver and its workers know at this moment."""
+class Said(msgspec.Struct, frozen=True):
+    """What one worker says of itself."""
+
+    status: WorkerStatus
+    oldest: list[RolloutStatus] = []
+    servers: list[ServerReport] = []
+
+
+def overview_of(in_flight: int, said: Iterable[Said]) -> Overview:
+    """What all workers say together. ``in_flight``: rollouts, as the driver counts them."""
+    workers = list(said)
     return Overview(
-        in_flight=driver.in_flight, workers=[WorkerStatus(name=worker.name) for worker in driver.workers]
+        in_flight=in_flight,
+        workers=[worker.status for worker in workers],
+        servers=merged_servers(server for worker in workers for server in worker.servers),
+        oldest=oldest_of(rollout for worker in workers for rollout in worker.oldest),
+    )
+
+
+def oldest_of_clocks(clocks: Iterable[RolloutClock]) -> list[RolloutStatus]:
+    """The few rollouts that began first, by their clocks, whose names are ``task/sample``."""
+    now = time.monotonic()
+    return [_by_clock(clock, now) for clock in nsmallest(OLDEST_TOLD, clocks, key=lambda clock: clock.began)]
+
+
+def _by_clock(clock: RolloutClock, now: float) -> RolloutStatus:
+    task_id, _, sample = clock.name.rpartition("/")
+    return RolloutStatus(
+        task_id=task_id,
+        sample_index=int(sample),
+        age=round(now - clock.began, 1),
+        phase=clock.phase,
+        phase_seconds=round(now - clock.phase_since, 1),
+        waits=sorted(clock.waits_now),
     )
 
 

@@ -28,22 +28,22 @@ class QuietWatch:
         self._ended: int | None = None  # rollouts, at the last look
         self._since = self._told = clock()
 
-    def look(self, ended: int, in_flight: int, overview: Callable[[], Overview]) -> str | None:
+    def look(self, ended: int, overview: Overview) -> str | None:
         """What is to be told now, if anything. ``ended``: rollouts that have, so far."""
         now = self._clock()
-        if ended != self._ended or not in_flight:
+        if ended != self._ended or not overview.in_flight:
             self._ended = ended
             self._since = self._told = now
             return None
         if now - self._told < self._times.seconds:
             return None
         self._told = now
-        return quiet_line(now - self._since, in_flight, overview())
+        return quiet_line(now - self._since, overview)
 
 
-def quiet_line(seconds: float, in_flight: int, overview: Overview) -> str:
+def quiet_line(seconds: float, overview: Overview) -> str:
     """For how long it has been quiet, and what is known of the reason."""
-    parts = [f"{in_flight} in flight"]
+    parts = [f"{overview.in_flight} in flight"]
     if overview.oldest:
         parts.append(f"the oldest: {overview.oldest[0].told()}")
     parts += overview.troubles(time.time())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,14 +15,14 @@ from rich.console import Console
 
 from rollway.environments.base import Task
 from rollway.errors import UserError
-from rollway.evaluation.backends import Backend, LocalWorker
+from rollway.evaluation.backends import Backend, LocalWorker, WorkerHandle
 from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import Driver, DriverStopped
 from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
-from rollway.evaluation.overview import overview_of
+from rollway.evaluation.overview import Said, WorkerStatus, overview_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts
 from rollway.evaluation.quiet import QuietTimes
@@ -108,7 +109,7 @@ async def drive(
     watching = Watching(
         console,
         counts,
-        lambda: overview_of(driver),
+        lambda: overview_of(driver.in_flight, (_said(worker) for worker in driver.workers)),
         status,
         tracker,
         workers_asked=config.workers,
@@ -134,6 +135,12 @@ async def drive(
             unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
+
+
+def _said(worker: WorkerHandle) -> Said:
+    """What a worker says of itself, if it says anything."""
+    said: Callable[[], Said] | None = getattr(worker, "said", None)
+    return Said(WorkerStatus(name=worker.name)) if said is None else said()
 
 
 def _to_log() -> Keep:

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Watching:
-    """Open while rollouts run. ``overview`` is asked at every look.
+    """Open while rollouts run. ``overview`` is asked once at every look.
 
     Args:
         workers_asked: Ray workers; 0: this process is the worker.
@@ -52,7 +52,8 @@ class Watching:
         self._workers_asked = workers_asked
         self._began = time.time()
         self._quiet = QuietWatch(quiet)
-        self._display = ProgressDisplay(console, counts, overview)
+        self._seen = overview()  # at the last look: to ask thousands of rollouts costs time
+        self._display = ProgressDisplay(console, counts, lambda: self._seen)
         self._next_note = time.monotonic() + TRACK_SECONDS
         self._ticker: asyncio.Task[None] | None = None
 
@@ -67,6 +68,7 @@ class Watching:
     ) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
+        self._seen = self._overview()
         self._display.__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
@@ -82,10 +84,10 @@ class Watching:
 
     async def _tick(self) -> None:
         while True:
+            self._seen = self._overview()
             self._display.tick()
             self._status.tick()
-            overview = self._overview
-            line = self._quiet.look(self._counts.ended, overview().in_flight, overview)
+            line = self._quiet.look(self._counts.ended, self._seen)
             if line is not None:
                 self.say(line)
             if self._tracker is not None and time.monotonic() >= self._next_note:
@@ -94,6 +96,4 @@ class Watching:
             await asyncio.sleep(TICK_SECONDS)
 
     def _status_now(self) -> Status:
-        return status_of(
-            self._counts, self._overview(), workers_asked=self._workers_asked, started=self._began
-        )
+        return status_of(self._counts, self._seen, workers_asked=self._workers_asked, started=self._began)

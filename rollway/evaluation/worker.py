@@ -25,6 +25,7 @@ from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job, Unscored
 from rollway.inference.protocol import Client
+from rollway.inference.server_report import ServerReport
 from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
 from rollway.tools.replay import decode_recording
@@ -157,6 +158,11 @@ class RolloutWorker:
             limits=self._config.limits,
             clock=clock,
         )
+
+    def servers(self) -> list[ServerReport]:
+        """How the client finds its server; a client of a user's own need not say."""
+        report = getattr(self._client, "report", None)
+        return [] if report is None else [report()]
 
     def clocks(self) -> list[RolloutClock]:
         """Those of the rollouts in flight. From any thread."""

@@ -228,4 +228,4 @@ async def test_a_run_in_which_nothing_ends_says_so_on_the_screen_and_in_the_log(
         gate.gate.set()
         await running
     for told in (screen.getvalue(), (tmp_path / "run" / "log.txt").read_text()):
-        assert "no rollout has ended for 0 s: 2 in flight" in told
+        assert "no rollout has ended for 0 s: 2 in flight; the oldest: task 'test-0' sample 0, 0 s in" in told

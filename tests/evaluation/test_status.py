@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import time
@@ -129,3 +130,22 @@ def test_the_numbers_are_those_of_the_progress() -> None:
     assert status.failures == {"model_error: Gone": 1}
     assert status.mean_reward == 0.5
     assert msgspec.json.decode(msgspec.json.encode(status), type=Status) == status
+
+
+async def test_it_names_workers_servers_and_the_oldest_rollouts(
+    config: Config, gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_every_look = functools.partial(StatusFile, seconds=0.0)
+    monkeypatch.setattr("rollway.evaluation.start_and_end.StatusFile", at_every_look)
+    gate = gated()
+    async with ScriptedServer(gate) as server:
+        run = asyncio.create_task(evaluate_async(config(server, concurrency=2)))
+        async with asyncio.timeout(60):
+            while (status := read_status(tmp_path / "run")) is None or len(status.oldest) < 2:
+                await asyncio.sleep(0.01)
+        gate.gate.set()
+        await run
+    (worker,) = status.workers
+    assert (worker.name, worker.node, worker.in_flight) == ("this process", os.uname().nodename, 2)
+    assert [report.address for report in status.servers] == [server.url]
+    assert [rollout.task_id for rollout in status.oldest] == ["test-0", "test-1"]
