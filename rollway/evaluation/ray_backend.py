@@ -190,6 +190,12 @@ class RayBackend:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
 
+    def free_cpus(self) -> float:
+        """Of the cluster, at this moment. It may take long."""
+        import ray
+
+        return float(ray.available_resources().get("CPU", 0.0))
+
     def close(self) -> None:
         """Look for Ray no more."""
         if self._gone is not None:

@@ -114,6 +114,7 @@ async def drive(
         tracker,
         workers_asked=config.workers,
         quiet=quiet,
+        free_cpus=getattr(backend, "free_cpus", None),
     )
     problem: str | None = None
     with (

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 0.7
 """Who waits longer wants to know for what."""
 
 

@@ -271,4 +271,5 @@ def test_what_takes_seconds_is_told_before_it_begins(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rollway.evaluation.model_server.launch_embedded", launch)
     assert main(["eval", "calculator"]) == 2
-    assert told_first == ["starting the embedded policy 'calculator'\n"]
+    (told,) = told_first
+    assert told.endswith("starting the embedded policy 'calculator'\n"), "a busy machine says more before it"
