@@ -30,7 +30,8 @@ def watch(signals: int, answers: int, parent: int) -> None:
         waits = unseen > 1
         left = max(0.0, since + ANSWER_SECONDS - time.monotonic())
         if not poll.poll(left * 1000 if waits else None):
-            os.kill(parent, signal.SIGKILL)
+            kill_below(parent)
+            send(signal.SIGKILL, parent)
             return
         data = os.read(signals, 64)
         if not data:
@@ -42,6 +43,44 @@ def watch(signals: int, answers: int, parent: int) -> None:
                 unseen += 1
                 since = time.monotonic()
                 os.write(answers, bytes([byte]))
+
+
+def descendants(ancestor: int) -> list[int]:
+    """The processes that one has started, and those have, as far as they can be seen at this moment."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            children.setdefault(parent, []).append(int(entry))
+    found: list[int] = []
+    waiting = [ancestor]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def kill_below(ancestor: int, *, sparing: frozenset[int] = frozenset()) -> None:
+    """Kill what a process has started, and what that has. All are stopped first, so that none starts more."""
+    stopped: set[int] = set()
+    while new := set(descendants(ancestor)) - stopped - sparing - {os.getpid()}:
+        send(signal.SIGSTOP, *new)
+        stopped |= new
+    send(signal.SIGKILL, *stopped)
+
+
+def send(number: int, *pids: int) -> None:
+    """A signal to processes, as far as they are there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
 
 
 if __name__ == "__main__":

@@ -261,7 +261,20 @@ class _Signals:
             clearing = threading.Thread(target=listener.second, daemon=True)
             clearing.start()
             clearing.join(CLEAR_SECONDS)
-        os._exit(INTERRUPTED)
+        _end_now()
+
+
+def end_at_next() -> None:
+    """From now on the first signal ends the process: what it was asked for is done. On the main thread."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: _end_now())
+
+
+def _end_now() -> None:
+    """End this process and all that it has started, such as Ray's: some would outlive us for minutes."""
+    interrupt_guard.kill_below(os.getpid())
+    os._exit(INTERRUPTED)
 
 
 def _say(line: str) -> None:
@@ -270,6 +283,19 @@ def _say(line: str) -> None:
         os.write(2, f"{line}\n".encode())
     except OSError:
         pass
+
+
+@contextmanager
+def ending_with(end: Callable[[], None]) -> Iterator[None]:
+    """After the block call ``end``, which ends what a library starts in the block, and kill what is left of
+    it: some of Ray's processes do not notice when they have just begun."""
+    before = frozenset(interrupt_guard.descendants(os.getpid()))
+    try:
+        yield
+    finally:
+        started = frozenset(interrupt_guard.descendants(os.getpid())) - before
+        end()
+        interrupt_guard.send(signal.SIGKILL, *started)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from rollway.errors import UserError
-from rollway.interrupts import INTERRUPTED, end_within, interruptible
+from rollway.interrupts import INTERRUPTED, end_at_next, end_within, interruptible
 
 USAGE_ERROR = 2
 
@@ -26,29 +28,35 @@ END_SECONDS = 5.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code.
 
-    Without ``arguments`` the command is the process's own: signals are its to take, and soon after it the
-    process ends.
+    In a process of its own (``rollway``, ``python -m rollway.cli``) signals are the command's to take, and
+    soon after it the process ends.
     """
     from rollway.cli.console import lasting_streams
 
+    own = arguments is None and _is_own_process()
+    words = sys.argv[1:] if arguments is None else arguments
+    code = USAGE_ERROR
     try:
-        if arguments is not None:
-            with lasting_streams():
-                return _main(arguments)
-        with lasting_streams(), interruptible(guard=sys.argv[1:2] in RUNS_CODE):
-            code = _main(sys.argv[1:])
+        guarded = interruptible(guard=list(words[:1]) in RUNS_CODE) if own else nullcontext()
+        with lasting_streams(), guarded:
+            code = _main(words)
     except KeyboardInterrupt:
         print("rollway: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except SystemExit as asked:
-        if arguments is None:
-            end_within(
-                END_SECONDS, asked.code if isinstance(asked.code, int) else int(asked.code is not None)
-            )
+        code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
         raise
-    if arguments is None:
-        end_within(END_SECONDS, code)
+    finally:
+        if own:
+            end_at_next()
+            end_within(END_SECONDS, code)
     return code
+
+
+def _is_own_process() -> bool:
+    """Is the process there for the command, and not for a program that calls `main`?"""
+    file = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "")
+    return file.stem == "rollway" or file == Path(__file__).with_name("__main__.py")
 
 
 def _main(arguments: Sequence[str]) -> int:

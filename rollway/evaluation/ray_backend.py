@@ -27,7 +27,7 @@ from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.ray_presence import REFUSED, Part, PresenceTimes, look, parts_needed, until_gone
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
-from rollway.interrupts import kept_handlers
+from rollway.interrupts import ending_with, kept_handlers
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of Ray's object store, if Rollway starts Ray. Trajectories pass through it in small batches."""
@@ -253,26 +253,22 @@ def connected(config: EvalConfig) -> Iterator[None]:
     if address is None:
         cpus = max(1, round(config.workers * config.ray.cpus_per_worker + 0.5))
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        with kept_handlers():  # Ray sets its own for SIGTERM
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **options,
-            )
-    except KeyboardInterrupt:  # in the middle: what has been started must not outlive us
-        ray.shutdown()
-        raise
-    except ConnectionError as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"ray.address: no Ray cluster at {address!r}: {told}") from None
-    with ray_off_screen() as screen:
+    with ray_off_screen() as screen, ending_with(ray.shutdown):
+        try:
+            with kept_handlers():  # Ray sets its own for SIGTERM
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **options,
+                )
+        except ConnectionError as error:
+            told = " ".join(str(error).split())
+            raise UserError(f"ray.address: no Ray cluster at {address!r}: {told}") from None
         try:
             yield
         finally:
             screen.mute()  # what Ray said it says once more when it ends
-            ray.shutdown()
 
 
 def _refuse_silence(address: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rollway.errors import UserError
 from rollway.event_loop import new_event_loop
-from rollway.interrupts import kept_handlers
+from rollway.interrupts import ending_with, kept_handlers
 from rollway.scoring.lines import Job, Scored, Scorer, in_order, row_of
 from rollway.scoring.sources import RewardSource, load_rewards
 from rollway.trajectory import ErrorRecord
@@ -187,12 +187,14 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
     """Ray, connected. What was connected before stays so."""
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        if address is not None:
-            _knock(address)
-        local: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
-        local["object_store_memory"] = OBJECT_STORE_BYTES
+    if ray.is_initialized():
+        yield ray
+        return
+    if address is not None:
+        _knock(address)
+    local: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
+    local["object_store_memory"] = OBJECT_STORE_BYTES
+    with ending_with(ray.shutdown):
         try:
             with kept_handlers():  # Ray sets its own for SIGTERM
                 ray.init(
@@ -201,17 +203,10 @@ def _ray(workers: int, address: str | None) -> Iterator[Any]:
                     log_to_driver=False,
                     **({} if address else local),
                 )
-        except KeyboardInterrupt:  # in the middle: what has been started must not outlive us
-            ray.shutdown()
-            raise
         except ConnectionError as error:
             told = " ".join(str(error).split())
             raise UserError(f"no Ray cluster at {address!r}: {told}") from None
-    try:
         yield ray
-    finally:
-        if ours:
-            ray.shutdown()
 
 
 def _knock(address: str) -> None:
