@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.reports import WorkerReport
 from rollway.evaluation.tasks import Job
-from rollway.evaluation.worker import RolloutWorker, WorkerSpec
+from rollway.evaluation.worker import LOCAL, RolloutWorker, WorkerSpec
 
 
 class WorkerDied(Exception):
@@ -16,7 +17,8 @@ class WorkerDied(Exception):
 class WorkerHandle(Protocol):
     """One running worker."""
 
-    name: str
+    name: str  # as in the run's log and in its records
+    node: str  # the machine's name
 
     async def run(self, job: Job) -> Outcome:
         """Do one job. Raises `WorkerDied`; a worker that died never leaves the caller waiting."""
@@ -30,6 +32,19 @@ class WorkerHandle(Protocol):
         """End the worker. Jobs still in flight are lost."""
         ...
 
+    async def kill(self) -> None:
+        """End a worker that does not answer, whatever it is doing."""
+        ...
+
+    async def heartbeat(self) -> WorkerReport | None:
+        """Ask the worker how it is, which works while its event loop stands still; ``None``: it need not be
+        asked. Raises `WorkerDied`; it may never return where the worker's process stands still."""
+        ...
+
+    def report(self) -> WorkerReport | None:
+        """What it said last, at once; ``None``: nothing yet."""
+        ...
+
 
 class Backend(Protocol):
     """Makes workers."""
@@ -38,14 +53,19 @@ class Backend(Protocol):
         """Raises `WorkerDied` when it dies while starting, `UserError` when the environment does not load."""
         ...
 
+    def room(self) -> str:
+        """What there is for more workers, such as ``2 CPUs free``; ``""``: not known."""
+        ...
+
 
 class LocalWorker:
     """A worker on the driver's own event loop."""
 
-    name = "this process"
+    name = LOCAL
 
     def __init__(self, worker: RolloutWorker) -> None:
         self._worker = worker
+        self.node = worker.place.node
 
     async def run(self, job: Job) -> Outcome:
         return await self._worker.run(job)
@@ -55,6 +75,15 @@ class LocalWorker:
 
     async def close(self) -> None:
         await self._worker.close()
+
+    async def kill(self) -> None:
+        await self.close()
+
+    async def heartbeat(self) -> None:
+        return None  # whoever asks would stand still with it
+
+    def report(self) -> WorkerReport:
+        return self._worker.report()
 
 
 class LocalBackend:
@@ -67,3 +96,6 @@ class LocalBackend:
         worker = RolloutWorker(self._spec)
         await worker.open()
         return LocalWorker(worker)
+
+    def room(self) -> str:
+        return ""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rollway.errors import UserError
@@ -21,6 +23,7 @@ from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.reports import WorkerPlace, WorkerReport
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 
@@ -37,8 +40,14 @@ would only spread the process's memory."""
 SEND_BYTES = 4 * 2**20
 """Jobs of one call, which are long where they carry a record to replay; one that is longer travels alone."""
 
+KILL_SECONDS = 20.0
+"""How long it may take to have a worker's process killed on its machine."""
+
 CLOSE_SECONDS = 10.0
 """How long a worker may take to let go of its sandboxes and servers before it is killed."""
+
+REPORTS = "reports"
+"""The group of a worker's calls that its other calls never keep waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +59,12 @@ class JobFault(Exception):
 class RayWorker:
     """One actor, as the driver sees it: one call carries many jobs, and one brings many outcomes."""
 
-    def __init__(self, actor: Any, name: str) -> None:
+    def __init__(self, actor: Any, place: WorkerPlace) -> None:
         from ray import cloudpickle
 
-        self.name = name
+        self.place = place
+        self.name, self.node = place.name, place.node
+        self._report: WorkerReport | None = None
         self._pickle: Callable[[Any], bytes] = cloudpickle.dumps
         self._actor = actor
         self._numbers = itertools.count()
@@ -91,6 +102,24 @@ class RayWorker:
             self._receiving.cancel()
             self._lose("it was closed")
             ray.kill(self._actor)
+
+    async def kill(self) -> None:
+        import ray
+
+        self._receiving.cancel()
+        self._lose("it was killed")
+        ray.kill(self._actor)
+        await end_process(self.place)
+
+    async def heartbeat(self) -> WorkerReport | None:
+        if self._death is not None:
+            raise WorkerDied(self._death)
+        with _deaths():
+            self._report = await self._actor.report.options(concurrency_group=REPORTS).remote()
+        return self._report
+
+    def report(self) -> WorkerReport | None:
+        return self._report
 
     def _send(self) -> None:
         """Hand over what does not go along with a fetch."""
@@ -146,7 +175,9 @@ class RayBackend:
         import ray
 
         self._spec = spec
-        self._actors = ray.remote(RolloutActor).options(
+        self._cpus = config.ray.cpus_per_worker
+        remote = ray.remote(concurrency_groups={REPORTS: 1})
+        self._actors = remote(RolloutActor).options(
             num_cpus=config.ray.cpus_per_worker,
             max_concurrency=CALLS_AT_A_TIME,
             max_restarts=0,
@@ -155,18 +186,25 @@ class RayBackend:
         )
 
     async def start_worker(self, number: int) -> RayWorker:
+        import ray
+
         actor = self._actors.remote()
         try:
             with _deaths():
-                name, fault = await actor.open.remote(self._spec)
+                place, fault = await actor.open.remote(self._spec)
         except asyncio.CancelledError:
-            import ray
-
             ray.kill(actor)
             raise
         if fault is not None:
-            raise UserError(f"{fault} (on worker {number}, {name})")
-        return RayWorker(actor, name)
+            ray.kill(actor)
+            raise UserError(f"{fault} (on worker {number}, {place.name})")
+        return RayWorker(actor, place)
+
+    def room(self) -> str:
+        import ray
+
+        free = ray.available_resources().get("CPU", 0.0)
+        return f"{free:g} CPUs free, and each worker takes {self._cpus:g}"
 
 
 @contextmanager
@@ -218,6 +256,25 @@ def _refuse_silence(address: str) -> None:
             f"ray.address: no answer at {address!r} ({error.strerror or error}); "
             f"start a cluster with 'ray start --head', or remove ray.address"
         ) from None
+
+
+async def end_process(place: WorkerPlace) -> None:
+    """End a worker's process that stands still, and therefore does not do what Ray asks of it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False)
+    end = ray.remote(_end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            await end.remote(place.pid)
+    except (TimeoutError, ray.exceptions.RayError) as error:
+        _log.error("worker %s may still be there: %s", place.name, " ".join(str(error).split()))
+
+
+def _end_process(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

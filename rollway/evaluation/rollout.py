@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from rollway.agent_loop import AgentLoop
 from rollway.agent_loop.prompts import readied_prompt
 from rollway.agent_loop.shown import InsertAs
+from rollway.clock import RolloutClock
 from rollway.environments.base import Environment, Task, environment_name, named_rewards
 from rollway.environments.hooks import awaited, limits_of, prompt_of, tools_of
 from rollway.evaluation.record_numbers import settle_numbers
@@ -100,6 +101,7 @@ async def run_rollout(
     sandboxes: SandboxSource | None = None,
     run_tools: RunTools | None = None,
     tape: Tape | None = None,
+    clock: RolloutClock | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
     those of `AgentLoop`.
@@ -108,7 +110,7 @@ async def run_rollout(
     whatever happens; it also carries the seed. ``limits.timeout`` bounds the loop, and each of the
     environment's hooks by itself. Without ``sandboxes``, a sandbox that the environment asks for is started
     there and then. ``run_tools`` adds to the environment's tools, and rules over them; ``tape`` records every
-    call, or answers it from a record.
+    call, or answers it from a record. ``clock`` is entered what the rollout does.
 
     Raises:
         asyncio.CancelledError: the caller cancelled. The record says so, `teardown` has run and the sandbox
@@ -117,7 +119,8 @@ async def run_rollout(
     """
     limits = limits or Limits()
     record = trajectory if trajectory is not None else new_trajectory(environment, task)
-    started, clock = time.time(), time.monotonic()
+    started, began = time.time(), time.monotonic()
+    clock = clock if clock is not None else RolloutClock(f"{record.task_id}/{record.sample_index}")
     async with AsyncExitStack() as held:
         held.callback(settle_numbers, record)  # when all of the environment's code has run
         if isinstance(tape, ReplayTape):
@@ -130,13 +133,14 @@ async def run_rollout(
             if not isinstance(tape, ReplayTape):
                 sandbox = await _open_sandbox(held, environment, task, record, source)
                 await _prepare(environment, task, sandbox, limits.timeout)
-            workspace = await _set_up(held, environment, task, record, limits.timeout)
+            with clock.doing("setup"):
+                workspace = await _set_up(held, environment, task, record, limits.timeout)
             own = tools_of(environment, task, workspace)
             tools = (
                 ToolRegistry(own) if run_tools is None else await run_tools.registry(held, own, record, tape)
             )
         if record.stop_reason is not None:
-            record.timing = TrajectoryTiming(started=started, total=time.monotonic() - clock)
+            record.timing = TrajectoryTiming(started=started, total=time.monotonic() - began)
             return record
         loop = AgentLoop(
             client,
@@ -155,7 +159,8 @@ async def run_rollout(
         )
         done = _Done(environment, task, workspace)
         context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
-        await loop.run(record.messages, trajectory=record, done=done, context=context)
+        with clock.doing("loop"):
+            await loop.run(record.messages, trajectory=record, done=done, context=context)
         with _faults_into(record):
             if done.fault is not None:
                 raise done.fault
@@ -163,7 +168,8 @@ async def run_rollout(
                 await tape.keep(sandbox)
             if isinstance(tape, ReplayTape):
                 sandbox = await _recorded_sandbox(held, environment, task, record, source, tape)
-            await _score(environment, task, record, sandbox, limits.timeout)
+            with clock.doing("rewards"):
+                await _score(environment, task, record, sandbox, limits.timeout)
     return record
 
 

@@ -15,15 +15,16 @@ import msgspec
 from rich.console import Console
 
 from rollway.errors import UserError
-from rollway.evaluation.backends import Backend
+from rollway.evaluation.backends import Backend, WorkerHandle
 from rollway.evaluation.collector import collecting_rarely
-from rollway.evaluation.driver import Driver, DriverStopped
+from rollway.evaluation.driver import DEFAULT_TIMINGS, Driver, DriverStopped
+from rollway.evaluation.driver_timings import DriverTimings
 from rollway.evaluation.interrupts import interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.progress import Counts, ProgressDisplay
 from rollway.evaluation.rollout import record_fault
-from rollway.evaluation.run_directory import RunDirectory
+from rollway.evaluation.run_directory import AttemptRecord, AttemptsWriter, RunDirectory
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.tracking import Tracker
 from rollway.tools.replay import RecordingWriter
@@ -61,6 +62,7 @@ async def drive(
     console: Console,
     tracker: Tracker | None,
     seconds_before: float | None,
+    timings: DriverTimings = DEFAULT_TIMINGS,
 ) -> Ending:
     """Do what is missing.
 
@@ -73,6 +75,7 @@ async def drive(
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
+    attempts = AttemptsWriter(plan.path)
 
     def keep(job: Job, outcome: Outcome) -> None:
         _keep(run, shelf, counts, job, outcome, driver.interrupted)
@@ -88,8 +91,12 @@ async def drive(
         places=max(1, config.workers),
         concurrency=config.concurrency,
         keep=keep,
-        give_up=lambda job, why: _given_up(plan, job, why, where="worker"),
+        give_up=lambda job, why, worker: _given_up(plan, job, why, where="worker", worker=worker),
         stop_after_failures=config.stop_after_failures,
+        attempts=config.attempts,
+        tried=functools.partial(_note_try, attempts, shelf, config.attempts),
+        short=functools.partial(_told_short, backend, console),
+        timings=timings,
     )
     _announce(plan, len(run.done), console)
     display = ProgressDisplay(console, counts, lambda: driver.in_flight)
@@ -110,6 +117,7 @@ async def drive(
             problem = str(error)
         finally:
             ticker.cancel()
+            attempts.close()
             unsaved = _close(shelf, plan.path)
     seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
@@ -167,9 +175,39 @@ def _cannot_write(path: Path, error: OSError) -> str:
     return f"cannot write to {path}: {error.strerror or error}"
 
 
-def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcome:
+def _note_try(
+    attempts: AttemptsWriter,
+    shelf: RecordingWriter | None,
+    most: int,
+    tried: AttemptRecord,
+    outcome: Outcome | None,
+) -> None:
+    """Put a failed try on record. Its line comes to nothing if the next one does better."""
+    try:
+        attempts.append(tried)
+        if shelf is not None and outcome is not None and outcome.recorded is not None and tried.again:
+            shelf.keep_tool_lists(outcome.recorded.tool_lists)  # no other outcome brings them
+    except OSError as error:
+        raise DriverStopped(_cannot_write(attempts.path.parent, error)) from error
+    if tried.again:
+        key = (tried.task_id, tried.sample_index)
+        told = "try %d of rollout %s failed on %s after %.1f s (%s, of %d at most): %s; it is tried again"
+        _log.warning(told, tried.number, key, tried.worker, tried.seconds, tried.fault, most, tried.message)
+
+
+def _told_short(backend: Backend, console: Console, running: int, places: int) -> None:
+    room = backend.room()
+    line = f"{places} workers were asked for, {running} run{f': {room}' if room else ''}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _log.warning(line)
+
+
+def _given_up(
+    plan: Plan, job: Job, why: BaseException, *, where: str, worker: WorkerHandle | None = None
+) -> Outcome:
     """The outcome of a job that cannot be done."""
-    begun = functools.partial(begun_record, plan.environment, job, plan.config)
+    place = {} if worker is None else {"worker": worker.name, "node": worker.node}
+    begun = functools.partial(begun_record, plan.environment, job, plan.config, **place)
     record = begun()
     record_fault(record, why, where=where)
     return outcome_of(record, job.key, begun)

@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import Any
 
 import msgspec
 
+from rollway.clock import RolloutClock
 from rollway.environments.base import Environment
 from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.loop_beat import LoopBeat
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
+from rollway.evaluation.reports import (
+    TROUBLE,
+    InFlight,
+    WorkerPlace,
+    WorkerReport,
+    oldest_first,
+    rollout_on_stack,
+    stacks_of,
+    this_place,
+)
 from rollway.evaluation.rollout import record_fault, run_rollout
 from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
-from rollway.evaluation.tasks import Job
+from rollway.evaluation.tasks import Job, Key
 from rollway.inference.protocol import Client
 from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
@@ -30,6 +43,12 @@ from rollway.trajectory import StopReason, Trajectory
 
 CLOSE_SECONDS = 5.0
 """How long a worker that is closed waits for its cancelled rollouts to tear down."""
+
+LAG_TOLD = 2.0
+"""Seconds for which the event loop has not answered before its stacks are looked at."""
+
+LOCAL = "this process"
+"""The name of a worker in the driver's own process."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
@@ -47,7 +66,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 class RolloutWorker:
     """Runs jobs. Open it inside the event loop that it is to run on, close it when done."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, place: WorkerPlace | None = None) -> None:
+        self.place = place if place is not None else this_place(LOCAL)
+        self._in_flight: dict[Key, InFlight] = {}
         self._config = msgspec.convert(spec.config, EvalConfig)
         self._api_key = spec.api_key
         self._decode = open_decode(self._config.model)
@@ -81,10 +102,19 @@ class RolloutWorker:
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
         await self._turnstile.passed()  # a run begins with thousands of them
-        begun = functools.partial(begun_record, self._environment, job, self._config)
+        begun = functools.partial(
+            begun_record,
+            self._environment,
+            job,
+            self._config,
+            worker=self.place.name,
+            node=self.place.node,
+        )
         record = begun()
         tape = self._tape(job)
-        rollout = asyncio.create_task(self._rollout(job, record, tape))
+        clock = RolloutClock(f"{job.task_id}/{job.sample_index}")
+        rollout = asyncio.create_task(self._rollout(job, record, tape, clock))
+        self._in_flight[job.key] = InFlight(job.task_id, job.sample_index, record.id, clock)
         self._running.add(rollout)
         if self._stopped:
             rollout.cancel()
@@ -92,6 +122,7 @@ class RolloutWorker:
             await asyncio.wait([rollout])
         finally:
             self._running.discard(rollout)
+            del self._in_flight[job.key]
             rollout.cancel()
         if not rollout.cancelled() and (error := rollout.exception()) is not None:
             record_fault(record, error, where="engine")
@@ -103,7 +134,26 @@ class RolloutWorker:
             outcome = msgspec.structs.replace(outcome, recorded=recorded)
         return outcome
 
-    async def _rollout(self, job: Job, record: Trajectory, tape: Tape | None) -> Trajectory:
+    def report(self, beat: LoopBeat | None = None) -> WorkerReport:
+        """How it is, asked from any thread. ``beat`` watches the event loop that the worker runs on."""
+        now = time.monotonic()
+        rollouts = list(self._in_flight.values())
+        lag = 0.0 if beat is None else beat.lag
+        thread = None if beat is None or lag < LAG_TOLD else beat.thread
+        blocking = None if thread is None else rollout_on_stack(thread)
+        return WorkerReport(
+            place=self.place,
+            in_flight=len(rollouts),
+            oldest=oldest_first(rollouts, now),
+            troubled=sum(not TROUBLE.isdisjoint(each.clock.waits_now) for each in rollouts),
+            lag=lag,
+            blocker=next((each.report(now) for each in rollouts if each.record_id == blocking), None),
+            stacks="" if thread is None else stacks_of(thread),
+        )
+
+    async def _rollout(
+        self, job: Job, record: Trajectory, tape: Tape | None, clock: RolloutClock
+    ) -> Trajectory:
         assert self._client is not None
         assert self._pool is not None, "open the worker first"
         config = self._config
@@ -123,6 +173,7 @@ class RolloutWorker:
             sandboxes=self._sandboxes,
             run_tools=self._tools,
             tape=tape,
+            clock=clock,
         )
 
     async def stop(self) -> None:

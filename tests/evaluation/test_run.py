@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import os
@@ -17,7 +18,9 @@ from rich.console import Console
 from scripted_server import ScriptedServer, error, reply
 
 from rollway.errors import UserError
-from rollway.evaluation import RunFailed, RunInterrupted, driver, evaluate, evaluate_async, progress, worker
+from rollway.evaluation import RunFailed, RunInterrupted, evaluate, evaluate_async, progress, worker
+from rollway.evaluation.driver_timings import DriverTimings
+from rollway.evaluation.sitting import drive
 from rollway.evaluation.summary import read_summary
 from rollway.trajectory import StopReason
 
@@ -207,7 +210,8 @@ async def test_the_log_is_the_runs_alone(policy, config: Config, tmp_path: Path)
 async def test_an_interrupt_does_not_wait_for_a_teardown_that_hangs(
     config: Config, gated, edit_environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "STOP_SECONDS", 0.1)
+    impatient = functools.partial(drive, timings=DriverTimings(stop=0.1))
+    monkeypatch.setattr("rollway.evaluation.run.drive", impatient)
     monkeypatch.setattr(worker, "CLOSE_SECONDS", 0.1)
     edit_environment(
         "    def prompt(self, task):",
@@ -244,6 +248,6 @@ async def test_a_record_that_is_no_json_ends_its_own_rollout(
         "            trajectory.metadata['file'] = object()\n\n"
         "    def prompt(self, task):",
     )
-    summary = await evaluate_async(config(policy))
+    summary = await evaluate_async(config(policy, attempts=1))
     assert summary.failures == {"environment_error: TypeError": 1}
     assert len(stored(tmp_path / "run")) == 6

@@ -13,6 +13,7 @@ from rollway.errors import UserError
 from rollway.evaluation import RunFailed, evaluate_async
 from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.reports import WorkerReport
 from rollway.evaluation.run_directory import part_files
 from rollway.evaluation.summary import read_summary
 from rollway.evaluation.tasks import Job
@@ -71,6 +72,9 @@ async def test_a_run_that_cannot_be_gone_on_with_ends_in_its_summary(
         async def start_worker(self, number: int) -> WorkerHandle:
             raise UserError("tools.mcp: the server is not there any more")
 
+        def room(self) -> str:
+            return ""
+
     await evaluate_async(config(policy))
     run = tmp_path / "run"
     part = part_files(run)[0]
@@ -91,7 +95,7 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
     class Mortal:
         """Does two jobs."""
 
-        name = "mortal"
+        name, node = "mortal", "a machine"
 
         def __init__(self, worker: WorkerHandle) -> None:
             self.worker, self.done = worker, 0
@@ -107,6 +111,15 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
 
         async def close(self) -> None:
             await self.worker.close()
+
+        async def kill(self) -> None:
+            await self.worker.kill()
+
+        async def heartbeat(self) -> WorkerReport | None:
+            return await self.worker.heartbeat()
+
+        def report(self) -> WorkerReport | None:
+            return self.worker.report()
 
     class OneWorker(LocalBackend):
         begun = False

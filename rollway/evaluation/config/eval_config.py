@@ -70,6 +70,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     workers: Natural = 1  # processes under Ray; 0: in this process, without Ray
     concurrency: Positive = 32  # rollouts in flight per worker
     pool_size: Positive = 32  # threads for sync tools per worker
+    attempts: Positive = 3  # tries of a rollout that a server, a sandbox or a machine failed
     stop_after_failures: Positive | None = 32  # failed in a row: stop handing out; null: never
     ray: RayConfig = RayConfig()
     wandb: WandbConfig = WandbConfig()

@@ -6,10 +6,12 @@ driver at a time: the second is refused.
 
     config.yaml               the resolved config
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
+    attempts.jsonl            every try that failed or was lost; see `attempts`
     set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
     log.txt, summary.json, report.html, lock
 """
 
+from rollway.evaluation.run_directory.attempts import AttemptRecord, AttemptsWriter, read_attempts
 from rollway.evaluation.run_directory.endings import TORN, decode_ending, is_failed
 from rollway.evaluation.run_directory.opening import (
     default_path,
@@ -25,6 +27,8 @@ from rollway.evaluation.run_directory.writing import RunDirectory
 
 __all__ = [
     "TORN",
+    "AttemptRecord",
+    "AttemptsWriter",
     "RunDirectory",
     "decode_ending",
     "default_path",
@@ -33,6 +37,7 @@ __all__ = [
     "is_failed",
     "open_run",
     "part_files",
+    "read_attempts",
     "read_config",
     "read_trajectories",
     "refuse_other_run",

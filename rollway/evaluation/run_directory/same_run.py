@@ -14,6 +14,7 @@ HOW_NOT_WHAT = frozenset(
         "workers",
         "concurrency",
         "pool_size",
+        "attempts",
         "stop_after_failures",
         "ray",
         "wandb",
