@@ -152,6 +152,13 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             int | None,
             typer.Option(metavar="N", help="Limit on rollouts in flight per worker. [default: 32]"),
         ] = None,
+        max_failed: Annotated[
+            str | None,
+            typer.Option(
+                metavar="N_OR_SHARE",
+                help="Rollouts that may end without a score: 3, or 5%. More: exit code 1. [default: 0]",
+            ),
+        ] = None,
         wandb: Annotated[
             bool | None, typer.Option("--wandb", help="Log the run to Weights & Biases.")
         ] = None,
@@ -177,6 +184,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "tools.replay": None if replay_tools is None else str(replay_tools),
             "workers": workers,
             "concurrency": concurrency,
+            "max_failed": None if max_failed is None else _number_or_text(max_failed),
             "wandb.enabled": wandb,
         }
         if replay_tools is not None and record_tools is None:
@@ -186,6 +194,15 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
 
     run.__doc__ = help
     return run
+
+
+def _number_or_text(given: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(given)
+        except ValueError:
+            continue
+    return given
 
 
 def _configure(

@@ -43,7 +43,7 @@ def evaluate(config: EvalConfig, *, console: Console | None = None) -> RunSummar
 
     Raises:
         UserError: the run cannot start; one line says why and how to fix it.
-        RunFailed: it stopped early, or no rollout was scored.
+        RunFailed: it stopped early, no rollout was scored, or more than ``max_failed`` have no score.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -15,6 +15,7 @@ HOW_NOT_WHAT = frozenset(
         "concurrency",
         "pool_size",
         "attempts",
+        "max_failed",
         "stop_after_failures",
         "ray",
         "wandb",
