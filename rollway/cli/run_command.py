@@ -162,6 +162,13 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
                 show_default=False,
             ),
         ] = None,
+        max_failed: Annotated[
+            str | None,
+            typer.Option(
+                metavar="N_OR_SHARE",
+                help="Rollouts that may end without a score: 3, or 5%. More: exit code 1. [default: 0]",
+            ),
+        ] = None,
         wandb: Annotated[
             bool | None, typer.Option("--wandb", help="Log the run to Weights & Biases.")
         ] = None,
@@ -199,6 +206,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "model.wait_for_server": wait_for_server,
             "workers": workers,
             "concurrency": concurrency,
+            "max_failed": None if max_failed is None else _number_or_text(max_failed),
             "wandb.enabled": wandb,
         }
         if replay_tools is not None and record_tools is None:
@@ -214,6 +222,15 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
 
     run.__doc__ = help
     return run
+
+
+def _number_or_text(given: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(given)
+        except ValueError:
+            continue
+    return given
 
 
 def _configure(

@@ -145,7 +145,7 @@ class Hooks:
         """An async call, or what a sync one gave to be awaited."""
         left = None if self.timeout is None else max(0.0, self.timeout - spent)
 
-        async def awaiting() -> Any:
+        async def awaiting(clock: RolloutClock = self.clock) -> Any:  # whose frame names the rollout
             return await (made if made is not None else call.function(*call.args, **call.kwargs))
 
         with self.clock.doing(call.name):

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 from rollway.errors import UserError
 from rollway.evaluation.captured import Shipment, captured
 from rollway.evaluation.collector import collecting_rarely
+from rollway.evaluation.loop_beat import LoopBeat
 from rollway.evaluation.outbox import Ended, Outbox
+from rollway.evaluation.reports import WorkerPlace, WorkerReport, this_place
 from rollway.evaluation.worker import RolloutWorker, WorkerSpec
 from rollway.event_loop import new_event_loop
 
@@ -63,18 +65,18 @@ class Exchange:
         self._held = ExitStack()
         self._printed = Shipment()
 
-    async def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
-        """A name for the log, and what the user has to mend, if anything."""
-        name = f"process {os.getpid()} on {os.uname().nodename}"
+    async def open(self, spec: WorkerSpec, node_id: str = "") -> tuple[WorkerPlace, str | None]:
+        """Which worker it is, and what the user has to mend, if anything."""
+        place = this_place(f"process {os.getpid()} on {os.uname().nodename}", node_id)
         self._held.enter_context(captured(self._printed.keep, shown=False))
         try:
-            self._worker = RolloutWorker(spec)
+            self._worker = RolloutWorker(spec, place)
             await self._worker.open()
         except UserError as error:
-            return name, str(error)
+            return place, str(error)
         self._outbox = Outbox()
         self._held.enter_context(collecting_rarely())
-        return name, None
+        return place, None
 
     async def hand(self, jobs: Sequence[SentJob]) -> None:
         """Begin these jobs."""
@@ -88,6 +90,10 @@ class Exchange:
         """Begin ``jobs``; what has ended, at least one, and what was logged since the last time."""
         await self.hand(jobs)
         return await self._outbox.fetch(), [*self._notes.take(), *self._printed.take()]
+
+    def report(self, beat: LoopBeat) -> WorkerReport | None:
+        """How the worker is, from any thread; ``None``: it is not open yet."""
+        return None if self._worker is None else self._worker.report(beat)
 
     async def stop(self) -> None:
         """Cancel what is in flight."""
@@ -117,10 +123,15 @@ class RolloutActor:
         self._loop = new_event_loop()
         threading.Thread(target=_keep_running, args=(self._loop,), name="rollway-worker", daemon=True).start()
         self._exchange = Exchange()
+        self._beat = LoopBeat(self._loop)
 
-    def open(self, spec: WorkerSpec) -> tuple[str, str | None]:
+    def open(self, spec: WorkerSpec) -> tuple[WorkerPlace, str | None]:
         """As `Exchange.open`."""
-        return self._done(self._exchange.open(spec))
+        return self._done(self._exchange.open(spec, _node_id()))
+
+    def report(self) -> WorkerReport | None:
+        """As `Exchange.report`, while the loop stands still, too."""
+        return self._exchange.report(self._beat)
 
     def hand(self, jobs: Sequence[SentJob]) -> None:
         """As `Exchange.hand`."""
@@ -150,3 +161,10 @@ def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
             _log.warning("code on the worker's event loop raised %r; the worker continues", error)
+
+
+def _node_id() -> str:
+    """Ray's name for this machine; ``""`` where there is no Ray."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""

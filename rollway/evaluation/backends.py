@@ -9,9 +9,10 @@ from typing import Protocol
 
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.overview import Said, WorkerStatus, oldest_of_clocks
+from rollway.evaluation.reports import WorkerReport
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.watchdog import SILENT_SECONDS, Watchdog
-from rollway.evaluation.worker import RolloutWorker, WorkerSpec
+from rollway.evaluation.worker import LOCAL, RolloutWorker, WorkerSpec
 
 
 class WorkerDied(Exception):
@@ -21,7 +22,8 @@ class WorkerDied(Exception):
 class WorkerHandle(Protocol):
     """One running worker."""
 
-    name: str
+    name: str  # as in the run's log and in its records
+    node: str  # the machine's name
 
     async def run(self, job: Job) -> Outcome:
         """Do one job. Raises `WorkerDied`; a worker that died never leaves the caller waiting."""
@@ -33,6 +35,19 @@ class WorkerHandle(Protocol):
 
     async def close(self) -> None:
         """End the worker. Jobs still in flight are lost."""
+        ...
+
+    async def kill(self) -> None:
+        """End a worker that does not answer, whatever it is doing."""
+        ...
+
+    async def heartbeat(self) -> WorkerReport | None:
+        """Ask the worker how it is, which works while its event loop stands still; ``None``: it need not be
+        asked. Raises `WorkerDied`; it may never return where the worker's process stands still."""
+        ...
+
+    def report(self) -> WorkerReport | None:
+        """What it said last, at once; ``None``: nothing yet."""
         ...
 
 
@@ -47,11 +62,12 @@ class Backend(Protocol):
 class LocalWorker:
     """A worker on the driver's own event loop."""
 
-    name = "this process"
+    name = LOCAL
 
     def __init__(self, worker: RolloutWorker, watchdog: Watchdog) -> None:
         self._worker = worker
         self._watchdog = watchdog
+        self.node = worker.place.node
 
     async def run(self, job: Job) -> Outcome:
         return await self._worker.run(job)
@@ -71,6 +87,15 @@ class LocalWorker:
     async def close(self) -> None:
         await self._worker.close()
         self._watchdog.stop()
+
+    async def kill(self) -> None:
+        await self.close()
+
+    async def heartbeat(self) -> None:
+        return None  # whoever asks would stand still with it
+
+    def report(self) -> WorkerReport:
+        return self._worker.report()
 
 
 class LocalBackend:

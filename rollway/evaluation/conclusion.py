@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from rollway.evaluation.config.most_failed import MostFailed, most_failed
 from rollway.evaluation.groups import fill_advantages
 from rollway.evaluation.plan import Plan
 from rollway.evaluation.report import write_report
@@ -19,9 +21,13 @@ from rollway.evaluation.summary import RunSummary, SummaryBuilder, write_summary
 from rollway.evaluation.table import print_table
 from rollway.evaluation.tracking import Tracker
 from rollway.stored.identity import read_identity
+from rollway.trajectory import StopReason
 
 MOST_TOLD = 1_000
 """Characters of what one rollout failed with, where a run ends; log.txt and the trajectory have the whole."""
+
+_NO_FAILURES = frozenset({"not_scored", str(StopReason.SUSPENDED)})
+"""Rollouts without a score that nothing went wrong with: there was nothing to score them, or they wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +70,7 @@ def conclude(
         tracker.finish(summary, samples)
     print_table(summary, console)
     console.print(f"run: {run.path}", highlight=False, soft_wrap=True)
-    _judge(summary, ending, problems, run.path)
+    _judge(summary, ending, problems, run.path, plan.config.max_failed)
     return summary
 
 
@@ -95,21 +101,36 @@ def _summed_up(plan: Plan, seconds: float | None) -> tuple[RunSummary, list[Samp
     return summary, chooser.chosen()
 
 
-def _judge(summary: RunSummary, ending: Ending, problems: list[str], path: Path) -> None:
+def _judge(
+    summary: RunSummary, ending: Ending, problems: list[str], path: Path, max_failed: MostFailed
+) -> None:
     """Raise unless the run did what it was asked."""
     done = f"{summary.finished} of {summary.asked} rollouts are on disk"
-    go_on = f"{done}; resume with: rollway eval --resume {path}"
+    resume = f"resume with: rollway eval --resume {path}"
+    go_on = f"{done}; {resume}"
     if not holds_run(path):
-        go_on = f"bring {path} back and resume with: rollway eval --resume {path}; or start the run again"
+        resume = go_on = f"bring {path} back and {resume}; or start the run again"
     if ending.interrupted:
         raise RunInterrupted(f"interrupted; {go_on}", path, summary)
     if problems:
         raise RunFailed(f"{_one_line(problems[0])}; {go_on}", path, summary)
-    unscored = summary.failures.keys() - {"not_scored"}
-    if summary.scored == 0 and unscored:
+    failures = {kind: n for kind, n in summary.failures.items() if kind not in _NO_FAILURES}
+    failed = sum(failures.values())
+    last = f"; last error: {_one_line(ending.last_error)}" if ending.last_error else ""
+    if summary.scored == 0 and failed:
         kinds = ", ".join(f"{kind} ({n})" for kind, n in summary.failures.items())
-        last = f"; last error: {_one_line(ending.last_error)}" if ending.last_error else ""
         raise RunFailed(f"no rollout was scored: {kinds}{last}; see {path / 'log.txt'}", path, summary)
+    if failed > most_failed(max_failed, summary.asked):
+        told = f"{failed} of {summary.asked} have no score: {_by_error(failures)}{last}"
+        raise RunFailed(f"{told}; {resume}", path, summary)
+
+
+def _by_error(failures: Mapping[str, int]) -> str:
+    """``120 ServerUnreachable, 23 TimeoutError``, whatever the errors ended."""
+    errors: Counter[str] = Counter()
+    for kind, count in failures.items():
+        errors[kind.rpartition(": ")[2]] += count
+    return ", ".join(f"{count} {error}" for error, count in errors.most_common())
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from rollway.evaluation.rollout import new_trajectory, record_fault
 from rollway.evaluation.run_directory import is_failed
 from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job
+from rollway.evaluation.whose_fault import Fault, fault_of
 from rollway.keys import Key
 from rollway.trajectory import StopReason, Trajectory, Turn, decode_trajectory, encode_trajectory
 
@@ -33,11 +34,15 @@ class Outcome(msgspec.Struct, frozen=True):
     completion_tokens: int
     error: str = ""  # "kind: message" of what ended it or kept it from being scored
     error_kind: str = ""
+    fault: Fault | None = None  # whose fault it is that it has no score
+    server: str = ""  # the model's, as far as the record names one
     recorded: Recorded | None = None  # its tool calls, where they are recorded
 
 
-def begun_record(environment: Environment, job: Job, config: EvalConfig) -> Trajectory:
-    """The record of a job as its rollout begins."""
+def begun_record(
+    environment: Environment, job: Job, config: EvalConfig, *, worker: str = "", node: str = ""
+) -> Trajectory:
+    """The record of a job as its rollout begins on a worker, whose machine is ``node``."""
     record = new_trajectory(
         environment,
         job.task,
@@ -47,6 +52,7 @@ def begun_record(environment: Environment, job: Job, config: EvalConfig) -> Traj
         model=config.model.name or "",
     )
     record.task_id = job.task_id
+    record.worker, record.node = worker, node
     return record
 
 
@@ -110,7 +116,15 @@ def _outcome(record: Trajectory) -> Outcome:
         completion_tokens=sum(_sampled(turn) for turn in record.turns),
         error=f"{error.kind}: {error.message}" if error else "",
         error_kind=error.kind if error else "",
+        fault=fault_of(record),
+        server=_server(record),
     )
+
+
+def _server(record: Trajectory) -> str:
+    """The one that was asked last."""
+    asked = [call.server for call in record.calls] + [turn.server for turn in record.turns]
+    return next((server for server in reversed(asked) if server), "")
 
 
 def _sampled(turn: Turn) -> int:

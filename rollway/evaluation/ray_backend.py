@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
+import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -24,7 +27,9 @@ from rollway.evaluation.config import EvalConfig
 from rollway.evaluation.driver import DriverStopped
 from rollway.evaluation.outbox import Ended
 from rollway.evaluation.outcomes import Outcome
+from rollway.evaluation.overview import RolloutStatus, Said, WorkerStatus
 from rollway.evaluation.ray_presence import REFUSED, Part, PresenceTimes, look, parts_needed, until_gone
+from rollway.evaluation.reports import RolloutReport, WorkerPlace, WorkerReport
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 from rollway.interrupts import ending_with, kept_handlers
@@ -42,10 +47,15 @@ would only spread the process's memory."""
 SEND_BYTES = 4 * 2**20
 """Jobs of one call, which are long where they carry a record to replay; one that is longer travels alone."""
 
+KILL_SECONDS = 20.0
+"""How long it may take to have a worker's process killed on its machine."""
+
 CLOSE_SECONDS = 10.0
 """How long a worker may take to let go of its sandboxes and servers before it is killed."""
 
 DEFAULT_PRESENCE = PresenceTimes()
+REPORTS = "reports"
+"""The group of a worker's calls that its other calls never keep waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +67,13 @@ class JobFault(Exception):
 class RayWorker:
     """One actor, as the driver sees it: one call carries many jobs, and one brings many outcomes."""
 
-    def __init__(self, actor: Any, name: str) -> None:
+    def __init__(self, actor: Any, place: WorkerPlace) -> None:
         from ray import cloudpickle
 
-        self.name = name
+        self.place = place
+        self.name, self.node = place.name, place.node
+        self._report: WorkerReport | None = None
+        self._heard: float | None = None  # Unix seconds
         self._pickle: Callable[[Any], bytes] = cloudpickle.dumps
         self._actor = actor
         self._numbers = itertools.count()
@@ -107,6 +120,40 @@ class RayWorker:
             self._receiving.cancel()
             self._lose("it was closed")
             ray.kill(self._actor)
+
+    async def kill(self) -> None:
+        import ray
+
+        self._receiving.cancel()
+        self._lose("it was killed")
+        ray.kill(self._actor)
+        await end_process(self.place)
+
+    async def heartbeat(self) -> WorkerReport | None:
+        if self._death is not None:
+            raise WorkerDied(self._death)
+        with _deaths():
+            self._report = await self._actor.report.options(concurrency_group=REPORTS).remote()
+        self._heard = time.time()
+        return self._report
+
+    def report(self) -> WorkerReport | None:
+        return self._report
+
+    def said(self) -> Said:
+        """What there is to know of it, as it said last."""
+        report = self._report
+        if report is None:
+            return Said(WorkerStatus(name=self.name, node=self.node))
+        status = WorkerStatus(
+            name=self.name,
+            node=self.node,
+            heard=self._heard,
+            in_flight=report.in_flight,
+            lag=round(report.lag, 1),
+            blocker=None if report.blocker is None else _status_of(report.blocker),
+        )
+        return Said(status, [_status_of(rollout) for rollout in report.oldest], report.servers)
 
     def _send(self) -> None:
         """Hand over what does not go along with a fetch."""
@@ -155,6 +202,17 @@ class RayWorker:
                 waiting.set_exception(WorkerDied(self._death))
 
 
+def _status_of(rollout: RolloutReport) -> RolloutStatus:
+    return RolloutStatus(
+        task_id=rollout.task_id,
+        sample_index=rollout.sample_index,
+        age=round(rollout.age, 1),
+        phase=rollout.phase,
+        phase_seconds=round(rollout.phase_seconds, 1),
+        waits=rollout.waits,
+    )
+
+
 class RayBackend:
     """Starts actors on the Ray that `connected` has connected to."""
 
@@ -165,7 +223,8 @@ class RayBackend:
         self._workers: WeakSet[RayWorker] = WeakSet()
         self._parts: Sequence[Part] = ()  # of Ray, that the run needs
         self._gone: asyncio.Task[None] | None = None
-        self._actors = ray.remote(RolloutActor).options(
+        remote = ray.remote(concurrency_groups={REPORTS: 1})
+        self._actors = remote(RolloutActor).options(
             num_cpus=config.ray.cpus_per_worker,
             max_concurrency=CALLS_AT_A_TIME,
             max_restarts=0,
@@ -202,19 +261,20 @@ class RayBackend:
             self._gone.cancel()
 
     async def _opened(self, number: int) -> RayWorker:
+        import ray
+
         actor = self._actors.remote()
         try:
             with _deaths():
-                name, fault = await actor.open.remote(self._spec)
+                place, fault = await actor.open.remote(self._spec)
         except asyncio.CancelledError:
-            import ray
-
             if self._gone is None or not self._gone.done():
                 ray.kill(actor)
             raise
         if fault is not None:
-            raise UserError(f"{fault} (on worker {number}, {name})")
-        worker = RayWorker(actor, name)
+            ray.kill(actor)
+            raise UserError(f"{fault} (on worker {number}, {place.name})")
+        worker = RayWorker(actor, place)
         self._workers.add(worker)
         return worker
 
@@ -283,6 +343,25 @@ def _refuse_silence(address: str) -> None:
             f"ray.address: no answer at {address!r} ({error.strerror or error}); "
             f"start a cluster with 'ray start --head', or remove ray.address"
         ) from None
+
+
+async def end_process(place: WorkerPlace) -> None:
+    """End a worker's process that stands still, and therefore does not do what Ray asks of it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False)
+    end = ray.remote(_end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            await end.remote(place.pid)
+    except (TimeoutError, ray.exceptions.RayError) as error:
+        _log.error("worker %s may still be there: %s", place.name, " ".join(str(error).split()))
+
+
+def _end_process(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

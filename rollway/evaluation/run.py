@@ -54,7 +54,7 @@ def evaluate(
     Raises:
         UserError: the run cannot start; one line says why and how to fix it. So does a call where an event
             loop runs already, as in a notebook.
-        RunFailed: it stopped early, or no rollout was scored.
+        RunFailed: it stopped early, no rollout was scored, or more than ``max_failed`` have no score.
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     if _in_event_loop():

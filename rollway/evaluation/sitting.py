@@ -18,7 +18,8 @@ from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalWorker, WorkerHandle
 from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
-from rollway.evaluation.driver import Driver, DriverStopped
+from rollway.evaluation.driver import DEFAULT_TIMINGS, Driver, DriverStopped
+from rollway.evaluation.driver_timings import DriverTimings
 from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
@@ -28,7 +29,7 @@ from rollway.evaluation.progress import Counts
 from rollway.evaluation.quiet import QuietTimes
 from rollway.evaluation.rescoring import Rescoring
 from rollway.evaluation.rollout import record_fault
-from rollway.evaluation.run_directory import RunDirectory
+from rollway.evaluation.run_directory import AttemptRecord, AttemptsWriter, RunDirectory
 from rollway.evaluation.status import StatusFile
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.tracking import Tracker
@@ -70,6 +71,7 @@ async def drive(
     tracker: Tracker | None,
     status: StatusFile,
     quiet: QuietTimes = DEFAULT_QUIET,
+    timings: DriverTimings = DEFAULT_TIMINGS,
 ) -> Ending:
     """Do what is missing.
 
@@ -85,6 +87,7 @@ async def drive(
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
+    attempts = AttemptsWriter(plan.path)
 
     def keep(job: Job, outcome: Outcome) -> None:
         _keep(run, shelf, counts, job, outcome, driver.interrupted)
@@ -102,8 +105,11 @@ async def drive(
         places=max(1, config.workers),
         concurrency=config.concurrency,
         keep=keep,
-        give_up=lambda job, why: _given_up(plan, job, why, where="worker"),
+        give_up=lambda job, why, worker: _given_up(plan, job, why, where="worker", worker=worker),
         stop_after_failures=config.stop_after_failures,
+        attempts=config.attempts,
+        tried=functools.partial(_note_try, attempts, shelf, config.attempts),
+        timings=timings,
     )
     _announce(plan, len(run.done), console)
     watching = Watching(
@@ -133,6 +139,7 @@ async def drive(
             problem = str(error)
         finally:
             took = driver.seconds
+            attempts.close()
             unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
@@ -226,9 +233,32 @@ def _cannot_write(path: Path, error: OSError) -> str:
     return f"cannot write to {path}: {error.strerror or error}"
 
 
-def _given_up(plan: Plan, job: Job, why: BaseException, *, where: str) -> Outcome:
+def _note_try(
+    attempts: AttemptsWriter,
+    shelf: RecordingWriter | None,
+    most: int,
+    tried: AttemptRecord,
+    outcome: Outcome | None,
+) -> None:
+    """Put a failed try on record. Its line comes to nothing if the next one does better."""
+    try:
+        attempts.append(tried)
+        if shelf is not None and outcome is not None and outcome.recorded is not None and tried.again:
+            shelf.keep_tool_lists(outcome.recorded.tool_lists)  # no other outcome brings them
+    except OSError as error:
+        raise DriverStopped(_cannot_write(attempts.path.parent, error)) from error
+    if tried.again:
+        key = (tried.task_id, tried.sample_index)
+        told = "try %d of rollout %s failed on %s after %.1f s (%s, of %d at most): %s; it is tried again"
+        _log.warning(told, tried.number, key, tried.worker, tried.seconds, tried.fault, most, tried.message)
+
+
+def _given_up(
+    plan: Plan, job: Job, why: BaseException, *, where: str, worker: WorkerHandle | None = None
+) -> Outcome:
     """The outcome of a job that cannot be done."""
-    begun = functools.partial(begun_record, plan.environment, job, plan.config)
+    place = {} if worker is None else {"worker": worker.name, "node": worker.node}
+    begun = functools.partial(begun_record, plan.environment, job, plan.config, **place)
     record = begun()
     record_fault(record, why, where=where)
     return outcome_of(record, job.key, begun)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import Any
 
 import msgspec
@@ -18,7 +19,18 @@ from rollway.environments.calling import Hooks, hook_threads
 from rollway.environments.loading import load_environment
 from rollway.evaluation.clients import open_client, open_decode
 from rollway.evaluation.config import EvalConfig
+from rollway.evaluation.loop_beat import LoopBeat
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
+from rollway.evaluation.reports import (
+    TROUBLE,
+    InFlight,
+    WorkerPlace,
+    WorkerReport,
+    oldest_first,
+    rollout_on_stack,
+    stacks_of,
+    this_place,
+)
 from rollway.evaluation.rollout import record_fault, run_rollout, score_again
 from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.run_tools import RunTools
@@ -26,6 +38,7 @@ from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job, Unscored
 from rollway.inference.protocol import Client
 from rollway.inference.server_report import ServerReport
+from rollway.keys import Key
 from rollway.rounds import Turnstile
 from rollway.tools import ToolPool
 from rollway.tools.replay import decode_recording
@@ -33,6 +46,12 @@ from rollway.trajectory import StopReason, Trajectory, decode_trajectory
 
 CLOSE_SECONDS = 5.0
 """How long a worker that is closed waits for its cancelled rollouts to tear down."""
+
+LAG_TOLD = 2.0
+"""Seconds for which the event loop has not answered before its stacks are looked at."""
+
+LOCAL = "this process"
+"""The name of a worker in the driver's own process."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
@@ -50,7 +69,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 class RolloutWorker:
     """Runs jobs. Open it inside the event loop that it is to run on, close it when done."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, place: WorkerPlace | None = None) -> None:
+        self.place = place if place is not None else this_place(LOCAL)
+        self._in_flight: dict[Key, InFlight] = {}
         self._config = msgspec.convert(spec.config, EvalConfig)
         self._api_key = spec.api_key
         self._decode = open_decode(self._config.model)
@@ -89,7 +110,14 @@ class RolloutWorker:
     async def run(self, job: Job) -> Outcome:
         """Do one job. A rollout that `stop` cancelled comes back as far as it went."""
         await self._turnstile.passed()  # a run begins with thousands of them
-        begun = functools.partial(begun_record, self._environment, job, self._config)
+        begun = functools.partial(
+            begun_record,
+            self._environment,
+            job,
+            self._config,
+            worker=self.place.name,
+            node=self.place.node,
+        )
         clock = RolloutClock(f"{job.task_id}/{job.sample_index}")
         tape = None
         if job.unscored is None:
@@ -99,6 +127,7 @@ class RolloutWorker:
         else:
             record = decode_trajectory(job.unscored.line)
             rollout = asyncio.create_task(self._scoring(job, record, job.unscored, clock))
+        self._in_flight[job.key] = InFlight(job.task_id, job.sample_index, record.id, clock)
         self._running[rollout] = clock
         if self._stopped:
             rollout.cancel()
@@ -106,6 +135,7 @@ class RolloutWorker:
             await asyncio.wait([rollout])
         finally:
             del self._running[rollout]
+            del self._in_flight[job.key]
             rollout.cancel()
         if not rollout.cancelled() and (error := rollout.exception()) is not None:
             record_fault(record, error, where="engine")
@@ -118,6 +148,26 @@ class RolloutWorker:
             recorded = tape.recorded(job.key, record.id, self._told_lists)
             outcome = msgspec.structs.replace(outcome, recorded=recorded)
         return outcome
+
+    def report(self, beat: LoopBeat | None = None) -> WorkerReport:
+        """How it is, asked from any thread. ``beat`` watches the event loop that the worker runs on."""
+        now = time.monotonic()
+        rollouts = list(self._in_flight.values())
+        lag = 0.0 if beat is None else beat.lag
+        thread = None if beat is None or lag < LAG_TOLD else beat.thread
+        blocking = None if thread is None else rollout_on_stack(thread)
+        return WorkerReport(
+            place=self.place,
+            in_flight=len(rollouts),
+            oldest=oldest_first(rollouts, now),
+            troubled=sum(not TROUBLE.isdisjoint(each.clock.waits_now) for each in rollouts),
+            servers=self.servers(),
+            lag=lag,
+            blocker=next(
+                (each.report(now) for each in rollouts if blocking in (each.record_id, each.clock.name)), None
+            ),
+            stacks="" if thread is None else stacks_of(thread),
+        )
 
     async def _rollout(
         self, job: Job, record: Trajectory, tape: Tape | None, clock: RolloutClock

@@ -104,7 +104,7 @@ def records(folder: Path) -> dict[str, Any]:
 
 def test_a_hung_reward_costs_its_own_rollout_and_the_run_ends(folder, server_url, monkeypatch) -> None:
     monkeypatch.setenv("HANG", "reward")
-    assert main(asked(server_url, "--set", "limits.hook_timeout=0.3")) == 0
+    assert main(asked(server_url, "--set", "limits.hook_timeout=0.3")) == 1
     stored = records(folder)
     assert sorted(stored) == [str(n) for n in range(6)]
     assert stored["2"]["error"]["where"] == "reward:judge"

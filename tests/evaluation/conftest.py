@@ -113,7 +113,12 @@ def config(environment_file: Path, tmp_path: Path) -> Callable[..., EvalConfig]:
     def make(server: ScriptedServer | str, **changes: Any) -> EvalConfig:
         url = server if isinstance(server, str) else server.url
         model = {"base_url": url, "retry": RetryPolicy(tries=2, first_delay=0.0, patience=0)}
-        fields = {"environment": str(environment_file), "workers": 0, "out": str(tmp_path / "run")}
+        fields = {
+            "environment": str(environment_file),
+            "workers": 0,
+            "out": str(tmp_path / "run"),
+            "max_failed": "100%",  # tests look at failures in the summary
+        }
         return EvalConfig(**{**fields, "model": model, **changes})
 
     return make

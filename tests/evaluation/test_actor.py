@@ -26,6 +26,7 @@ from rollway.evaluation.backends import WorkerDied
 from rollway.evaluation.driver import Driver
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.ray_backend import JobFault, RayWorker
+from rollway.evaluation.reports import WorkerPlace
 from rollway.evaluation.run_log import logging_to
 from rollway.evaluation.tapes import Recorded
 from rollway.evaluation.tasks import Job
@@ -64,6 +65,8 @@ class Worker:
             self.running.discard(task)
         return outcome(reason=StopReason.CANCELLED) if task.cancelled() else task.result()
 
+    async def report(self) -> None: ...
+
     async def stop(self) -> None:
         for task in self.running:
             task.cancel()
@@ -83,10 +86,10 @@ class Process:
 
     async def started(self, monkeypatch: pytest.MonkeyPatch) -> RayWorker:
         with monkeypatch.context() as patch:
-            patch.setattr(actor_module, "RolloutWorker", lambda spec: self.worker)
+            patch.setattr(actor_module, "RolloutWorker", lambda spec, place: self.worker)
             patch.setattr(actor_module, "collecting_rarely", nullcontext)
             await self.actor.open(None)  # type: ignore[arg-type]
-        return RayWorker(self, "process 1 on a machine")
+        return RayWorker(self, WorkerPlace("process 1 on a machine", "a machine", 1))
 
     def __getattr__(self, name: str) -> Any:
         return _Method(self, name)
@@ -96,7 +99,8 @@ class Process:
             self.dead.set_result(None)
 
     async def call(self, name: str, *args: Any) -> Any:
-        work = asyncio.ensure_future(getattr(self.actor, name)(*args))
+        method = self.worker.report if name == "report" else getattr(self.actor, name)
+        work = asyncio.ensure_future(method(*args))
         await asyncio.wait([work, self.dead], return_when=asyncio.FIRST_COMPLETED)
         if self.dead.done():
             work.cancel()
@@ -107,6 +111,9 @@ class Process:
 class _Method:
     def __init__(self, process: Process, name: str) -> None:
         self.process, self.name = process, name
+
+    def options(self, **_: Any) -> _Method:
+        return self
 
     def remote(self, *args: Any) -> asyncio.Task[Any]:
         self.process.calls[self.name] += 1
@@ -156,7 +163,7 @@ class Run:
             places=places,
             concurrency=concurrency,
             keep=lambda job, outcome: self.kept.update([job.task_id]),
-            give_up=lambda job, why: outcome(),
+            give_up=lambda job, why, worker: outcome(),
         )
 
     def kept_once(self, count: int) -> bool:
@@ -413,11 +420,11 @@ async def test_what_is_printed_in_the_worker_comes_with_its_outcomes(
 
 
 def started_actor(monkeypatch: pytest.MonkeyPatch, act: Act) -> RolloutActor:
-    monkeypatch.setattr(actor_module, "RolloutWorker", lambda spec: Worker(act))
+    monkeypatch.setattr(actor_module, "RolloutWorker", lambda spec, place: Worker(act))
     monkeypatch.setattr(actor_module, "collecting_rarely", nullcontext)
     actor = RolloutActor()
-    name, fault = actor.open(None)  # type: ignore[arg-type]
-    assert name.startswith("process ")
+    place, fault = actor.open(None)  # type: ignore[arg-type]
+    assert place.name.startswith("process ")
     assert fault is None
     return actor
 

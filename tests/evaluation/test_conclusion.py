@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from scripted_server import ScriptedServer, error
 from stored_runs import files_no_larger_than
 
 from rollway.evaluation import RunFailed, evaluate_async
@@ -84,3 +85,52 @@ async def test_the_seconds_of_an_older_run_are_unknown_where_its_summary_cannot_
     assert seconds_of(earlier_sittings(run)) is None
     part_files(run)[0].unlink()
     assert seconds_of(earlier_sittings(run)) == 0.0
+
+
+@pytest.fixture
+async def two_of_six_fail(solver) -> AsyncIterator[ScriptedServer]:
+    def sometimes(request: Any) -> Any:
+        ill = any(word in request.body["messages"][0]["content"] for word in ("is 3 ", "is 4 "))
+        return error(400, "no") if ill else solver(request)
+
+    async with ScriptedServer(sometimes) as server:
+        yield server
+
+
+@pytest.mark.parametrize("most", [0, 1, 0.3, "33%"])
+async def test_more_rollouts_without_a_score_than_allowed_fail_the_run(
+    most: object, two_of_six_fail, config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(RunFailed) as failed:
+        await evaluate_async(config(two_of_six_fail, max_failed=most))
+    assert str(failed.value).startswith("2 of 6 have no score: 2 BadRequest; last error: BadRequest: ")
+    assert str(failed.value).endswith(f"; resume with: rollway eval --resume {tmp_path / 'run'}")
+    assert failed.value.summary.scored == 4
+
+
+@pytest.mark.parametrize("most", [2, 0.34, "34 %", 1.0])
+async def test_a_run_may_have_some_rollouts_without_a_score(
+    most: object, two_of_six_fail, config: Config
+) -> None:
+    assert (await evaluate_async(config(two_of_six_fail, max_failed=most))).scored == 4
+
+
+async def test_a_reward_that_raises_leaves_no_score(policy, config: Config, edit_environment) -> None:
+    edit_environment(
+        "    return str(", '    if task["n"] == 2:\n        raise ValueError("no")\n    return str('
+    )
+    with pytest.raises(RunFailed, match=r"^1 of 6 have no score: 1 ValueError"):
+        await evaluate_async(config(policy, max_failed=0))
+
+
+async def test_rollouts_that_nothing_is_to_score_are_no_failures(
+    policy, config: Config, edit_environment
+) -> None:
+    edit_environment("    rewards = [right]\n", "")
+    assert (await evaluate_async(config(policy, max_failed=0))).finished == 6
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, "5", "five %", "101%", True])
+def test_what_is_no_number_and_no_share_is_refused_in_one_line(most: object, config: Config) -> None:
+    with pytest.raises(ValueError, match=r"max_failed"):
+        config("http://127.0.0.1:9", max_failed=most)

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_processes import PATIENCE, gone, worker_processes
 from scripted_server import ScriptedServer
 
 from rollway.evaluation import evaluate_async
 from rollway.trajectory import StopReason
 
 pytestmark = pytest.mark.timeout(1200)  # Ray takes seconds to start, and many more on a busy machine
-
-PATIENCE = 300.0
-"""Seconds for whatever takes Ray to start or end processes: a third of a core needs eighty."""
 
 SIZE = 40
 ASKED = {(f"test-{n}", sample) for n in range(SIZE) for sample in (0, 1)}
@@ -51,33 +49,12 @@ async def driver(environment_file: Path, tmp_path: Path) -> AsyncIterator[Callab
             await process.wait()
 
 
-def worker_processes(run: Path) -> list[int]:
-    """The process ids that the run's log names."""
-    return [int(pid) for pid in re.findall(r"runs as process (\d+) on", (run / "log.txt").read_text())]
-
-
 async def on_record(run: Path) -> None:
     """Wait until a rollout is on the disk: the driver gets to it after the workers have ended it."""
     part = run / "trajectories" / "part-00000.jsonl"
     async with asyncio.timeout(PATIENCE):
         while not (part.exists() and b"\n" in part.read_bytes()):
             await asyncio.sleep(0.05)
-
-
-async def gone(pid: int, seconds: float = PATIENCE) -> bool:
-    """Wait until a process has ended."""
-    async with asyncio.timeout(seconds):
-        while state(pid) != "Z":
-            await asyncio.sleep(0.05)
-    return True
-
-
-def state(pid: int) -> str:
-    """The letter that the system has for it; Z when it has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
 
 
 async def test_a_killed_worker_costs_no_rollout_and_doubles_none(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import logging
 import os
@@ -20,7 +21,6 @@ from rollway.errors import UserError
 from rollway.evaluation import (
     RunFailed,
     RunInterrupted,
-    driver,
     evaluate,
     evaluate_async,
     plan,
@@ -28,6 +28,8 @@ from rollway.evaluation import (
     worker,
 )
 from rollway.evaluation.config_files import load_stored_config
+from rollway.evaluation.driver_timings import DriverTimings
+from rollway.evaluation.sitting import drive
 from rollway.evaluation.summary import read_summary
 from rollway.trajectory import StopReason
 
@@ -276,7 +278,8 @@ async def test_the_log_is_the_runs_alone(policy, config: Config, tmp_path: Path)
 async def test_an_interrupt_does_not_wait_for_a_teardown_that_hangs(
     config: Config, gated, edit_environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "STOP_SECONDS", 0.1)
+    impatient = functools.partial(drive, timings=DriverTimings(stop=0.1))
+    monkeypatch.setattr("rollway.evaluation.run.drive", impatient)
     monkeypatch.setattr(worker, "CLOSE_SECONDS", 0.1)
     edit_environment(
         "    def prompt(self, task):",

@@ -469,4 +469,4 @@ async def test_a_run_without_a_score_ends_with_what_its_last_rollout_failed_of(
     rewrite(counting_file, ("def prompt", "async def setup(self, task):\n        1 / 0\n\n    def prompt"))
     async with ScriptedServer(count_write_answer) as server:
         with pytest.raises(RunFailed, match=r"last error: ZeroDivisionError: division by zero; see "):
-            await evaluate_async(config(server, environment=str(counting_file)))
+            await evaluate_async(config(server, environment=str(counting_file), attempts=1))

@@ -20,6 +20,7 @@ from rollway.evaluation import RunFailed, evaluate_async
 from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.quiet import QuietTimes
+from rollway.evaluation.reports import WorkerReport
 from rollway.evaluation.run_directory import part_files
 from rollway.evaluation.sitting import drive
 from rollway.evaluation.summary import read_summary
@@ -99,7 +100,7 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
     class Mortal:
         """Does two jobs."""
 
-        name = "mortal"
+        name, node = "mortal", "a machine"
 
         def __init__(self, worker: WorkerHandle) -> None:
             self.worker, self.done = worker, 0
@@ -115,6 +116,15 @@ async def test_a_worker_that_cannot_begin_later_ends_the_run_in_its_summary(
 
         async def close(self) -> None:
             await self.worker.close()
+
+        async def kill(self) -> None:
+            await self.worker.kill()
+
+        async def heartbeat(self) -> WorkerReport | None:
+            return await self.worker.heartbeat()
+
+        def report(self) -> WorkerReport | None:
+            return self.worker.report()
 
     class OneWorker(LocalBackend):
         begun = False

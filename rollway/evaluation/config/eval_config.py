@@ -12,6 +12,7 @@ from rollway.agent_loop.shown import InsertAs
 from rollway.errors import UserError
 from rollway.evaluation.config.data import DataConfig, absolute_source
 from rollway.evaluation.config.model import ModelConfig
+from rollway.evaluation.config.most_failed import MostFailed, most_failed
 from rollway.evaluation.config.section import Natural, Positive, Section
 from rollway.evaluation.config.tools import SandboxConfig, ToolsConfig
 from rollway.inference.protocol import Sampling
@@ -70,6 +71,8 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     workers: Natural = 0  # processes under Ray; 0: in this process, without Ray
     concurrency: Positive = 32  # rollouts in flight per worker
     pool_size: Positive = 32  # threads for sync tools per worker
+    attempts: Positive = 3  # tries of a rollout that a server, a sandbox or a machine failed
+    max_failed: MostFailed = 0  # rollouts that may be without a score: a number, or a share (0.05, "5%")
     stop_after_failures: Positive | None = 32  # failed in a row: stop handing out; null: never
     ray: RayConfig = RayConfig()
     wandb: WandbConfig = WandbConfig()
@@ -81,6 +84,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "task_ids", [str(task_id) for task_id in self.task_ids])
         if isinstance(self.data, str):
             msgspec.structs.force_setattr(self, "data", DataConfig(source=self.data))
+        most_failed(self.max_failed, 1)
         if self.tasks is not None and self.task_ids is not None:
             raise ValueError("task_ids: give tasks (how many) or task_ids (which), not both")
         if self.sampling.seed is not None:

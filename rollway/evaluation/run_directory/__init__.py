@@ -8,10 +8,12 @@ counts the one that says more (`rollway.stored.lines`). One driver at a time: th
     config.yaml               the resolved config
     identity.json, tasks.jsonl  what it is of: digests of the source, the weights and the tasks
     trajectories/part-*.jsonl every rollout that ended, one line each; each start opens a part of its own
+    attempts.jsonl            every try that failed or was lost; see `attempts`
     set_aside.jsonl           retried or interrupted rollouts, and torn lines; never counted
     log.txt, status.json, summary.json, report.html, lock
 """
 
+from rollway.evaluation.run_directory.attempts import AttemptRecord, AttemptsWriter, read_attempts
 from rollway.evaluation.run_directory.opening import (
     claim_path,
     default_path,
@@ -30,6 +32,8 @@ from rollway.stored.lines import TORN, decode_ending, is_failed, part_files
 
 __all__ = [
     "TORN",
+    "AttemptRecord",
+    "AttemptsWriter",
     "RunDirectory",
     "Wanted",
     "claim_path",
@@ -41,6 +45,7 @@ __all__ = [
     "is_failed",
     "open_run",
     "part_files",
+    "read_attempts",
     "read_config",
     "read_trajectories",
     "refuse_other_run",

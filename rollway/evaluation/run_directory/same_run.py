@@ -18,6 +18,8 @@ HOW_NOT_WHAT = frozenset(
         "workers",
         "concurrency",
         "pool_size",
+        "attempts",
+        "max_failed",
         "stop_after_failures",
         "ray",
         "wandb",
