@@ -40,6 +40,7 @@ def moment(clock: ClockKind, phase: str, **facts: object) -> Moment:
         (moment(WALL, "tools", turns=1, waits=frozenset({WaitKind.POOL})), Judgement.POOL_STARVED),
         (moment(WALL, "tools", turns=1, waits=frozenset({WaitKind.APPROVAL})), Judgement.UNDECIDED),
         (moment(WORKING, "tools", turns=1, running=2), Judgement.SCORED),
+        (moment(WORKING, "tools", turns=1, waits=frozenset({WaitKind.POOL})), Judgement.SCORED),
         (moment(WALL, "done", turns=1), Judgement.HOOK_LATE),
     ],
 )
@@ -176,6 +177,32 @@ async def test_time_in_the_queue_of_the_pool_is_no_working_time() -> None:
         await other
     assert failure(trajectory) == (StopReason.COMPLETED, "")
     assert trajectory.waits["pool"] > 0.3
+
+
+@pytest.mark.parametrize("size", [1, 2, 64])
+async def test_calls_behind_one_that_never_ends_do_not_stop_the_working_clock(size: int) -> None:
+    """In a large pool all calls of the turn run at once, in a small one they queue behind the long one."""
+    release = threading.Event()
+
+    @tool
+    def stay() -> str:
+        """Stay until the test is over."""
+        release.wait(60)
+        return ""
+
+    try:
+        with ToolPool(size) as pool:
+            trajectory = await rolled_out(
+                calling("stay", "look", "look", "look"),
+                tools=(stay, look),
+                pool=pool,
+                limits=Limits(working_timeout=0.2, timeout=30),
+            )
+    finally:
+        release.set()
+    assert failure(trajectory) == (StopReason.TIMEOUT, "")
+    assert trajectory.cut is not None
+    assert (trajectory.cut.where, trajectory.cut.clock) == ("tools", "working_timeout")
 
 
 async def test_a_wait_of_the_client_is_no_working_time() -> None:
