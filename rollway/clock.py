@@ -111,6 +111,8 @@ class RolloutClock:
         self._lanes: list[Lane] = []  # since there was none that had not ended
         self._lanes_open = 0
         self._side_by_side: list[_SideBySide] = []
+        self._rests: list[Span] = []
+        self._resting_since: float | None = None
         self.on_change: Callable[[], None] | None = None
 
     @contextmanager
@@ -131,6 +133,17 @@ class RolloutClock:
             yield
         finally:
             self.end_wait(wait)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """What the block does is neither a wait nor the work of the model and its tools, such as a hook's."""
+        self._resting_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._rests.append((self._resting_since, time.monotonic()))
+            self._resting_since = None
+            self.changed()
 
     @contextmanager
     def lane(self) -> Iterator[Lane]:
@@ -201,7 +214,7 @@ class RolloutClock:
         return time.monotonic() - self.began
 
     def working(self) -> float:
-        """Seconds since it began in which it waited for nothing; of lanes, the most of any."""
+        """Seconds since it began in which it neither waited nor rested; of lanes, the most of any."""
         return self._working(time.monotonic())
 
     def left(self, working: float) -> float | None:
@@ -211,7 +224,8 @@ class RolloutClock:
         if worked >= working:
             return 0.0
         if not self._lanes_open:
-            return None if self.waits_now else working - worked
+            still = self._resting_since is not None or self.waits_now
+            return None if still else working - worked
         spare = working - worked + self._worked_side_by_side(now)
         return min(
             (spare - _worked(lane, self._waits_of(lane, now), now) for lane in self._at_work()), default=None
@@ -230,7 +244,9 @@ class RolloutClock:
 
     def _working(self, now: float) -> float:
         idle = [span for kind in WaitKind for span in self._of(kind, now)]
-        idle += [(each.start, each.end) for each in self._side_by_side]
+        idle += [(each.start, each.end) for each in self._side_by_side] + self._rests
+        if self._resting_since is not None:
+            idle.append((self._resting_since, now))
         worked = sum(each.working for each in self._side_by_side)
         if self._lanes:
             idle.append((self._lanes[0].began, now))

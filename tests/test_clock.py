@@ -147,6 +147,16 @@ def test_a_clock_says_how_soon_so_much_may_be_used_up(moment: Callable[[float], 
     assert clock.working() == 4
 
 
+def test_a_rest_is_neither_work_nor_a_wait(moment: Callable[[float], None]) -> None:
+    clock = RolloutClock()
+    moment(1)
+    with clock.resting():
+        moment(3)
+        assert (clock.working(), clock.left(2)) == (1, None)
+    moment(4)
+    assert (clock.working(), clock.seconds()) == (2, {})
+
+
 def test_whoever_looks_at_a_clock_is_told_when_a_wait_is_over() -> None:
     told: list[str] = []
     clock = RolloutClock()

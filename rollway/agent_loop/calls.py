@@ -89,7 +89,8 @@ class TurnCalls:
                 await asyncio.wait(tasks)
             executed: Sequence[ExecutedCall] = _results(tasks, calls, turn)
             if self.keep_results:
-                notes = await self._keep(executed)
+                with self.clock.doing("keep_results"), self.clock.resting():
+                    notes = await self._keep(executed)
         except BaseException:
             try:
                 await _unwound(tasks)

@@ -38,7 +38,7 @@ class Judgement(StrEnum):
     SCORED = "scored"  # the policy used up its time
     NO_REPLY = "NoReplyInTime"  # a failure: no reply came, and nobody knows whether one was on its way
     POOL_STARVED = "PoolStarved"  # a failure: the calls were waiting for a free thread or process
-    HOOK_LATE = "TimeoutError"  # a failure: code of the environment's was at it
+    HOOK_LATE = "TimeoutError"  # a failure: the environment, or the engine, was at it
     UNDECIDED = "NoDecisionInTime"  # a failure: the calls were waiting for whoever approves them
 
 
@@ -83,12 +83,15 @@ def told(moment: Moment, limits: Limits) -> str:
         mend = "raise pool_size or limits.timeout, or set limits.working_timeout, which does not count waits"
         return f"{what} after its tool calls had waited {seconds} for {for_what}; {mend}"
     if moment.phase != "model":
-        return f"{what} {seconds} into the environment's {moment.phase or 'code'}"
+        place = _PLACES.get(moment.phase, f"the environment's {moment.phase}")
+        return f"{what} {seconds} into {place}"
     waits = ", ".join(sorted(_WORDS.get(kind, str(kind)) for kind in moment.waits))
     for_what = f" while it waited for {waits}" if waits else " while the server stood still" * moment.stalled
     mend = "raise limits.timeout, or set limits.working_timeout, which does not count waits"
     return f"{what} {seconds} into a model call{for_what}, before a reply; {mend}"
 
+
+_PLACES = {"": "the environment's code", "keep_results": "writing long results into the sandbox"}
 
 _WORDS = {
     WaitKind.RETRY: "a retry",
