@@ -29,6 +29,7 @@ from rollway.inference.errors import (
     NoReplyInTime,
     UnreadableCall,
 )
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
 from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
@@ -84,8 +85,10 @@ class Rollout:
         clock: RolloutClock,
         *,
         left: TimeLeft,
+        exchanges: ExchangeLog | None = None,
     ) -> None:
         self.loop = loop
+        self.exchanges = exchanges
         self.clock = clock
         self.deadlines = Deadlines(left, clock, self._moment)
         self.asking_since = 0.0  # when the model call in progress began
@@ -288,6 +291,7 @@ class Rollout:
             request_id=self._request_id(),
             deadline=self.deadlines.wall,
             tried=tried,
+            exchanges=self.exchanges,
             clock=self.clock,
         )
 

@@ -34,6 +34,9 @@ class Outcome(msgspec.Struct, frozen=True):
     error: str = ""  # "kind: message" of what ended it or kept it from being scored
     error_kind: str = ""
     recorded: Recorded | None = None  # its tool calls, where they are recorded
+    exchanges: list[
+        bytes
+    ] = []  # its model calls as they went over the wire, where they are recorded; encoded
 
 
 def begun_record(environment: Environment, job: Job, config: EvalConfig) -> Trajectory:

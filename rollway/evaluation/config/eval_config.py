@@ -71,6 +71,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     concurrency: Positive = 32  # rollouts in flight per worker
     pool_size: Positive = 32  # threads for sync tools per worker
     stop_after_failures: Positive | None = 32  # failed in a row: stop handing out; null: never
+    record_calls: bool = False  # keep every request to the model and every reply as it is, beside the run
     ray: RayConfig = RayConfig()
     wandb: WandbConfig = WandbConfig()
     out: str | None = None  # the run directory; null: runs/<name>-<time>

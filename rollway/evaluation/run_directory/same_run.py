@@ -19,6 +19,7 @@ HOW_NOT_WHAT = frozenset(
         "concurrency",
         "pool_size",
         "stop_after_failures",
+        "record_calls",
         "ray",
         "wandb",
         "out",
