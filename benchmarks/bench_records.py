@@ -15,7 +15,7 @@ from benchmarks.options import parser, table
 from benchmarks.script import Script
 from benchmarks.serving import scripted_server
 from rollway.evaluation.rollout import run_rollout
-from rollway.evaluation.run_directory import open_run, part_files, read_trajectories
+from rollway.evaluation.run_directory import Wanted, open_run, part_files, read_trajectories
 from rollway.inference import ChatClient
 from rollway.tools import ToolPool
 from rollway.trajectory import Trajectory, decode_trajectory, encode_trajectory
@@ -59,7 +59,7 @@ def measure(record: Trajectory, line: bytes, count: int, folder: Path) -> list[l
 
     def take_stock() -> None:
         with open_run(path, config) as run:
-            run.take_stock(lambda key: True)
+            run.take_stock(Wanted(lambda key: True))
 
     def read() -> None:
         assert sum(1 for _ in read_trajectories(path)) == count

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from benchmarks.measure import Lag, Stopwatch, cpu_of, descendants, own_memory, 
 from rollway.environments.loading import environment_source
 from rollway.evaluation.backends import Backend, LocalBackend, WorkerHandle
 from rollway.evaluation.config import EvalConfig, ModelConfig
+from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.plan import named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
-from rollway.evaluation.run_directory import RunDirectory, open_run, part_files
+from rollway.evaluation.run_directory import RunDirectory, Wanted, open_run, part_files
 from rollway.evaluation.sitting import drive
+from rollway.evaluation.status import StatusFile
 from rollway.evaluation.tasks import Job
 from rollway.evaluation.worker import WorkerSpec
 from rollway.event_loop import new_event_loop
@@ -180,14 +182,23 @@ async def run(asked: Asked, folder: Path) -> dict[str, Any]:
         inner: Backend = RayBackend(spec, config) if asked.workers else LocalBackend(spec)
         measured = MeasuredBackend(inner, asked, folder / "lag")
         directory = held.enter_context(open_run(plan.path, config))
-        directory.take_stock(lambda key: True, plan.tasks.ids())
+        identity = held.enter_context(closing(RunIdentity(plan, directory)))
+        directory.take_stock(Wanted(lambda key: True, plan.tasks.ids()))
         tasks = []
         memory = Memory(directory, measured, asked.sample_every or asked.rollouts)
         tasks.append(asyncio.create_task(memory.watch()))
         held_back = asyncio.create_task(_read_held(measured, asked.hold))
         async with Lag() as lag:
             clearing = asyncio.create_task(_clear(lag, measured))
-            ending = await drive(plan, directory, measured, Console(quiet=True), None, None)
+            ending = await drive(
+                plan,
+                directory,
+                identity,
+                measured,
+                Console(quiet=True),
+                None,
+                StatusFile(plan.path),
+            )
         for task in (*tasks, clearing, held_back):
             task.cancel()
         if ending.problem is not None:

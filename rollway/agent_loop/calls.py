@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from rollway.agent_loop.shown import PLACE, TOOL_SUFFIX
-from rollway.clock import RolloutClock, WaitKind
+from rollway.clock import Lane, RolloutClock
 from rollway.limits import Limits
 from rollway.replies import repair_request
 from rollway.tool_parsers import ParseError
@@ -54,7 +54,6 @@ class TurnCalls:
         clock: RolloutClock,
     ) -> None:
         self.clock = clock
-        self.in_flight = 0  # calls of the turn that have not ended
         self.trajectory = trajectory
         self.context = context
         self.limits = limits
@@ -70,13 +69,12 @@ class TurnCalls:
             max_result_chars=limits.max_result_chars,
             context=context,
             approval=approval,
-            clock=clock,
         )
 
     @property
     def running(self) -> int:
         """Calls that run at this moment, and do not wait for the pool or an approval."""
-        return self.in_flight - self.clock.waiting_for((WaitKind.POOL, WaitKind.APPROVAL))
+        return self.clock.lanes_at_work
 
     async def run(self, calls: Sequence[ToolCall], turn: Turn) -> bool:
         """Run a turn's calls at the same time. True when one of them ends the rollout."""
@@ -91,7 +89,8 @@ class TurnCalls:
                 await asyncio.wait(tasks)
             executed: Sequence[ExecutedCall] = _results(tasks, calls, turn)
             if self.keep_results:
-                notes = await self._keep(executed)
+                with self.clock.doing("keep_results"), self.clock.resting():
+                    notes = await self._keep(executed)
         except BaseException:
             try:
                 await _unwound(tasks)
@@ -149,13 +148,10 @@ class TurnCalls:
             )
 
     async def _run_one(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
-        self.in_flight += 1
-        try:
-            return await self._run_or_refuse(call, turn, position=position)
-        finally:
-            self.in_flight -= 1
+        with self.clock.lane() as lane:
+            return await self._run_or_refuse(call, turn, position=position, lane=lane)
 
-    async def _run_or_refuse(self, call: ToolCall, turn: Turn, *, position: int) -> ExecutedCall:
+    async def _run_or_refuse(self, call: ToolCall, turn: Turn, *, position: int, lane: Lane) -> ExecutedCall:
         """Run the rollout's call number ``position`` (0-based), or say why it may not run."""
         limit = self.limits.max_tool_calls
         if limit is not None and position >= limit:
@@ -167,8 +163,8 @@ class TurnCalls:
                 told="Not run: no tool calls are left. Answer with what you know.",
             )
         if self._around is None:
-            return await self._execute(call, turn=turn.index + 1)
-        run = functools.partial(self._execute, call, turn=turn.index + 1)
+            return await self._execute(call, turn=turn.index + 1, clock=lane)
+        run = functools.partial(self._execute, call, turn=turn.index + 1, clock=lane)
         return await self._around(call, turn=turn.index + 1, context=self.context, run=run)
 
     async def _keep(self, executed: Sequence[ExecutedCall]) -> dict[str, str]:

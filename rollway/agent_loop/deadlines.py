@@ -20,6 +20,9 @@ from rollway.limits import Limits
 
 LEAST_NOTED = 0.001  # seconds
 LEAST_TIMER = 0.001  # seconds; waits that end late give time back in slices that may be as small as they like
+LOOK_AGAIN = (
+    0.25  # seconds from look to look at a clock that stands still, where nobody tells that it goes on
+)
 
 
 class ClockKind(StrEnum):
@@ -35,7 +38,7 @@ class Judgement(StrEnum):
     SCORED = "scored"  # the policy used up its time
     NO_REPLY = "NoReplyInTime"  # a failure: no reply came, and nobody knows whether one was on its way
     POOL_STARVED = "PoolStarved"  # a failure: the calls were waiting for a free thread or process
-    HOOK_LATE = "TimeoutError"  # a failure: code of the environment's was at it
+    HOOK_LATE = "TimeoutError"  # a failure: the environment, or the engine, was at it
     UNDECIDED = "NoDecisionInTime"  # a failure: the calls were waiting for whoever approves them
 
 
@@ -59,7 +62,7 @@ def judged(moment: Moment) -> Judgement:
     tokens a reply had that is not streamed, nobody knows.
     """
     if moment.phase == "tools":
-        if moment.running or not moment.waits:
+        if moment.running or not moment.waits or moment.clock is ClockKind.WORKING:
             return Judgement.SCORED
         return Judgement.POOL_STARVED if WaitKind.POOL in moment.waits else Judgement.UNDECIDED
     if moment.phase != "model":
@@ -80,12 +83,15 @@ def told(moment: Moment, limits: Limits) -> str:
         mend = "raise pool_size or limits.timeout, or set limits.working_timeout, which does not count waits"
         return f"{what} after its tool calls had waited {seconds} for {for_what}; {mend}"
     if moment.phase != "model":
-        return f"{what} {seconds} into the environment's {moment.phase or 'code'}"
+        place = _PLACES.get(moment.phase, f"the environment's {moment.phase}")
+        return f"{what} {seconds} into {place}"
     waits = ", ".join(sorted(_WORDS.get(kind, str(kind)) for kind in moment.waits))
     for_what = f" while it waited for {waits}" if waits else " while the server stood still" * moment.stalled
     mend = "raise limits.timeout, or set limits.working_timeout, which does not count waits"
     return f"{what} {seconds} into a model call{for_what}, before a reply; {mend}"
 
+
+_PLACES = {"": "the environment's code", "keep_results": "writing long results into the sandbox"}
 
 _WORDS = {
     WaitKind.RETRY: "a retry",
@@ -144,6 +150,7 @@ class Deadlines:
     ) -> None:
         for timer in self._timers.values():
             timer.cancel()
+        self._clock.on_change = None
         await self._timeout.__aexit__(kind, error, trace)
 
     def cut_short(self, moment: Moment) -> None:
@@ -151,14 +158,22 @@ class Deadlines:
         self.cut = self.cut or moment
 
     def _watch_working(self) -> None:
-        """The working clock stands still while the rollout waits, so what is left is looked at again."""
+        """The working clock stands still while the rollout waits, so what is left is looked at again: when it
+        may be used up, and where that is not known, when something that is waited for comes."""
         assert self._working is not None
-        left = self._working - (self._clock.working() - self._worked_before)
-        if left <= 0:
+        limit = self._working + self._worked_before
+        left, least = self._clock.left(limit), limit - self._clock.working()
+        if left is not None and left <= 0:
             self._cut(ClockKind.WORKING)
             return
-        loop = asyncio.get_running_loop()
-        self._timers[ClockKind.WORKING] = loop.call_later(max(left, LEAST_TIMER), self._watch_working)
+        seconds = max(LOOK_AGAIN if left is None else left, least, LEAST_TIMER)
+        sure = seconds <= least + LEAST_TIMER  # whatever comes, it is not used up before
+        self._clock.on_change = None if sure else self._look_again
+        self._timers[ClockKind.WORKING] = asyncio.get_running_loop().call_later(seconds, self._watch_working)
+
+    def _look_again(self) -> None:
+        self._timers[ClockKind.WORKING].cancel()
+        self._watch_working()
 
     def _cut(self, clock: ClockKind) -> None:
         if self.cut is None:

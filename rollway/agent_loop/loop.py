@@ -20,6 +20,7 @@ from rollway.agent_loop.shown import InsertAs
 from rollway.branching import covered_messages
 from rollway.clock import RolloutClock
 from rollway.errors import UserError
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.learned import Learned
 from rollway.inference.protocol import Client, Sampling
 from rollway.inference.sampling_fields import VLLM, effective
@@ -104,6 +105,7 @@ class AgentLoop:
         done: Done | None = None,
         context: RolloutContext | None = None,
         clock: RolloutClock | None = None,
+        exchanges: ExchangeLog | None = None,
     ) -> Trajectory:
         """Roll out from ``messages`` (OpenAI format, not changed) and return the record.
 
@@ -116,7 +118,8 @@ class AgentLoop:
         environment error. ``context`` goes to the tools that ask for it; ``None`` creates one, with numbers
         seeded by the trajectory's seed. The loop enters on ``clock`` what the rollout does and waits for;
         ``None`` creates one. `Trajectory.cut` tells which limit's clock ended the rollout, if one
-        did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`).
+        did; it is a failure unless the policy used up the time (see `rollway.agent_loop.deadlines`). The
+        client enters in ``exchanges`` every request and every reply as it is.
 
         Raises:
             ValueError: ``messages`` do not begin with those of a trajectory that has turns.
@@ -133,7 +136,8 @@ class AgentLoop:
         if self.keep_results and context.sandbox is None:
             raise UserError("keep_results requires a sandbox, but the rollout has none")
         with being_run(trajectory):
-            return await self._run(messages, trajectory, done, context, clock or RolloutClock(trajectory.id))
+            clock = clock or RolloutClock(trajectory.id)
+            return await self._run(messages, trajectory, done, context, clock, exchanges)
 
     async def _run(
         self,
@@ -142,6 +146,7 @@ class AgentLoop:
         done: Done | None,
         context: RolloutContext,
         clock: RolloutClock,
+        exchanges: ExchangeLog | None,
     ) -> Trajectory:
         covered = covered_messages(trajectory, messages)
         refuse_finished(trajectory, messages, self.limits, sampled_tokens(trajectory.turns))
@@ -157,7 +162,14 @@ class AgentLoop:
         restore(state, context)
         waited_before, worked_before = trajectory.waits, clock.working()
         rollout = Rollout(
-            self, trajectory, done, covered, context, clock, left=seconds_left(self.limits, earlier)
+            self,
+            trajectory,
+            done,
+            covered,
+            context,
+            clock,
+            left=seconds_left(self.limits, earlier),
+            exchanges=exchanges,
         )
         started, wall = time.time(), time.monotonic()
         try:

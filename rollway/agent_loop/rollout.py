@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from rollway.agent_loop.calls import TurnCalls
 from rollway.agent_loop.deadlines import ClockKind, Deadlines, Judgement, Moment, TimeLeft, judged, told
 from rollway.agent_loop.placement import Placement
@@ -27,6 +29,7 @@ from rollway.inference.errors import (
     NoReplyInTime,
     UnreadableCall,
 )
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.protocol import Completion, CompletionRequest, PromptPrefix, Sampling
 from rollway.replies import Reply, history_message, ids_in, lost_call, read_reply
 from rollway.sequences import PromptChain, cut_in_prompt, untrainable_reason
@@ -82,8 +85,10 @@ class Rollout:
         clock: RolloutClock,
         *,
         left: TimeLeft,
+        exchanges: ExchangeLog | None = None,
     ) -> None:
         self.loop = loop
+        self.exchanges = exchanges
         self.clock = clock
         self.deadlines = Deadlines(left, clock, self._moment)
         self.asking_since = 0.0  # when the model call in progress began
@@ -146,6 +151,7 @@ class Rollout:
                     outcome="rejected",
                     attempts=completion.attempts,
                     seconds=time.monotonic() - started,
+                    request_id=self._request_id(),
                     server=completion.server,
                 )
             )
@@ -175,6 +181,8 @@ class Rollout:
         except InferenceError as error:
             if not self.placement.mend(error):
                 raise
+        calls = self.trajectory.calls
+        calls[-1] = msgspec.structs.replace(calls[-1], outcome="rejected")
         completion = await self._generated()
         self.placement.remember()
         return completion
@@ -188,7 +196,7 @@ class Rollout:
             with self.clock.doing("model"):
                 return await self.loop.client.generate(request)
         except InferenceError as error:
-            late = isinstance(error, NoReplyInTime)
+            late = isinstance(error, NoReplyInTime) or self._is_past()
             outcome = "overflow" if isinstance(error, ContextOverflow) else "deadline" if late else "error"
             self._enter_call(request, outcome, error.attempts or tried.entries)
             raise
@@ -280,11 +288,15 @@ class Rollout:
             special_tokens=self.loop.special_tokens,
             sampling=_with(sampling, changes) if changes else sampling,
             rollout_budget=budget is not None and sampling.max_tokens is None,
-            request_id=f"{self.trajectory.id}-{index}",
+            request_id=self._request_id(),
             deadline=self.deadlines.wall,
             tried=tried,
+            exchanges=self.exchanges,
             clock=self.clock,
         )
+
+    def _request_id(self) -> str:
+        return f"{self.trajectory.id}-{len(self.trajectory.turns)}"
 
     def _prefix(self) -> PromptPrefix | None:
         chain = self.chain
@@ -385,7 +397,7 @@ class Rollout:
         was, whatever ``done`` does to it."""
         messages, turns = self.trajectory.messages[:], self.trajectory.turns[:]
         try:
-            with self.clock.doing("done"):
+            with self.clock.doing("done"), self.clock.resting():
                 is_done = await self._answer(done)
             if self._put_back(messages, turns):
                 raise ValueError(

@@ -143,6 +143,10 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             Path | None,
             typer.Option(metavar="RUN", help="Replay the tool results of this run instead of running tools."),
         ] = None,
+        record_calls: Annotated[
+            bool | None,
+            typer.Option("--record-calls", help="Keep every request to the model and every reply as it is."),
+        ] = None,
         workers: Annotated[
             int | None,
             typer.Option(
@@ -202,6 +206,7 @@ def run_command(*, groups: bool, help: str) -> Callable[..., int]:
             "reasoning_parser": reasoning_parser,
             "sandbox.backend": sandbox,
             "tools.record": record_tools,
+            "record_calls": record_calls,
             "tools.replay": None if replay_tools is None else str(replay_tools),
             "model.wait_for_server": wait_for_server,
             "workers": workers,

@@ -34,7 +34,8 @@ class Ended(msgspec.Struct, frozen=True):
         if self.outcome is None:
             return len(self.fault)
         recorded = self.outcome.recorded
-        return len(self.outcome.line) + (recorded.size if recorded is not None else 0)
+        more = sum(map(len, self.outcome.exchanges)) + (recorded.size if recorded is not None else 0)
+        return len(self.outcome.line) + more
 
 
 class Outbox:

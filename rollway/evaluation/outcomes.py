@@ -37,6 +37,9 @@ class Outcome(msgspec.Struct, frozen=True):
     fault: Fault | None = None  # whose fault it is that it has no score
     server: str = ""  # the model's, as far as the record names one
     recorded: Recorded | None = None  # its tool calls, where they are recorded
+    exchanges: list[
+        bytes
+    ] = []  # its model calls as they went over the wire, where they are recorded; encoded
 
 
 def begun_record(

@@ -29,6 +29,7 @@ from rollway.environments.own_tasks import own_copy
 from rollway.evaluation.record_numbers import settle_numbers
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.protocol import Client, Sampling
 from rollway.limits import Limits
 from rollway.scoring import needs_sandbox, score_trajectory
@@ -110,6 +111,7 @@ async def run_rollout(
     tape: Tape | None = None,
     hook_pool: ToolPool | None = None,
     clock: RolloutClock | None = None,
+    exchanges: ExchangeLog | None = None,
 ) -> Trajectory:
     """Roll ``task`` out once and score it. Parsers, ``insert_as``, ``tools_in_prompt`` and ``decode`` are
     those of `AgentLoop`.
@@ -177,7 +179,9 @@ async def run_rollout(
         )
         done = _Done(hooks, environment, task, workspace) if is_own(environment, "done") else None
         context = RolloutContext(record.id, task, workspace, sandbox, random.Random(record.seed))
-        await loop.run(record.messages, trajectory=record, done=done, context=context, clock=clock)
+        await loop.run(
+            record.messages, trajectory=record, done=done, context=context, clock=clock, exchanges=exchanges
+        )
         with _faults_into(record):
             if done is not None and done.fault is not None:
                 raise done.fault

@@ -16,6 +16,7 @@ from rich.console import Console
 from rollway.environments.base import Task
 from rollway.errors import UserError
 from rollway.evaluation.backends import Backend, LocalWorker, WorkerHandle
+from rollway.evaluation.calls_file import CallsWriter
 from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import DEFAULT_TIMINGS, Driver, DriverStopped
@@ -88,9 +89,10 @@ async def drive(
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
     attempts = AttemptsWriter(plan.path)
+    calls = CallsWriter(plan.path)
 
     def keep(job: Job, outcome: Outcome) -> None:
-        _keep(run, shelf, counts, job, outcome, driver.interrupted)
+        _keep(run, shelf, calls, counts, job, outcome, driver.interrupted)
 
     driver = Driver(
         plan.tasks.jobs(
@@ -140,7 +142,7 @@ async def drive(
         finally:
             took = driver.seconds
             attempts.close()
-            unsaved = _close(shelf, plan.path) or _end(identity, took, plan.path)
+            unsaved = _close(shelf, plan.path) or _close(calls, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
 
@@ -181,6 +183,7 @@ def _warnings(plan: Plan) -> list[str]:
 def _keep(
     run: RunDirectory,
     shelf: RecordingWriter | None,
+    calls: CallsWriter,
     counts: Counts,
     job: Job,
     outcome: Outcome,
@@ -190,6 +193,7 @@ def _keep(
         run.refuse_gone()
         if shelf is not None and outcome.recorded is not None:  # of a cancelled one too: no other brings them
             shelf.keep_tool_lists(outcome.recorded.tool_lists)
+        calls.append(job.key, outcome.exchanges)
         if interrupted and outcome.stop_reason is StopReason.CANCELLED:
             run.set_aside(outcome.line)
             return
@@ -219,8 +223,8 @@ def _end(identity: RunIdentity, seconds: float, path: Path) -> str | None:
     return None
 
 
-def _close(shelf: RecordingWriter | None, path: Path) -> str | None:
-    """What is wrong with the end of the recordings."""
+def _close(shelf: RecordingWriter | CallsWriter | None, path: Path) -> str | None:
+    """What is wrong with the end of recordings."""
     try:
         if shelf is not None:
             shelf.close()

@@ -22,7 +22,7 @@ SILENT_SECONDS = 60.0
 MOST_ROLLOUTS = 5
 """Rollouts that are named."""
 
-_WAITING = frozenset({"", "model", "tools"})
+_WAITING = frozenset({"", "model", "tools", "keep_results"})
 """Phases in which a rollout runs no code of the environment's on the loop."""
 
 _log = logging.getLogger(__name__)

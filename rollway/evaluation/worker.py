@@ -36,6 +36,7 @@ from rollway.evaluation.run_sandboxes import RunSandboxes
 from rollway.evaluation.run_tools import RunTools
 from rollway.evaluation.tapes import RecordingTape, ReplayTape, Tape
 from rollway.evaluation.tasks import Job, Unscored
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.protocol import Client
 from rollway.inference.server_report import ServerReport
 from rollway.keys import Key
@@ -120,10 +121,11 @@ class RolloutWorker:
         )
         clock = RolloutClock(f"{job.task_id}/{job.sample_index}")
         tape = None
+        exchanges = ExchangeLog() if self._config.record_calls else None
         if job.unscored is None:
             record = begun()
             tape = self._tape(job)
-            rollout = asyncio.create_task(self._rollout(job, record, tape, clock))
+            rollout = asyncio.create_task(self._rollout(job, record, tape, clock, exchanges))
         else:
             record = decode_trajectory(job.unscored.line)
             rollout = asyncio.create_task(self._scoring(job, record, job.unscored, clock))
@@ -147,6 +149,8 @@ class RolloutWorker:
         if isinstance(tape, RecordingTape):
             recorded = tape.recorded(job.key, record.id, self._told_lists)
             outcome = msgspec.structs.replace(outcome, recorded=recorded)
+        if exchanges is not None:
+            outcome = msgspec.structs.replace(outcome, exchanges=exchanges.lines)
         return outcome
 
     def report(self, beat: LoopBeat | None = None) -> WorkerReport:
@@ -170,7 +174,12 @@ class RolloutWorker:
         )
 
     async def _rollout(
-        self, job: Job, record: Trajectory, tape: Tape | None, clock: RolloutClock
+        self,
+        job: Job,
+        record: Trajectory,
+        tape: Tape | None,
+        clock: RolloutClock,
+        exchanges: ExchangeLog | None,
     ) -> Trajectory:
         assert self._client is not None
         assert self._pool is not None, "open the worker first"
@@ -193,6 +202,7 @@ class RolloutWorker:
             tape=tape,
             hook_pool=self._hook_pool,
             clock=clock,
+            exchanges=exchanges,
         )
 
     async def _scoring(

@@ -26,6 +26,7 @@ from rollway.inference.chat_request import (
     with_tokens,
 )
 from rollway.inference.errors import BadRequest, InferenceError, ModelNotFound
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.faults import failed_try, model_not_found
 from rollway.inference.gate import DEFAULT_TIMES, GateTimes, ServerGate
 from rollway.inference.learned import Learned
@@ -153,7 +154,7 @@ class ChatClient:
             nonlocal encoded
             headers = _request_headers(request.request_id, number)
             try:
-                return await self._try(encoded, headers, budget.judged)
+                return await self._try(encoded, headers, budget.judged, request.exchanges)
             except TryFailed as failure:
                 meaning = budget.after(failure)
                 if meaning.at_once:
@@ -229,8 +230,14 @@ class ChatClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _try(self, encoded: bytes, headers: Mapping[str, str], max_tokens: int | None) -> Completion:
-        reply = await self._transport.post(f"{self._api}/chat/completions", encoded, headers)
+    async def _try(
+        self,
+        encoded: bytes,
+        headers: Mapping[str, str],
+        max_tokens: int | None,
+        exchanges: ExchangeLog | None,
+    ) -> Completion:
+        reply = await self._transport.post(f"{self._api}/chat/completions", encoded, headers, exchanges)
         if not 200 <= reply.status < 300:
             raise failed_try(
                 reply.status,

@@ -23,6 +23,7 @@ from rollway.inference.chat_request import (
     with_tokens,
 )
 from rollway.inference.errors import BadRequest, ServerUnreachable
+from rollway.inference.exchanges import Answer
 from rollway.inference.faults import failed_try, one_line
 from rollway.inference.gate import GateTimes, ServerGate
 from rollway.inference.learned import Learned
@@ -115,7 +116,7 @@ class OpenAIClient:
         async def attempt(number: int) -> Completion:
             asked = with_tokens(body, self._form, budget.max_tokens) if budget.lowered else body
             try:
-                return await self._try(asked, request.request_id, budget.judged)
+                return await self._try(asked, request, budget.judged)
             except TryFailed as failure:
                 raise budget.after(failure) from failure
 
@@ -168,12 +169,15 @@ class OpenAIClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _try(self, body: dict[str, Any], request_id: str, max_tokens: int | None) -> Completion:
+    async def _try(
+        self, body: dict[str, Any], request: CompletionRequest, max_tokens: int | None
+    ) -> Completion:
         if self._closed:
             closed = ServerUnreachable(f"the client of {self.server} was closed before the reply arrived")
             raise TryFailed(closed, retry=False)
         sdk = self._open()
-        async with self._faults(max_tokens=max_tokens):
+        request_id = request.request_id
+        async with self._faults(max_tokens=max_tokens), self._noted(sdk, body, request) as answer:
             # All of it as extra_body: the package would walk every message to hold it against its types.
             reply = await sdk.chat.completions.with_raw_response.create(
                 model=self.model,
@@ -181,6 +185,7 @@ class OpenAIClient:
                 extra_body=body,
                 extra_headers={"X-Request-Id": request_id} if request_id else None,
             )
+            answer.came(reply.status_code, reply.content)
         completion = read_chat_reply(
             reply.content, server=self.server, model=self.model, max_tokens=max_tokens
         )
@@ -220,6 +225,26 @@ class OpenAIClient:
             except openai.OpenAIError as error:
                 raise BadRequest(f"the openai client cannot start: {error}") from error
         return self._sdk
+
+    @asynccontextmanager
+    async def _noted(
+        self, sdk: AsyncOpenAI, body: dict[str, Any], request: CompletionRequest
+    ) -> AsyncIterator[Answer]:
+        """Enter what is sent, and what comes back, where the request asks for it."""
+        import openai
+
+        if request.exchanges is None:
+            yield Answer()
+            return
+        headers = {"Authorization": f"Bearer {sdk.api_key}", **self._headers}
+        sent = encode_body({"model": self.model, **body})
+        path, request_id = "/chat/completions", request.request_id
+        with request.exchanges.exchange(self.server, path, request_id, sent, headers) as answer:
+            try:
+                yield answer
+            except openai.APIStatusError as error:
+                answer.came(error.status_code, error.response.content)
+                raise
 
     @asynccontextmanager
     async def _faults(self, max_tokens: int | None = None) -> AsyncIterator[None]:

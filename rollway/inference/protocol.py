@@ -12,6 +12,7 @@ import msgspec
 
 from rollway.clock import RolloutClock
 from rollway.inference.attempts import AttemptLog
+from rollway.inference.exchanges import ExchangeLog
 from rollway.trajectory import (
     Attempt,
     ErrorRecord,
@@ -92,6 +93,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     rollout_budget: bool = False  # max_tokens is what the whole rollout has left: it may exceed a context
     request_id: str = ""  # unique per call; lets the server abort it
     deadline: float | None = None  # `time.monotonic()` moment after which no try is begun or kept
+    exchanges: ExchangeLog | None = None  # the client enters what it sends and what comes back, as it is
     tried: AttemptLog | None = None  # the client enters every failed try, also of a call that is cancelled
     clock: RolloutClock | None = None  # of the rollout: the client enters on it what it only waits for
 

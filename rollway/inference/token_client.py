@@ -24,6 +24,7 @@ from rollway.inference.chat_request import encode_body
 from rollway.inference.chat_template import TemplateFailure
 from rollway.inference.endings import ABORTED
 from rollway.inference.errors import BadRequest, ContextOverflow
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.faults import failed_try
 from rollway.inference.gate import DEFAULT_TIMES, GateTimes, ServerGate
 from rollway.inference.generation import Generation
@@ -275,7 +276,7 @@ class TokenClient:
             if ready.endpoint.needs_budget and budget.max_tokens is None:
                 call.fields["max_tokens"] = self._rest_of_context(ready, len(call.token_ids))
             try:
-                return await self._try(ready.endpoint, call)
+                return await self._try(ready.endpoint, call, request.exchanges)
             except TryFailed as failure:
                 may_leave_out = not ready.endpoint.needs_budget or ready.context is not None
                 raise budget.after(failure, may_leave_out=may_leave_out) from failure
@@ -313,10 +314,12 @@ class TokenClient:
             refused = BadRequest(f"the chat template of {writer.folder} refuses the conversation: {error}")
             raise TryFailed(refused, retry=False) from error
 
-    async def _try(self, endpoint: TokenEndpoint, call: TokenCall) -> TokenReply:
+    async def _try(
+        self, endpoint: TokenEndpoint, call: TokenCall, exchanges: ExchangeLog | None
+    ) -> TokenReply:
         headers = {"X-Request-Id": call.request_id} if call.request_id else {}
         path = endpoint.path.format(api=self._api)
-        reply = await self._transport.post(path, encode_body(endpoint.body(call)), headers)
+        reply = await self._transport.post(path, encode_body(endpoint.body(call)), headers, exchanges)
         if not 200 <= reply.status < 300:
             raise failed_try(
                 reply.status,

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rollway.inference.errors import ServerUnreachable
+from rollway.inference.exchanges import ExchangeLog
 from rollway.inference.faults import one_line, unreachable
 from rollway.inference.presence import Found, Presence, found_status
 from rollway.inference.tries import TryFailed, TryFault
@@ -126,15 +127,23 @@ class Transport:
             )
         return self._session
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> HttpReply:
-        """Send JSON and read the whole answer, whatever its status.
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], exchanges: ExchangeLog | None = None
+    ) -> HttpReply:
+        """Send JSON and read the whole answer, whatever its status. Both are entered in ``exchanges``.
 
         Raises:
             TryFailed: with `ServerUnreachable`; to be tried again unless the address is wrong, or the client
                 was closed during the request.
         """
         data = io.BytesIO(body) if len(body) >= _COPY_ABOVE else body
-        return await self._request("POST", path, data, headers, self._timeouts)
+        if exchanges is None:
+            return await self._request("POST", path, data, headers, self._timeouts)
+        request_id = headers.get("X-Request-Id", "")
+        with exchanges.exchange(self.server, path, request_id, body, {**self._headers, **headers}) as answer:
+            reply = await self._request("POST", path, data, headers, self._timeouts)
+            answer.came(reply.status, reply.body)
+            return reply
 
     async def get(self, path: str, timeouts: Timeouts) -> HttpReply:
         """Like `post`, for short questions with time limits of their own."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from rollway.clock import RolloutClock, WaitKind
+from rollway.clock import Lane, RolloutClock, WaitKind
 from rollway.tools.approval import ApprovalPolicy
 from rollway.tools.context import RolloutContext
 from rollway.tools.definition import Tool
@@ -95,7 +95,7 @@ async def execute_call(
     max_result_chars: int | None = MAX_RESULT_CHARS,
     context: RolloutContext | None = None,
     approval: ApprovalPolicy | None = None,
-    clock: RolloutClock | None = None,
+    clock: RolloutClock | Lane | None = None,
 ) -> ExecutedCall:
     """Run one call.
 
@@ -107,7 +107,8 @@ async def execute_call(
             no bound.
         context: what tools that ask for the rollout's own things get; ``None`` is a new one.
         approval: asked before the call runs; ``None``: it needs none.
-        clock: of the rollout, on which it is entered how long the call waited for its approval and the pool.
+        clock: on which it is entered how long the call waited for its approval and the pool: the rollout's,
+            or the call's own lane of it, where others run beside it.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled. Nothing is left on the event loop; the thread of a
@@ -156,7 +157,7 @@ async def _run(
     kwargs: dict[str, Any],
     pool: ToolPool,
     timeout: float | None,
-    clock: RolloutClock | None,
+    clock: RolloutClock | Lane | None,
 ) -> CallResult:
     try:
         if tool.process:

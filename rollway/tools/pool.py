@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from rollway.clock import RolloutClock, WaitKind
+from rollway.clock import Lane, RolloutClock, WaitKind
 from rollway.statistics import percentiles
 from rollway.tools.async_calls import AsyncCounts, call_async
 from rollway.tools.pool_records import CallResult, PoolClosed, PoolStats
@@ -90,7 +90,11 @@ class ToolPool:
         return await self.call_bound(bound, timeout=timeout)
 
     async def call_bound(
-        self, function: Callable[[], Any], *, timeout: float | None = None, clock: RolloutClock | None = None
+        self,
+        function: Callable[[], Any],
+        *,
+        timeout: float | None = None,
+        clock: RolloutClock | Lane | None = None,
     ) -> CallResult:
         """`call` with a function without arguments, whose time in the queue is entered on ``clock``."""
         if self._closed:
@@ -109,7 +113,7 @@ class ToolPool:
         kwargs: dict[str, Any],
         *,
         timeout: float | None = None,
-        clock: RolloutClock | None = None,
+        clock: RolloutClock | Lane | None = None,
     ) -> CallResult:
         """Run ``function(*args, **kwargs)`` in a separate process; the value is text for the model.
 
@@ -149,11 +153,13 @@ class ToolPool:
         return self._asking
 
     async def _call_in_thread(
-        self, function: Callable[[], Any], timeout: float | None, clock: RolloutClock | None
+        self, function: Callable[[], Any], timeout: float | None, clock: RolloutClock | Lane | None
     ) -> CallResult:
         in_context = functools.partial(contextvars.copy_context().run, function)
         calls = self._loop_calls()
         call = ThreadCall(in_context, timeout, self._workers, calls.mailbox)
+        if clock is not None:
+            call.on_begin = clock.changed
         if not calls.submit(call):
             raise _closed_error()
         if not call.announced:  # one that is has its deadline set when its thread reports that it began

@@ -11,6 +11,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -33,7 +34,7 @@ class ProcessReply(msgspec.Struct, frozen=True, omit_defaults=True):
     raised: str | None = None  # "ToolFailed", "NotJson", or any other exception's type
     place: str = ""
     errno: int | None = None  # of the OSError that was raised, or that led to what was
-    duration: float = 0.0  # seconds that it ran, unpacking included
+    duration: float = 0.0  # seconds that it ran, unpacked
     clean: bool = True  # it left neither threads nor processes behind
 
 
@@ -41,12 +42,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(ProcessReply)
 
 
-def answer(call: bytes) -> bytes:
-    """Run a packed call, in the worker's process. Nothing that the tool raises gets out."""
+def answer(call: bytes, begin: Callable[[], None]) -> bytes:
+    """Run a packed call, in the worker's process. Nothing that the tool raises gets out.
+
+    ``begin`` is called between unpacking, which imports what a process does not have yet, and the tool: how
+    long the one takes hangs on the machine, and on whether there was a call before.
+    """
     started = time.monotonic()
     threads = threading.active_count()
     try:
         function, args, kwargs = pickle.loads(call)
+        begin()
+        started = time.monotonic()
         value = function(*args, **kwargs)
         output = read_output(asyncio.run(value) if inspect.iscoroutine(value) else value)
         reply = ProcessReply(printable(output.content), output.ok, output.stop)

@@ -137,7 +137,7 @@ def _serve(calls: socket.socket, keeper: int) -> None:
     _write_frame(calls, b"")
     while (call := _read_frame(calls)) is not None:
         os.chdir(folder)
-        reply = answer(call)
+        reply = answer(call, lambda: _write_frame(calls, b""))
         if os.getpid() != itself:  # the tool has forked, and this is the copy
             return
         _write_frame(calls, reply)

@@ -9,16 +9,51 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from rollway.clock import RolloutClock, WaitKind
+from rollway.clock import Lane, RolloutClock, WaitKind
 from rollway.tools.places import Places
 from rollway.tools.pool_records import CallResult, PoolClosed, ProcessEnded
 from rollway.tools.process_calls import call_result
 from rollway.tools.process_pickling import pack_call
 from rollway.tools.worker_process import WorkerProcess, ended_by
+
+
+class _Queue:
+    """What a call waits for: a place, its process, and what that has to import. None of it is the tool's."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._ended: float | None = None
+        self._clock: RolloutClock | Lane | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (time.monotonic() if self._ended is None else self._ended) - self._asked
+
+    @property
+    def seconds_since(self) -> float:
+        """That the call has run; 0.0: it has not begun."""
+        return 0.0 if self._ended is None else time.monotonic() - self._ended
+
+    def end(self, ago: float = 0.0) -> None:
+        """The call has begun so many seconds ago."""
+        self._ended = time.monotonic() - ago
+        if self._clock is not None:
+            self._clock.changed()
+
+    @contextmanager
+    def entered_on(self, clock: RolloutClock | Lane | None) -> Iterator[None]:
+        """The block, up to `end`, is a wait."""
+        self._clock = clock
+        wait = None if clock is None else clock.begin_wait(WaitKind.POOL, self._asked, lambda: self._ended)
+        try:
+            yield
+        finally:
+            if clock is not None and wait is not None:
+                clock.end_wait(wait)
 
 
 class ProcessCalls:
@@ -46,7 +81,7 @@ class ProcessCalls:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout: float | None,
-        clock: RolloutClock | None = None,
+        clock: RolloutClock | Lane | None = None,
     ) -> CallResult:
         """Run ``function(*args, **kwargs)`` for at most ``timeout`` seconds; the value is a `ToolAnswer`.
 
@@ -54,19 +89,19 @@ class ProcessCalls:
             PoolClosed: the pool had been closed before it began.
             asyncio.CancelledError: the caller was cancelled; the process is being killed.
         """
-        asked = time.monotonic()
+        queue = _Queue()
         try:
             packed = pack_call(function, args, kwargs)
         except Exception as error:
             return CallResult(error=TypeError(f"cannot send the call to a separate process: {error}"))
-        try:
-            with nullcontext() if clock is None else clock.waiting(WaitKind.POOL):
+        with queue.entered_on(clock):
+            try:
                 worker = await self._taken()
-        except PoolClosed:
-            raise
-        except (OSError, ProcessEnded, RuntimeError) as error:
-            return CallResult(error=error, queued=time.monotonic() - asked)
-        return await self._ask(worker, packed, timeout, time.monotonic() - asked)
+            except PoolClosed:
+                raise
+            except (OSError, ProcessEnded, RuntimeError) as error:
+                return CallResult(error=error, queued=queue.seconds)
+            return await self._ask(worker, packed, timeout, queue)
 
     async def _taken(self) -> WorkerProcess:
         """A worker, as soon as there is a place for one and it has started."""
@@ -78,27 +113,27 @@ class ProcessCalls:
             raise
 
     async def _ask(
-        self, worker: WorkerProcess, packed: bytes, timeout: float | None, queued: float
+        self, worker: WorkerProcess, packed: bytes, timeout: float | None, queue: _Queue
     ) -> CallResult:
-        began = time.monotonic()
         try:
-            reply = await worker.ask(packed, timeout)
+            reply = await worker.ask(packed, timeout, queue.end)
         except ProcessEnded:
+            duration = queue.seconds_since
             code = await self._see_end(worker)
             error = self._closed or ProcessEnded(ended_by(code))
-            return CallResult(error=error, duration=time.monotonic() - began, queued=queued)
+            return CallResult(error=error, duration=duration, queued=queue.seconds)
         except BaseException:
             self._end(worker)
             raise
         if reply is None:
             self._end(worker)
-            return CallResult(timed_out=True, duration=time.monotonic() - began, queued=queued)
+            return CallResult(timed_out=True, duration=queue.seconds_since, queued=queue.seconds)
         self.completed += 1
         if reply.clean and worker.alone:
             self._keep(worker)
         else:
             self._end(worker)
-        return call_result(reply, timeout, queued)
+        return call_result(reply, timeout, queue.seconds)
 
     def resize(self, size: int) -> None:
         """Let ``size`` calls run at a time from now on."""

@@ -19,7 +19,7 @@ from rollway.tools.workers import Workers
 class ThreadCall(Job):
     """A job that somebody awaits."""
 
-    __slots__ = ("_loop", "_mailbox", "_timer", "_workers", "future")
+    __slots__ = ("_loop", "_mailbox", "_timer", "_workers", "future", "on_begin")
 
     def __init__(
         self,
@@ -34,10 +34,11 @@ class ThreadCall(Job):
         self._timer: asyncio.TimerHandle | None = None
         self._workers = workers
         self.future: asyncio.Future[CallResult] = self._loop.create_future()
+        self.on_begin: Callable[[], None] | None = None  # called when it has begun after a wait
 
     def report(self) -> None:
         """From the worker's thread: have the loop look at this call."""
-        if self.state is JobState.DONE or self.timeout is not None:
+        if self.state is JobState.DONE or self.timeout is not None or self.on_begin is not None:
             self._mailbox.post(self, self._loop)
 
     def look(self) -> None:
@@ -47,8 +48,11 @@ class ThreadCall(Job):
         if self.state is JobState.DONE:
             self._disarm()
             self.future.set_result(self._result())
-        elif self.timeout is not None and self._timer is None:
+            return
+        if self.timeout is not None and self._timer is None:
             self._at_deadline()
+        if self.on_begin is not None and self.started is not None:
+            self.on_begin()
 
     def withdraw(self) -> None:
         """Whoever awaited the call was cancelled."""

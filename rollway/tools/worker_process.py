@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Self
 
 from rollway.tools import process_worker
@@ -21,6 +22,7 @@ from rollway.tools.process_calls import MAX_REPLY, ProcessReply, decode_reply
 from rollway.tools.process_worker import FRAME
 
 START_SECONDS = 60.0  # a worker that has not imported the package by then will not
+_BEGUN = FRAME.pack(0)
 END_SECONDS = 3.0  # how long a keeper gets to clean up before it is done from here
 
 
@@ -31,6 +33,7 @@ class WorkerProcess:
         self._keeper = keeper
         self._calls = calls
         self._buffer = bytearray()
+        self._begun = False  # the call that was asked for is unpacked, and runs
         self._path = list(sys.path)  # that it imports from
 
     @classmethod
@@ -95,20 +98,30 @@ class WorkerProcess:
         except OSError:  # not told on this system: the daemons end with the worker
             return True
 
-    async def ask(self, call: bytes, timeout: float | None) -> ProcessReply | None:
+    async def ask(
+        self, call: bytes, timeout: float | None, on_begin: Callable[[float], None]
+    ) -> ProcessReply | None:
         """Have a packed call run. ``None``: it did not end within ``timeout`` seconds.
 
+        The seconds count from when it is unpacked, and ``on_begin`` is told how many seconds ago that was.
         However busy our loop is, a reply that is there at the deadline counts.
 
         Raises:
             ProcessEnded: the worker has ended, or says what makes no sense.
         """
         loop = asyncio.get_running_loop()
+        self._begun, told = False, False
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(None if timeout is None else max(timeout, START_SECONDS)) as limit:
                 await loop.sock_sendall(self._calls, FRAME.pack(len(call)) + call)
                 while (reply := self._reply()) is None:
+                    if self._begun and not told:
+                        told = True
+                        on_begin(0.0)
+                        limit.reschedule(None if timeout is None else loop.time() + timeout)
                     self._take_in(await loop.sock_recv(self._calls, 1 << 18))
+                if not told:
+                    on_begin(reply.duration)
                 return reply
         except TimeoutError:
             return self._reply_at_deadline()
@@ -121,7 +134,10 @@ class WorkerProcess:
         self._buffer += data
 
     def _reply(self) -> ProcessReply | None:
-        """The reply in the buffer, if it is whole."""
+        """The reply in the buffer, if it is whole. Before it comes an empty frame: the call has begun."""
+        if self._buffer.startswith(_BEGUN):
+            self._begun = True
+            del self._buffer[: len(_BEGUN)]
         if len(self._buffer) < FRAME.size:
             return None
         (size,) = FRAME.unpack_from(self._buffer)

@@ -283,7 +283,9 @@ class Workers:
             self._fetching = False
             self._live -= 1
             stranded = self._take_queue() if self._live == 0 else []
+            worker = self._fetch() if self._idle else None  # idle while this one was thought to come
             self._note_end()
+        self._wake(worker)
         _refuse(stranded, RuntimeError(f"cannot start a thread for the tool: {error}"))
 
     def _work(self, worker: Worker) -> None:

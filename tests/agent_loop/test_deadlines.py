@@ -12,7 +12,7 @@ import pytest
 from rollway.agent_loop import AgentLoop
 from rollway.agent_loop.deadlines import ClockKind, Judgement, Moment, judged
 from rollway.clock import RolloutClock, WaitKind
-from rollway.inference.errors import ContextOverflow, ServerUnreachable
+from rollway.inference.errors import BadRequest, ContextOverflow, ServerUnreachable
 from rollway.inference.protocol import Completion, CompletionRequest
 from rollway.limits import Limits
 from rollway.tools import Tool, ToolPool, tool
@@ -40,7 +40,9 @@ def moment(clock: ClockKind, phase: str, **facts: object) -> Moment:
         (moment(WALL, "tools", turns=1, waits=frozenset({WaitKind.POOL})), Judgement.POOL_STARVED),
         (moment(WALL, "tools", turns=1, waits=frozenset({WaitKind.APPROVAL})), Judgement.UNDECIDED),
         (moment(WORKING, "tools", turns=1, running=2), Judgement.SCORED),
+        (moment(WORKING, "tools", turns=1, waits=frozenset({WaitKind.POOL})), Judgement.SCORED),
         (moment(WALL, "done", turns=1), Judgement.HOOK_LATE),
+        (moment(WALL, "keep_results", turns=1), Judgement.HOOK_LATE),
     ],
 )
 def test_a_deadline_is_the_policys_only_where_it_used_up_the_time(cut: Moment, expected: Judgement) -> None:
@@ -178,6 +180,32 @@ async def test_time_in_the_queue_of_the_pool_is_no_working_time() -> None:
     assert trajectory.waits["pool"] > 0.3
 
 
+@pytest.mark.parametrize("size", [1, 2, 64])
+async def test_calls_behind_one_that_never_ends_do_not_stop_the_working_clock(size: int) -> None:
+    """In a large pool all calls of the turn run at once, in a small one they queue behind the long one."""
+    release = threading.Event()
+
+    @tool
+    def stay() -> str:
+        """Stay until the test is over."""
+        release.wait(60)
+        return ""
+
+    try:
+        with ToolPool(size) as pool:
+            trajectory = await rolled_out(
+                calling("stay", "look", "look", "look"),
+                tools=(stay, look),
+                pool=pool,
+                limits=Limits(working_timeout=0.2, timeout=30),
+            )
+    finally:
+        release.set()
+    assert failure(trajectory) == (StopReason.TIMEOUT, "")
+    assert trajectory.cut is not None
+    assert (trajectory.cut.where, trajectory.cut.clock) == ("tools", "working_timeout")
+
+
 async def test_a_wait_of_the_client_is_no_working_time() -> None:
     async def slow(request: CompletionRequest) -> Completion:
         assert request.clock is not None
@@ -220,6 +248,32 @@ async def test_every_failed_try_is_on_record_also_of_a_call_that_was_cancelled()
     (call,) = trajectory.calls
     assert (call.outcome, call.turn, call.server) == ("cancelled", 0, "http://scripted")
     assert [attempt.message for attempt in call.attempts] == ["connection refused"]
+
+
+async def test_the_environments_own_code_is_no_working_time() -> None:
+    """Where it looks into a sandbox, say, it takes as long as the machine is busy."""
+
+    async def done(trajectory: Trajectory) -> bool:
+        await asyncio.sleep(0.4)
+        return False
+
+    with ToolPool(1) as pool:
+        loop = AgentLoop(
+            Scripted(calling("look"), answering), tools=(look,), pool=pool, limits=Limits(working_timeout=0.3)
+        )
+        trajectory = await loop.run(QUESTION, done=done)
+    assert failure(trajectory) == (StopReason.COMPLETED, "")
+
+
+async def test_a_call_that_the_template_refused_is_on_record_as_rejected() -> None:
+    async def refusing(request: CompletionRequest) -> Completion:
+        raise BadRequest("the reply must have reasoning_content")
+
+    trajectory = await rolled_out(refusing, answering)
+    assert failure(trajectory) == (StopReason.COMPLETED, "")
+    assert [(call.outcome, call.request_id) for call in trajectory.calls] == [
+        ("rejected", f"{trajectory.id}-0")
+    ]
 
 
 async def test_a_call_that_overflowed_is_on_record() -> None:

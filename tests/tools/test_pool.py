@@ -278,6 +278,27 @@ async def test_when_the_system_has_no_more_threads_the_pool_makes_do(monkeypatch
             assert all(result.ok for result in results)
 
 
+async def test_a_call_behind_a_thread_that_cannot_be_started_is_run_by_one_that_is_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = threading.Event()
+
+    def refuse_late(thread: threading.Thread) -> None:
+        refused.wait(60)
+        raise RuntimeError("can't start new thread")
+
+    with ToolPool(2) as pool:
+        assert (await pool.call(int)).ok  # one thread there is, and the one that starts threads
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse_late)
+            await asyncio.gather(*(pool.call(time.sleep, 0.01) for _ in range(2)))  # has a second one started
+            behind = asyncio.create_task(pool.call(int))
+            for _ in range(10):  # rounds of the loop, in which the pool has seen to its queue
+                await asyncio.sleep(0)
+            refused.set()
+            assert (await asyncio.wait_for(behind, 60)).ok
+
+
 async def test_wait_percentiles_are_of_the_queue() -> None:
     with ToolPool(1) as pool:
         assert (pool.stats().wait_p50, pool.stats().wait_p99) == (0.0, 0.0)

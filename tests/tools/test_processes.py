@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from rollway.clock import RolloutClock
 from rollway.environments.loading import import_file
 from rollway.tools import ExecutedCall, Notes, Tool, ToolFailed, ToolOutput, ToolPool, ToolRegistry, tool
 from rollway.tools.execution import execute_call
@@ -112,6 +113,31 @@ async def test_a_call_runs_in_another_process_and_answers_as_any_tool(shared: To
     assert raised.error.kind is ToolErrorKind.EXCEPTION
     assert raised.result.content == "Error: tool 'divide' raised ZeroDivisionError: float division by zero"
     assert "test_processes.py" in raised.error.error
+
+
+class SlowToUnpack:
+    """Takes as long as an import on a busy machine."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (0.8,)
+
+
+async def test_what_a_process_has_to_import_first_is_not_the_tools_time(shared: ToolPool) -> None:
+    module = SlowToUnpack()
+    clock = RolloutClock()
+
+    @tool(process=True)
+    def use() -> str:
+        """Use it."""
+        return f"used {module}"
+
+    call = ToolCall("call_1", "use", "{}")
+    executed = await execute_call(
+        call, registry=ToolRegistry([use]), pool=shared, turn=1, timeout=0.7, clock=clock
+    )
+    assert (executed.result.content, executed.result.ok) == ("used None", True)
+    assert executed.result.queued > 0.7 > executed.result.duration
+    assert clock.seconds()["pool"] > 0.7
 
 
 @pytest.mark.parametrize(

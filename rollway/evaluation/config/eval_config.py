@@ -74,6 +74,7 @@ class EvalConfig(Section, frozen=True, kw_only=True):
     attempts: Positive = 3  # tries of a rollout that a server, a sandbox or a machine failed
     max_failed: MostFailed = 0  # rollouts that may be without a score: a number, or a share (0.05, "5%")
     stop_after_failures: Positive | None = 32  # failed in a row: stop handing out; null: never
+    record_calls: bool = False  # keep every request to the model and every reply as it is, beside the run
     ray: RayConfig = RayConfig()
     wandb: WandbConfig = WandbConfig()
     out: str | None = None  # the run directory; null: runs/<name>-<time>

@@ -21,6 +21,7 @@ HOW_NOT_WHAT = frozenset(
         "attempts",
         "max_failed",
         "stop_after_failures",
+        "record_calls",
         "ray",
         "wandb",
         "out",
