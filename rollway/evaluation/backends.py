@@ -53,10 +53,6 @@ class Backend(Protocol):
         """Raises `WorkerDied` when it dies while starting, `UserError` when the environment does not load."""
         ...
 
-    def room(self) -> str:
-        """What there is for more workers, such as ``2 CPUs free``; ``""``: not known."""
-        ...
-
 
 class LocalWorker:
     """A worker on the driver's own event loop."""
@@ -96,6 +92,3 @@ class LocalBackend:
         worker = RolloutWorker(self._spec)
         await worker.open()
         return LocalWorker(worker)
-
-    def room(self) -> str:
-        return ""

@@ -175,7 +175,6 @@ class RayBackend:
         import ray
 
         self._spec = spec
-        self._cpus = config.ray.cpus_per_worker
         remote = ray.remote(concurrency_groups={REPORTS: 1})
         self._actors = remote(RolloutActor).options(
             num_cpus=config.ray.cpus_per_worker,
@@ -199,12 +198,6 @@ class RayBackend:
             ray.kill(actor)
             raise UserError(f"{fault} (on worker {number}, {place.name})")
         return RayWorker(actor, place)
-
-    def room(self) -> str:
-        import ray
-
-        free = ray.available_resources().get("CPU", 0.0)
-        return f"{free:g} CPUs free, and each worker takes {self._cpus:g}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from rollway.evaluation.backends import Backend, WorkerHandle
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import DEFAULT_TIMINGS, Driver, DriverStopped
 from rollway.evaluation.driver_timings import DriverTimings
+from rollway.evaluation.held_outcomes import HeldOutcomes
 from rollway.evaluation.interrupts import interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
 from rollway.evaluation.plan import Plan
@@ -75,7 +77,7 @@ async def drive(
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
-    attempts = AttemptsWriter(plan.path)
+    attempts, held = AttemptsWriter(plan.path), HeldOutcomes(plan.path)
 
     def keep(job: Job, outcome: Outcome) -> None:
         _keep(run, shelf, counts, job, outcome, driver.interrupted)
@@ -95,7 +97,7 @@ async def drive(
         stop_after_failures=config.stop_after_failures,
         attempts=config.attempts,
         tried=functools.partial(_note_try, attempts, shelf, config.attempts),
-        short=functools.partial(_told_short, backend, console),
+        hold=functools.partial(_hold, held, plan.path),
         timings=timings,
     )
     _announce(plan, len(run.done), console)
@@ -118,6 +120,7 @@ async def drive(
         finally:
             ticker.cancel()
             attempts.close()
+            held.close()
             unsaved = _close(shelf, plan.path)
     seconds = None if seconds_before is None else seconds_before + driver.seconds
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
@@ -195,11 +198,11 @@ def _note_try(
         _log.warning(told, tried.number, key, tried.worker, tried.seconds, tried.fault, most, tried.message)
 
 
-def _told_short(backend: Backend, console: Console, running: int, places: int) -> None:
-    room = backend.room()
-    line = f"{places} workers were asked for, {running} run{f': {room}' if room else ''}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-    _log.warning(line)
+def _hold(held: HeldOutcomes, path: Path, outcome: Outcome) -> Callable[[], Outcome]:
+    try:
+        return held.hold(outcome)
+    except OSError as error:
+        raise DriverStopped(_cannot_write(path, error)) from error
 
 
 def _given_up(

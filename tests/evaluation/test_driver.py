@@ -25,7 +25,7 @@ from rollway.trajectory import StopReason
 
 QUICK = DriverTimings(
     start=60.0,
-    note=60.0,
+    others=60.0,
     stop=0.05,
     restarts=(0.0,),
     pauses=(0.0,),
@@ -485,7 +485,7 @@ async def test_a_worker_is_not_awaited_for_ever_to_show_whose_fault_it_is() -> N
         await asyncio.sleep(0)
         return no_set_up()
 
-    run = Run(Backend(act), 500, stop_after_failures=32, timings=replace(QUICK, note=0.01))
+    run = Run(Backend(act), 500, stop_after_failures=32, timings=replace(QUICK, others=0.01))
     with pytest.raises(DriverStopped, match="rollouts failed in a row"):
         await asyncio.wait_for(run.driver.run(), 60)
 
@@ -588,29 +588,6 @@ async def test_a_worker_that_cannot_load_does_not_end_a_run_that_goes_well(
     await run.driver.run()
     assert run.kept_once(100)
     assert "worker 1 cannot begin, the others go on: env.py does not import here" in caplog.text
-
-
-async def test_a_cluster_that_gives_fewer_workers_than_asked_for_is_told_once() -> None:
-    told = asyncio.Event()
-
-    class Backend(SimulatedBackend):
-        async def start_worker(self, number: int) -> SimulatedWorker:
-            if number >= 2:
-                await asyncio.Event().wait()
-            return await super().start_worker(number)
-
-    async def act(worker: SimulatedWorker, job: Job) -> Outcome:
-        await told.wait()
-        return outcome()
-
-    def short(running: int, places: int) -> None:
-        notes.append((running, places))
-        told.set()
-
-    notes: list[tuple[int, int]] = []
-    run = Run(Backend(act), 20, places=8, short=short, timings=replace(QUICK, note=0.01))
-    await asyncio.wait_for(run.driver.run(), 60)
-    assert notes == [(2, 8)]
 
 
 def report(lag: float = 0.0, blocker: RolloutReport | None = None) -> WorkerReport:
