@@ -54,6 +54,8 @@ class Driver:
         stop_after_failures: after so many failed tries in a row, on all workers alike, no more jobs start.
         attempts: tries of a rollout that fails through no fault of its own.
         tried: is told of every try that failed or was lost, before the job is tried again.
+        hold: puts the outcome of a job that is tried again away, for the case that it is not; what it
+            returns gets the outcome back.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Driver:
         stop_after_failures: int | None = None,
         attempts: int = 3,
         tried: Callable[[AttemptRecord, Outcome | None], None] = lambda record, outcome: None,
+        hold: Callable[[Outcome], Callable[[], Outcome]] = lambda outcome: lambda: outcome,
         timings: DriverTimings = DEFAULT_TIMINGS,
     ) -> None:
         self.in_flight = 0
@@ -81,6 +84,7 @@ class Driver:
         self._stop_after_failures = stop_after_failures
         self._attempts = attempts
         self._tried = tried
+        self._hold = hold
         self._timings = timings
         self._queue = JobQueue(jobs)
         self._health = PlaceHealth()
@@ -172,7 +176,7 @@ class Driver:
                 f"no worker started within {self._timings.start:g} s: check that the cluster has "
                 f"{self._places} x ray.cpus_per_worker free CPUs"
             ) from None
-        await asyncio.sleep(self._timings.note)
+        await asyncio.sleep(self._timings.others)
         self._awaited_starts = None
         self._wake_all()
 
@@ -381,7 +385,7 @@ class Driver:
         if again:
             attempt.failed_on.add(seat.number)
             attempt.not_before = time.monotonic() + self._timings.pause(attempt.failures)
-            attempt.last = outcome
+            attempt.last = self._hold(outcome)
             self._queue.failed(attempt)
             self._wake_all()
         else:
@@ -466,7 +470,7 @@ class Driver:
             return  # nothing more can be kept
         for attempt in self._queue.left():
             if attempt.last is not None:
-                self._keep(attempt.job, attempt.last)
+                self._keep(attempt.job, attempt.last())
 
     @property
     def _stopping(self) -> bool:

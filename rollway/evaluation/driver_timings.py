@@ -9,9 +9,7 @@ class DriverTimings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
     start: float = 300.0  # if no worker at all is running after this time, the run is given up
-    note: float = (
-        20.0  # after this time it is told that fewer workers run than asked for, and none is awaited
-    )
+    others: float = 20.0  # a worker on which all fails waits so long, once one runs, for the others to start
     stop: float = 15.0  # an interrupted run waits so long for its cancelled rollouts
     restarts: tuple[float, ...] = (1.0, 5.0)  # before a worker that did not start is started again
     pauses: tuple[float, ...] = (

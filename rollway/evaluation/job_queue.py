@@ -7,7 +7,7 @@ not fail on, as long as there is one. Suspects, which may have killed workers, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Attempt(msgspec.Struct, eq=False):
     failures: int = 0  # tries that failed with a fault that has a place
     failed_on: set[int] = msgspec.field(default_factory=set)  # the workers of these
     not_before: float = 0.0  # on the monotonic clock
-    last: Outcome | None = None  # of the last try that failed; None: none has
+    last: Callable[[], Outcome] | None = None  # gets back what came of the last try; None: none has failed
 
 
 class JobQueue:

@@ -21,6 +21,7 @@ from rollway.evaluation.captured import Keep, captured, tell
 from rollway.evaluation.collector import collecting_rarely
 from rollway.evaluation.driver import DEFAULT_TIMINGS, Driver, DriverStopped
 from rollway.evaluation.driver_timings import DriverTimings
+from rollway.evaluation.held_outcomes import HeldOutcomes
 from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.interrupts import INTERRUPTED, interrupts_call
 from rollway.evaluation.outcomes import Outcome, begun_record, outcome_of
@@ -88,7 +89,7 @@ async def drive(
     config = plan.config
     counts = Counts(plan.asked, len(run.done))
     shelf = RecordingWriter(plan.path) if config.tools.record else None
-    attempts = AttemptsWriter(plan.path)
+    attempts, held = AttemptsWriter(plan.path), HeldOutcomes(plan.path)
     calls = CallsWriter(plan.path)
 
     def keep(job: Job, outcome: Outcome) -> None:
@@ -110,7 +111,8 @@ async def drive(
         give_up=lambda job, why, worker: _given_up(plan, job, why, where="worker", worker=worker),
         stop_after_failures=config.stop_after_failures,
         attempts=config.attempts,
-        tried=functools.partial(_note_try, attempts, shelf, config.attempts),
+        tried=functools.partial(_note_try, attempts, shelf, calls, config.attempts),
+        hold=functools.partial(_hold, held, plan.path),
         timings=timings,
     )
     _announce(plan, len(run.done), console)
@@ -142,6 +144,7 @@ async def drive(
         finally:
             took = driver.seconds
             attempts.close()
+            held.close()
             unsaved = _close(shelf, plan.path) or _close(calls, plan.path) or _end(identity, took, plan.path)
     seconds = None if identity.seconds is None else identity.seconds + took
     return Ending(seconds, driver.interrupted, problem or unsaved, counts.last_error)
@@ -240,6 +243,7 @@ def _cannot_write(path: Path, error: OSError) -> str:
 def _note_try(
     attempts: AttemptsWriter,
     shelf: RecordingWriter | None,
+    calls: CallsWriter,
     most: int,
     tried: AttemptRecord,
     outcome: Outcome | None,
@@ -249,12 +253,21 @@ def _note_try(
         attempts.append(tried)
         if shelf is not None and outcome is not None and outcome.recorded is not None and tried.again:
             shelf.keep_tool_lists(outcome.recorded.tool_lists)  # no other outcome brings them
+        if outcome is not None and tried.again:
+            calls.append((tried.task_id, tried.sample_index), outcome.exchanges)
     except OSError as error:
         raise DriverStopped(_cannot_write(attempts.path.parent, error)) from error
     if tried.again:
         key = (tried.task_id, tried.sample_index)
         told = "try %d of rollout %s failed on %s after %.1f s (%s, of %d at most): %s; it is tried again"
         _log.warning(told, tried.number, key, tried.worker, tried.seconds, tried.fault, most, tried.message)
+
+
+def _hold(held: HeldOutcomes, path: Path, outcome: Outcome) -> Callable[[], Outcome]:
+    try:
+        return held.hold(outcome)
+    except OSError as error:
+        raise DriverStopped(_cannot_write(path, error)) from error
 
 
 def _given_up(

@@ -25,7 +25,7 @@ from rollway.trajectory import StopReason
 
 QUICK = DriverTimings(
     start=60.0,
-    note=60.0,
+    others=60.0,
     stop=0.05,
     restarts=(0.0,),
     pauses=(0.0,),
@@ -485,7 +485,7 @@ async def test_a_worker_is_not_awaited_for_ever_to_show_whose_fault_it_is() -> N
         await asyncio.sleep(0)
         return no_set_up()
 
-    run = Run(Backend(act), 500, stop_after_failures=32, timings=replace(QUICK, note=0.01))
+    run = Run(Backend(act), 500, stop_after_failures=32, timings=replace(QUICK, others=0.01))
     with pytest.raises(DriverStopped, match="rollouts failed in a row"):
         await asyncio.wait_for(run.driver.run(), 60)
 

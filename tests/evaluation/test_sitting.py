@@ -6,6 +6,7 @@ import asyncio
 import errno
 import functools
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,11 @@ from scripted_server import ScriptedServer
 from rollway.errors import UserError
 from rollway.evaluation import RunFailed, evaluate_async
 from rollway.evaluation.backends import LocalBackend, WorkerDied, WorkerHandle
+from rollway.evaluation.driver_timings import DriverTimings
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.quiet import QuietTimes
 from rollway.evaluation.reports import WorkerReport
-from rollway.evaluation.run_directory import part_files
+from rollway.evaluation.run_directory import part_files, read_attempts
 from rollway.evaluation.sitting import drive
 from rollway.evaluation.summary import read_summary
 from rollway.evaluation.tasks import Job
@@ -239,3 +241,44 @@ async def test_a_run_in_which_nothing_ends_says_so_on_the_screen_and_in_the_log(
         await running
     for told in (screen.getvalue(), (tmp_path / "run" / "log.txt").read_text()):
         assert "no rollout has ended for 0 s: 2 in flight; the oldest: task 'test-0' sample 0, 0 s in" in told
+
+
+async def test_what_waits_for_another_try_is_on_record_when_the_run_stops_before(
+    policy, config: Config, edit_environment, stored, tmp_path: Path
+) -> None:
+    edit_environment(
+        "    def prompt(self, task):",
+        "    async def setup(self, task):\n"
+        "        raise ConnectionError('503')\n\n"
+        "    def prompt(self, task):",
+    )
+    with pytest.raises(RunFailed, match=r"^4 rollouts failed in a row; the last error: ConnectionError: 503"):
+        await evaluate_async(config(policy, stop_after_failures=4, concurrency=1))
+    run = tmp_path / "run"
+    found = stored(run)
+    assert {trajectory.error.kind for trajectory in found.values()} == {"ConnectionError"}
+    assert {(one.node, one.worker) for one in found.values()} == {(os.uname().nodename, "this process")}
+    assert [one.task_id for one in read_attempts(run)] == [task_id for task_id, _ in sorted(found)]
+    assert {file.name for file in run.iterdir()} == {
+        *("attempts.jsonl", "config.yaml", "identity.json", "lock", "log.txt", "report.html"),
+        *("status.json", "summary.json", "tasks.jsonl", "trajectories"),
+    }
+
+
+async def test_a_setup_that_fails_once_is_tried_again_within_the_run(
+    policy, config: Config, edit_environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edit_environment(
+        "    def prompt(self, task):",
+        "    async def setup(self, task):\n"
+        "        if task['n'] == 2 and not hasattr(self, 'seen'):\n"
+        "            self.seen = True\n"
+        "            raise ConnectionError('503')\n\n"
+        "    def prompt(self, task):",
+    )
+    impatient = functools.partial(drive, timings=DriverTimings(pauses=(0.0,)))
+    monkeypatch.setattr("rollway.evaluation.run.drive", impatient)
+    summary = await evaluate_async(config(policy, max_failed=0))
+    assert (summary.asked, summary.scored) == (6, 6)
+    [tried] = read_attempts(tmp_path / "run")
+    assert (tried.task_id, tried.number, tried.kind, tried.again) == ("test-2", 1, "ConnectionError", True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rollway.evaluation.calls_file import CallsWriter
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.sitting import _keep
 from rollway.evaluation.tapes import KeptList, RecordingTape
@@ -42,7 +43,7 @@ def test_a_list_that_came_with_a_cancelled_rollout_is_kept_for_those_that_were_n
     run: Any = SimpleNamespace(path=tmp_path, set_aside=set_aside.append, refuse_gone=lambda: None)
     job: Any = SimpleNamespace(key=("task", 0))
     counts: Any = None
-    _keep(run, RecordingWriter(tmp_path), counts, job, cancelled, True)
+    _keep(run, RecordingWriter(tmp_path), CallsWriter(tmp_path), counts, job, cancelled, True)
     assert set_aside == [b"{}"]
     (file,) = (tmp_path / "recordings" / "mcp").iterdir()
     assert (file.stem, file.read_bytes()) == (SHARED.digest, SHARED.content)
