@@ -35,7 +35,7 @@ from rollway.evaluation.tasks import rollout_seed
 LOOK_SECONDS = 0.1
 """Between two looks at how far a run is."""
 
-MOST_RESUMES = 6
+MOST_RESUMES = 1
 """Sittings beyond those that were ended from outside; a run that needs more is given up."""
 
 LEFT_SECONDS = 20.0
