@@ -83,7 +83,7 @@ SANDBOXES = (
 )
 WORKERS = (
     Fault("workers.killed", "replaced", frozenset({"WorkerDied"})),
-    Fault("workers.stopped", "replaced", frozenset({"WorkerDied", "WorkerSilent"})),
+    Fault("workers.stopped", "replaced", frozenset({"WorkerDied", "WorkerHung"})),
 )
 DRIVER = (
     Fault("driver.killed", "resumed"),
