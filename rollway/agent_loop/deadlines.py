@@ -151,6 +151,9 @@ class Deadlines:
         for timer in self._timers.values():
             timer.cancel()
         self._clock.on_change = None
+        del (
+            self._look
+        )  # it is a method of whoever holds these deadlines: that circle would keep a record alive
         await self._timeout.__aexit__(kind, error, trace)
 
     def cut_short(self, moment: Moment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,7 +15,7 @@ from rollway import Environment, Limits, ToolOutput, ToolPool, tool
 from rollway.evaluation.rollout import new_trajectory, run_rollout
 from rollway.inference import ChatClient
 from rollway.tools import Tool
-from rollway.trajectory import StopReason, Trajectory
+from rollway.trajectory import StopReason, Trajectory, Turn
 
 TASK = {"task_id": "t", "n": 1}
 
@@ -324,3 +325,18 @@ async def test_done_cannot_change_the_conversation(roll, change: str) -> None:
     assert "done changed the conversation" in trajectory.error.message
     assert [message["role"] for message in trajectory.messages] == ["user", "assistant", "tool"]
     assert len(trajectory.turns) == 1
+
+
+async def test_a_rollout_leaves_nothing_for_the_garbage_collector(roll) -> None:
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await roll(Watched())
+        gc.collect()
+        left = [one for one in gc.garbage if isinstance(one, Trajectory | Turn)]
+        gc.garbage.clear()
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+    assert left == []
