@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from rollway.environments.base import Environment
+from rollway.evaluation.listening import listening
 
 Note = tuple[int, str, str]
 """Level, logger, message."""
@@ -56,17 +57,12 @@ def captured(keep: Keep, *, shown: bool, flood: Flood | None = None) -> Iterator
     tees = [_Tee(name, bounded) for name in STREAMS]
     root = logging.getLogger()
     handler = _Records(bounded, tees[-1] if shown else None)
-    level = root.level
-    lower = level == logging.WARNING and not any(_shows(other, logging.INFO) for other in root.handlers)
-    root.addHandler(handler)
-    if lower:  # it is as Python sets it, and nobody who listens there is shown more than before
-        root.setLevel(logging.INFO)
+    # Where it is as Python sets it, and nobody who listens there is shown more than before:
+    lower = root.level == logging.WARNING and not any(_shows(other, logging.INFO) for other in root.handlers)
     try:
-        yield
+        with listening(root, handler, logging.INFO if lower else root.level):
+            yield
     finally:
-        root.removeHandler(handler)
-        if lower and root.level == logging.INFO:
-            root.setLevel(level)
         for tee in tees:
             tee.close()
         bounded.close()

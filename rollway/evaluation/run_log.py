@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rollway.errors import UserError
+from rollway.evaluation.listening import listening
 
 
 @contextmanager
@@ -24,14 +25,10 @@ def logging_to(file: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {file}: {error.strerror or error}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
     try:
-        yield
+        with listening(logger, handler, logging.INFO):
+            yield
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
         with suppress(OSError):  # it has been told of
             handler.close()
 
