@@ -31,6 +31,7 @@ from rollway.evaluation.identity import RunIdentity
 from rollway.evaluation.outcomes import Outcome
 from rollway.evaluation.plan import named_model, prepare
 from rollway.evaluation.ray_backend import RayBackend, connected
+from rollway.evaluation.reports import WorkerReport
 from rollway.evaluation.run_directory import RunDirectory, Wanted, open_run, part_files
 from rollway.evaluation.sitting import drive
 from rollway.evaluation.status import StatusFile
@@ -65,7 +66,7 @@ class MeasuredWorker:
 
     def __init__(self, inner: WorkerHandle, measured: MeasuredBackend) -> None:
         self.inner = inner
-        self.name = inner.name
+        self.name, self.node = inner.name, inner.node
         self.measured = measured
         found = self.name.split()
         self.pid = int(found[1]) if found[0] == "process" else os.getpid()
@@ -75,6 +76,15 @@ class MeasuredWorker:
 
     async def stop(self) -> None:
         await self.inner.stop()
+
+    async def heartbeat(self) -> WorkerReport | None:
+        return await self.inner.heartbeat()
+
+    def report(self) -> WorkerReport | None:
+        return self.inner.report()
+
+    async def kill(self) -> None:
+        await self.inner.kill()
 
     async def close(self) -> None:
         self.measured.finish()

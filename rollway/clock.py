@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -61,14 +61,9 @@ class Lane:
         self.ended: float | None = None
         self.spans: list[Span] = []  # waits that are over
 
-    @contextmanager
-    def waiting(self, kind: WaitKind) -> Iterator[None]:
+    def waiting(self, kind: WaitKind) -> AbstractContextManager[None]:
         """As `RolloutClock.waiting`."""
-        wait = self.begin_wait(kind)
-        try:
-            yield
-        finally:
-            self.end_wait(wait)
+        return _Waiting(self, kind)
 
     def begin_wait(
         self, kind: WaitKind, since: float | None = None, ended: Callable[[], float | None] = _not_known
@@ -115,24 +110,13 @@ class RolloutClock:
         self._resting_since: float | None = None
         self.on_change: Callable[[], None] | None = None
 
-    @contextmanager
-    def doing(self, phase: str) -> Iterator[None]:
+    def doing(self, phase: str) -> AbstractContextManager[None]:
         """Name what is done in the block. Blocks nest; the inner one names it."""
-        before = self.phase
-        self.phase, self.phase_since = phase, time.monotonic()
-        try:
-            yield
-        finally:
-            self.phase, self.phase_since = before, time.monotonic()
+        return _Doing(self, phase)
 
-    @contextmanager
-    def waiting(self, kind: WaitKind) -> Iterator[None]:
+    def waiting(self, kind: WaitKind) -> AbstractContextManager[None]:
         """The block only waits."""
-        wait = self.begin_wait(kind)
-        try:
-            yield
-        finally:
-            self.end_wait(wait)
+        return _Waiting(self, kind)
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -243,7 +227,8 @@ class RolloutClock:
         return _united([span for kind in kinds for span in self._of(kind, now)], start, end)
 
     def _working(self, now: float) -> float:
-        idle = [span for kind in WaitKind for span in self._of(kind, now)]
+        idle = [span for spans in self._spans.values() for span in spans]
+        idle += [(wait.start, wait.end(now)) for wait in self._open.values()]
         idle += [(each.start, each.end) for each in self._side_by_side] + self._rests
         if self._resting_since is not None:
             idle.append((self._resting_since, now))
@@ -267,6 +252,39 @@ class RolloutClock:
     def _of(self, kind: WaitKind, now: float) -> list[Span]:
         running = [(wait.start, wait.end(now)) for wait in self._open.values() if wait.kind is kind]
         return [*self._spans.get(kind, ()), *running]
+
+
+class _Doing:
+    """A block of `RolloutClock.doing`. A class: a generator costs thrice, and there are dozens."""
+
+    __slots__ = ("_before", "_clock", "_phase")
+
+    def __init__(self, clock: RolloutClock, phase: str) -> None:
+        self._clock, self._phase, self._before = clock, phase, ""
+
+    def __enter__(self) -> None:
+        clock = self._clock
+        self._before = clock.phase
+        clock.phase, clock.phase_since = self._phase, time.monotonic()
+
+    def __exit__(self, *exception: object) -> None:
+        self._clock.phase, self._clock.phase_since = self._before, time.monotonic()
+
+
+class _Waiting:
+    """A block of `RolloutClock.waiting`, or of a lane's."""
+
+    __slots__ = ("_clock", "_kind", "_wait")
+
+    def __init__(self, clock: RolloutClock | Lane, kind: WaitKind) -> None:
+        self._clock, self._kind = clock, kind
+        self._wait: object = None
+
+    def __enter__(self) -> None:
+        self._wait = self._clock.begin_wait(self._kind)
+
+    def __exit__(self, *exception: object) -> None:
+        self._clock.end_wait(self._wait)
 
 
 def _worked(lane: Lane, open_waits: list[Span], now: float) -> float:

@@ -193,7 +193,8 @@ def _keep(
     interrupted: bool,
 ) -> None:
     try:
-        run.refuse_gone()
+        if shelf is not None or outcome.exchanges:  # which go into files that do not look
+            run.refuse_gone()
         if shelf is not None and outcome.recorded is not None:  # of a cancelled one too: no other brings them
             shelf.keep_tool_lists(outcome.recorded.tool_lists)
         calls.append(job.key, outcome.exchanges)

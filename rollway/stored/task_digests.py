@@ -96,13 +96,14 @@ class TaskDigests:
         Raises:
             OSError: it cannot be written.
         """
-        if self._known.get(task_id) == _short(fields):
+        short = _short(fields)
+        if self._known.get(task_id) == short:
             return
         if self._writing is None:
             self._cut_torn()
             self._writing = self._file.open("ab", buffering=0)
         self._writing.write(msgspec.json.encode(TaskDigest(task_id, fields)) + b"\n")
-        self._known[task_id] = _short(fields)
+        self._known[task_id] = short
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,6 +14,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
@@ -257,6 +258,9 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Does calling it give a coroutine? Sees through `functools.partial` and objects with an async call."""
     while isinstance(function, functools.partial):
         function = function.func
+    plain = getattr(function, "__func__", function)
+    if type(plain) is FunctionType and not plain.__dict__:  # as nearly all, and nothing marks it as async
+        return bool(plain.__code__.co_flags & inspect.CO_COROUTINE)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
